@@ -1,0 +1,47 @@
+"""Randomness of a run: one generator a picture, so that a picture does not depend on the batch that it is drawn in."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+class Noise:
+    """Uniform numbers for B pictures, each from the generator of its own seed.
+
+    They are drawn on the CPU in float64 whatever the device of the model, so that a seed means the same everywhere;
+    float32 numbers would cut off every choice rarer than 6e-8 (Zheng et al. 2024).
+    """
+
+    def __init__(self, seeds: list[int]):
+        self.generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+
+    def select(self, pictures: list[int]) -> Noise:
+        """The noise of some pictures: it goes on from where it is."""
+        chosen = Noise([])
+        chosen.generators = [self.generators[i] for i in pictures]
+        return chosen
+
+    def uniform(self, *shape: int, device: torch.device | str = "cpu") -> Tensor:
+        """(B, *shape) numbers in [0, 1), float64."""
+        rows = [torch.rand(shape, generator=g, dtype=torch.float64) for g in self.generators]
+        return torch.stack(rows).to(device)
+
+
+def categorical(log_p_MK: Tensor, uniform_M: Tensor) -> Tensor:
+    """One id a row with probability proportional to exp(log_p): the inverse of the cumulated distribution.
+
+    Rows need not be normalised; an id of probability 0 is never drawn.
+    """
+    p_MK = (log_p_MK - log_p_MK.amax(-1, keepdim=True)).exp()
+    cumulated = p_MK.cumsum(-1, dtype=torch.float64)
+    target_M = uniform_M.to(cumulated) * cumulated[:, -1]
+    drawn_M = torch.searchsorted(cumulated, target_M[:, None], right=True)[:, 0]
+    return drawn_M.clamp(max=log_p_MK.shape[-1] - 1)
+
+
+def gumbel_categorical(log_p: Tensor, uniform: Tensor, dim: int) -> Tensor:
+    """The references' draw: argmax of log p + Gumbel noise over `dim`, from as many uniforms as there are numbers in
+    log_p. Ours needs one uniform a position; this one gives the references' tokens for the references' uniforms.
+    """
+    return (log_p - torch.log(-torch.log(uniform + 1e-30) + 1e-30)).argmax(dim)

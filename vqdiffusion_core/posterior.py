@@ -1,0 +1,100 @@
+"""Forward process and its reversal, for any jump in time (Gu et al. 2022, eq. 4-5 and 9-11).
+
+K codebook ids 0..K-1, the mask is id K. Shapes: x_BN int64 ids, p_x0_BNK = p(x_0 | x_t).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .schedule import Kernel, Schedule
+
+
+def q_sample(x0_BN: Tensor, t: float, schedule: Schedule, coin_BN: Tensor) -> Tensor:
+    """Draw x_t ~ q(x_t | x_0): masked with gamma_bar, one of K ids with K * beta_bar, else unchanged.
+
+    `coin_BN`, uniform in [0, 1), decides: its interval is laid out as [mask | a uniform id | stay].
+    """
+    K = schedule.codebook_size
+    bar = schedule.bar(t)
+    x_BN = land(coin_BN, bar.gamma, bar.gamma + K * bar.beta, K, otherwise=x0_BN)
+    return torch.where((coin_BN < bar.gamma) | (x0_BN == K), K, x_BN)
+
+
+def q_posterior(
+    p_x0_BNK: Tensor, x_BN: Tensor, s: float | np.ndarray, t: float | np.ndarray, schedule: Schedule
+) -> Tensor:
+    """The whole distribution p(x_s | x_t) over the K + 1 states, (B, N, K + 1), for any s < t (one each, or (B,)):
+
+        p(x_s | x_t) = sum over x_0 of q(x_s | x_t, x_0) p(x_0 | x_t)
+
+    The readable law that `draw_posterior` samples without building it, and what training compares. `p_x0_BNK` is
+    p(x_0 | x_t), normalised over K.
+    """
+    K = schedule.codebook_size
+    jump, at_s, at_t = (as_tensors(kernel, p_x0_BNK) for kernel in (schedule.jump(s, t), schedule.bar(s), schedule.bar(t)))
+
+    # x_t masked: q(x_s | x_t = m, x_0) = q(m | x_s) q(x_s | x_0) / q(m | x_0)
+    unmask = divide(jump.gamma, at_t.gamma)
+    stays_masked = divide(at_s.gamma, at_t.gamma).expand_as(p_x0_BNK[..., :1])
+    from_mask = torch.cat([unmask * (at_s.alpha * p_x0_BNK + at_s.beta), stays_masked], -1)
+
+    # x_t = j visible: q(x_s = k | x_t = j, x_0 = i) = q(j | x_s = k) q(x_s = k | x_0 = i) / q(j | x_0 = i)
+    j_BN1 = x_BN.clamp(max=K - 1)[..., None]
+    is_j = torch.zeros_like(p_x0_BNK).scatter_(-1, j_BN1, 1.0)
+    ratio = divide(p_x0_BNK, at_t.beta + at_t.alpha * is_j)  # p(x_0 = i | x_t) / q(j | x_0 = i)
+    to_j = jump.beta + jump.alpha * is_j  # q(j | x_s = k)
+    visible = to_j * (at_s.alpha * ratio + at_s.beta * ratio.sum(-1, keepdim=True))
+    visible = torch.where(at_t.beta > 0, visible, is_j)  # a kernel that never replaces: what is visible is clean
+    from_visible = torch.cat([visible, torch.zeros_like(stays_masked)], -1)
+    return torch.where((x_BN == K)[..., None], from_mask, from_visible)
+
+
+def draw_chance(x_BN: Tensor, s: float, t: float, schedule: Schedule) -> Tensor:
+    """An upper bound, independent of the network, of the probability that a token changes between t and s.
+
+    Only positions whose coin falls below it need a clean token x_0 (exact thinning): under the released schedule and
+    100 steps that is 1 % of the masked ones, whatever the prediction.
+    """
+    jump, at_s, at_t = schedule.jump(s, t), schedule.bar(s), schedule.bar(t)
+    masked = 1 - at_s.gamma / at_t.gamma if at_t.gamma > 0 else 0.0
+    visible = jump.beta * (1 - at_s.gamma) / at_t.beta if at_t.beta > 0 else 0.0
+    return torch.where(x_BN == schedule.codebook_size, masked, visible).double()
+
+
+def draw_posterior(x_M: Tensor, x0_M: Tensor, s: float, t: float, schedule: Schedule, coin_M: Tensor) -> Tensor:
+    """Draw x_s ~ q(x_s | x_t, x_0) for clean tokens x_0 ~ p(x_0 | x_t): together a draw from `q_posterior`.
+
+    Call it where `coin_M`, uniform in [0, 1), is below `draw_chance`; elsewhere the token keeps its state. The interval
+    of the coin is laid out as [take x_0 | take a uniform id | keep], so one number decides.
+    """
+    K = schedule.codebook_size
+    jump, at_s, at_t = schedule.jump(s, t), schedule.bar(s), schedule.bar(t)
+    stays_x0 = at_s.alpha / (at_s.alpha + K * at_s.beta) if at_s.alpha + at_s.beta > 0 else 0.0  # not masked at s
+
+    masked_M, agrees_M = x_M == K, x_M == x0_M
+    chance_M = draw_chance(x_M, s, t, schedule)
+    take_M = torch.where(agrees_M, 0.0, chance_M * stays_x0)
+    agree_move = K * jump.beta * at_s.beta / (at_t.alpha + at_t.beta) if at_t.alpha + at_t.beta > 0 else 0.0
+    move_M = torch.where(agrees_M & ~masked_M, agree_move, chance_M)
+    moved_M = land(coin_M, take_M, move_M, K, otherwise=x_M)
+    return torch.where(coin_M < take_M, x0_M, moved_M)
+
+
+def land(coin: Tensor, low: Tensor | float, high: Tensor | float, codebook_size: int, otherwise: Tensor) -> Tensor:
+    """A uniform id where the coin fell in [low, high), by where in it; `otherwise` elsewhere."""
+    place = (coin - low) / (high - low) if torch.is_tensor(low) else (coin - low) / max(high - low, 1e-300)
+    ids = (place.clamp(0, 1).nan_to_num() * codebook_size).long().clamp(max=codebook_size - 1)
+    return torch.where((coin >= low) & (coin < high), ids, otherwise)
+
+
+def as_tensors(kernel: Kernel, like: Tensor) -> Kernel:
+    """The kernel's numbers as tensors (1 or B, 1, 1) of the type and device of `like`."""
+    return Kernel(*(torch.as_tensor(number).to(like).reshape(-1, 1, 1) for number in kernel))
+
+
+def divide(a: Tensor, b: Tensor) -> Tensor:
+    """a / b, and 0 where b is 0: what cannot have happened gets no weight."""
+    return torch.where(b > 0, a / b.clamp(min=torch.finfo(b.dtype).tiny), 0.0)

@@ -1,0 +1,101 @@
+"""The noise schedule: how likely a token is still itself, replaced or masked after t steps (Gu et al. 2022, eq. 7-8).
+
+Time t runs from 0 (the clean picture) to T (every token masked), the paper's indices; between whole steps the bars are
+interpolated, which again is a chain of the same family. The network numbers its T states from 0: see `network_index`.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Kernel(NamedTuple):
+    """One transition of a token: it stays with probability alpha + beta, becomes any given other codebook id with beta,
+    the mask with gamma; alpha + K * beta + gamma = 1. The mask stays the mask.
+    """
+
+    alpha: float | np.ndarray
+    beta: float | np.ndarray
+    gamma: float | np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Schedule:
+    """Cumulative kernels q(x_t | x_0) for t = 0..T, as float64 arrays of length T + 1, row 0 = (1, 0, 0)."""
+
+    codebook_size: int
+    alpha_bar: np.ndarray
+    beta_bar: np.ndarray
+    gamma_bar: np.ndarray
+
+    def __post_init__(self):
+        total = self.alpha_bar + self.codebook_size * self.beta_bar + self.gamma_bar
+        if not np.allclose(total, 1, atol=1e-5):
+            worst = int(np.abs(total - 1).argmax())
+            raise ValueError(
+                f"alpha + K * beta + gamma is {total[worst]:.6g} at t = {worst}; expected 1. "
+                "The schedule does not belong to this codebook size."
+            )
+
+    @classmethod
+    def linear(
+        cls,
+        num_timesteps: int,
+        codebook_size: int,
+        alpha_start: float = 0.99999,
+        alpha_end: float = 0.000009,
+        gamma_start: float = 0.000009,
+        gamma_end: float = 0.99999,
+    ) -> Schedule:
+        """Bars on straight lines from t = 1 to t = T; the defaults are those of every released model."""
+        alpha_bar = np.concatenate([[1.0], np.linspace(alpha_start, alpha_end, num_timesteps)])
+        gamma_bar = np.concatenate([[0.0], np.linspace(gamma_start, gamma_end, num_timesteps)])
+        beta_bar = (1 - alpha_bar - gamma_bar).clip(min=0) / codebook_size
+        return cls(codebook_size, alpha_bar, beta_bar, gamma_bar)
+
+    @property
+    def num_timesteps(self) -> int:
+        """T, the steps that the network was trained on."""
+        return len(self.alpha_bar) - 1
+
+    def bar(self, t: float | np.ndarray) -> Kernel:
+        """q(x_t | x_0), for any real t in 0..T, or for an array of times at once."""
+        times = np.arange(self.num_timesteps + 1.0)
+        return Kernel(*(np.interp(t, times, bar) for bar in (self.alpha_bar, self.beta_bar, self.gamma_bar)))
+
+    def jump(self, s: float | np.ndarray, t: float | np.ndarray) -> Kernel:
+        """q(x_t | x_s) for any s < t: the kernel that takes bar(s) to bar(t)."""
+        at_s, at_t = self.bar(s), self.bar(t)
+        alpha = at_t.alpha / np.maximum(at_s.alpha, 1e-300)
+        gamma = 1 - (1 - at_t.gamma) / (1 - at_s.gamma)
+        # beta_bar(t) = alpha * beta_bar(s) + beta * (1 - gamma_bar(s)), solved for beta
+        beta = np.maximum(at_t.beta - alpha * at_s.beta, 0.0) / (1 - at_s.gamma)
+        return Kernel(alpha, beta, gamma)
+
+    def network_index(self, t: float) -> int:
+        """The row of the network's time tables that was trained on the state at time t > 0."""
+        return min(max(math.ceil(t - 1e-9), 1), self.num_timesteps) - 1
+
+    def time_at(self, masked_share: float) -> float:
+        """The time at which this share (0..1) of the tokens is masked: the inverse of gamma_bar."""
+        return float(np.interp(masked_share, self.gamma_bar, np.arange(self.num_timesteps + 1.0)))
+
+    def timesteps(self, steps: int, start: float | None = None) -> list[float]:
+        """`steps + 1` times from `start` (T unless given) down to 0, evenly spaced; `steps` network evaluations.
+
+        Whole numbers, the states that the network was trained on, where there are enough of them.
+
+        >>> Schedule.linear(100, 4096).timesteps(4)
+        [100.0, 75.0, 50.0, 25.0, 0.0]
+        """
+        if steps < 1:
+            raise ValueError(f"steps is {steps}; expected 1 or more network evaluations.")
+        start = float(self.num_timesteps) if start is None else start
+        times = [start * (steps - i) / steps for i in range(steps + 1)]
+        if steps <= start:
+            times[1:] = [float(round(t)) for t in times[1:]]
+        return times

@@ -1,0 +1,104 @@
+"""Prompt -> text vectors, as VQ-Diffusion's transformers were trained on them. The one file that uses transformers."""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .specs import TextSpec
+
+if TYPE_CHECKING:
+    from transformers import CLIPTextModel, PreTrainedTokenizerFast
+
+PAD_ID = 0  # not the end-of-text id that other CLIP users pad with: these models were trained on 0 ("!")
+
+
+class TextEncoder(nn.Module):
+    """CLIP's text tower and its tokenizer."""
+
+    def __init__(self, model: CLIPTextModel, tokenizer: PreTrainedTokenizerFast):
+        super().__init__()
+        self.model = model
+        self.tokenizer = tokenizer
+
+    @property
+    def length(self) -> int:
+        """L, the tokens of one prompt with start, end and padding: 77 in every release."""
+        return self.model.config.max_position_embeddings
+
+    @property
+    def width(self) -> int:
+        """D, the width of a text vector: 512 in every release."""
+        return self.model.config.hidden_size
+
+    def tokenize(self, text: str) -> list[int]:
+        """Prompt -> L ids: start, at most L - 2 tokens (the rest of a longer prompt is dropped), end, padding."""
+        words = self.tokenizer(clean(text), add_special_tokens=False)["input_ids"][: self.length - 2]
+        ids = [self.tokenizer.bos_token_id, *words, self.tokenizer.eos_token_id]
+        return ids + [PAD_ID] * (self.length - len(ids))
+
+    def embed(self, ids_BL: Tensor) -> Tensor:
+        """Ids (B, L) -> the last hidden state after the final norm, each vector scaled to length 1: (B, L, D)."""
+        return F.normalize(self.model(input_ids=ids_BL).last_hidden_state.float(), dim=-1)
+
+    @torch.no_grad()
+    def encode(self, texts: Sequence[str]) -> Tensor:
+        """Prompts -> text vectors (B, L, D), float32."""
+        ids_BL = torch.tensor([self.tokenize(text) for text in texts], device=self.model.device)
+        return self.embed(ids_BL)
+
+
+def clean(text: str) -> str:
+    """The original's cleaning: broken Unicode mended, HTML entities read (twice), white space single, lower case."""
+    import ftfy  # here, because it is slow to import and only prompts need it
+
+    return " ".join(html.unescape(html.unescape(ftfy.fix_text(text))).split()).lower()
+
+
+START, END = "<|startoftext|>", "<|endoftext|>"
+WORD = rf"{re.escape(START)}|{re.escape(END)}|'s|'t|'re|'ve|'m|'ll|'d|\p{{L}}+|\p{{N}}|[^\s\p{{L}}\p{{N}}]+"
+
+
+def clip_tokenizer(ids: dict[str, int], merges: Sequence[tuple[str, str]]) -> PreTrainedTokenizerFast:
+    """CLIP's byte-pair tokenizer over a vocabulary {token: id}, which has START and END, and its merges, best first.
+
+    Built from the bare data, since transformers 4 and 5 read and write different files.
+    """
+    from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    bpe = models.BPE(ids, list(merges), unk_token=END, continuing_subword_prefix="", end_of_word_suffix="</w>")
+    tokenizer = Tokenizer(bpe)
+    tokenizer.normalizer = normalizers.Sequence([normalizers.NFC(), normalizers.Lowercase()])
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(WORD), behavior="removed", invert=True),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token=START, eos_token=END, unk_token=END)
+
+
+def clip_text_model(spec: TextSpec) -> CLIPTextModel:
+    """CLIP's text tower with weights as torch makes them (none under `torch.device("meta")`)."""
+    from transformers import CLIPTextConfig, CLIPTextModel
+
+    return CLIPTextModel(
+        CLIPTextConfig(
+            vocab_size=spec.vocabulary,
+            max_position_embeddings=spec.length,
+            hidden_size=spec.width,
+            num_hidden_layers=spec.layers,
+            num_attention_heads=spec.heads,
+            intermediate_size=spec.mlp_width,
+            hidden_act=spec.activation,
+            bos_token_id=spec.vocabulary - 2,
+            eos_token_id=spec.vocabulary - 1,
+        )
+    )

@@ -1,0 +1,73 @@
+"""The papers' training loss: the exact variational bound and the auxiliary term (Gu et al. 2022, eq. 6 and 12)."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..posterior import q_posterior
+from ..schedule import Schedule
+
+AUXILIARY_WEIGHT = 5e-4  # the text releases; ImageNet and FFHQ were trained with 1e-3
+
+
+def loss_terms(
+    logits_BNK: Tensor,
+    x0_BN: Tensor,
+    xt_BN: Tensor,
+    t_B: np.ndarray,
+    schedule: Schedule,
+    auxiliary_weight: float = AUXILIARY_WEIGHT,
+) -> tuple[Tensor, Tensor]:
+    """(bound_B, auxiliary_B), in nats a token, of pictures at whole times `t_B` in 1..T.
+
+    bound: KL(q(x_{t-1} | x_t, x_0) || p(x_{t-1} | x_t)), which at t = 1 is -log p(x_0 | x_1).
+    auxiliary: -log p(x_0 | x_t), weighted 2 - t / T, so that early, harder times do not drown the late ones.
+    """
+    log_p_BNK = logits_BNK.float().log_softmax(-1)
+    log_p_x0_BN = log_p_BNK.gather(-1, x0_BN[..., None])[..., 0]
+    truth_BNK = torch.zeros_like(log_p_BNK).scatter_(-1, x0_BN[..., None], 1.0)
+    q = q_posterior(truth_BNK, xt_BN, t_B - 1, t_B, schedule)
+    p = q_posterior(log_p_BNK.exp(), xt_BN, t_B - 1, t_B, schedule)
+    tiny = torch.finfo(p.dtype).tiny
+    bound_B = (q * (q.clamp(min=tiny).log() - p.clamp(min=tiny).log())).sum(-1).mean(-1)
+    weight_B = torch.from_numpy(2 - t_B / schedule.num_timesteps).to(bound_B)
+    return bound_B, -auxiliary_weight * weight_B * log_p_x0_BN.mean(-1)
+
+
+class TimeSampler:
+    """Draws t in proportion to the root of the mean square of its loss, once every t has been seen ten times; uniform
+    before that. Dividing a loss by `probability` keeps the bound's expectation.
+    """
+
+    def __init__(self, num_timesteps: int):
+        self.mean_square = torch.zeros(num_timesteps, dtype=torch.float64)
+        self.seen = torch.zeros(num_timesteps, dtype=torch.int64)
+
+    def probabilities(self) -> Tensor:
+        """p(t) for t = 1..T."""
+        if self.seen.min() < 10:
+            return torch.full_like(self.mean_square, 1 / len(self.mean_square))
+        weight = self.mean_square.sqrt() + 1e-4
+        weight[0] = weight[1]  # t = 1 is a log-likelihood, not a KL: its size says nothing of its use
+        return weight / weight.sum()
+
+    def sample(self, count: int, generator: torch.Generator) -> tuple[np.ndarray, Tensor]:
+        """(t_B, p(t_B))."""
+        p = self.probabilities()
+        index_B = torch.multinomial(p, count, replacement=True, generator=generator)
+        return (index_B + 1).numpy(), p[index_B]
+
+    def update(self, t_B: np.ndarray, loss_B: Tensor) -> None:
+        index_B = torch.from_numpy(t_B) - 1
+        for i, square in zip(index_B.tolist(), loss_B.double().square().tolist(), strict=True):
+            self.mean_square[i] += 0.1 * (square - self.mean_square[i])
+            self.seen[i] += 1
+
+    def state_dict(self) -> dict[str, Tensor]:
+        return {"mean_square": self.mean_square, "seen": self.seen}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        self.mean_square.copy_(state["mean_square"])
+        self.seen.copy_(state["seen"])
