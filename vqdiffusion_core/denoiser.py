@@ -1,4 +1,4 @@
-"""Network -> log p(x_0 | x_t) at the positions that a sampler asks for: the branches' predictions, weighted and added."""
+"""Network -> log p(x_0 | x_t) where a sampler asks for it: the branches' predictions, weighted and added."""
 
 from __future__ import annotations
 

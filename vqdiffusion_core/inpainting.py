@@ -12,7 +12,7 @@ from .schedule import Schedule
 
 
 def token_region(mask_BHW: Tensor, grid: tuple[int, int], grow: int = 0) -> Tensor:
-    """A mask of any resolution -> bool (B, rows, columns): true where any part of a token's cell is marked (above 0).
+    """A mask of any resolution -> bool (B, rows, columns): true where any part of a token's cell is above 0.
 
     `grow` widens the region by so many tokens on every side.
 
@@ -37,9 +37,9 @@ def start(
 ) -> tuple[Tensor, list[float]]:
     """The state that a run begins with, and the time of each picture.
 
-    Free tokens go to time `denoise * T` by the forward process: all masked at 1, a share of them kept below. The network
-    is told the time at which it saw as many masked tokens in training, counted over the whole picture: to it, a small
-    hole is a late state, whatever the artist's setting is called.
+    Free tokens go to time `denoise * T` by the forward process: all masked at 1, a share of them kept below. The
+    network is told the time at which it saw as many masked tokens in training, counted over the whole picture: to it,
+    a small hole is a late state, whatever the artist's setting is called.
     """
     K, N = schedule.codebook_size, tokens_BN.shape[1]
     coin_BN = noise.uniform(N, device=tokens_BN.device)

@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from .denoiser import Denoiser, truncated
-from .guidance import Branch, guided
+from .guidance import Branch, Condition, guided
 from .inpainting import free_tokens, start
 from .model import VQDiffusion
 from .noise import Noise
@@ -85,10 +85,11 @@ def sample(
 
 def select(branches: Sequence[Branch], pictures: list[int]) -> list[Branch]:
     """The branches for some pictures of the batch; a condition of batch 1 is everybody's."""
-    return [
-        branch if branch.condition is None or len(branch.condition) == 1 else replace(branch, condition=branch.condition[pictures])
-        for branch in branches
-    ]
+
+    def of(condition: Condition) -> Condition:
+        return condition if condition is None or len(condition) == 1 else condition[pictures]
+
+    return [replace(branch, condition=of(branch.condition)) for branch in branches]
 
 
 def generate(

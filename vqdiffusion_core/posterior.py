@@ -34,7 +34,8 @@ def q_posterior(
     p(x_0 | x_t), normalised over K.
     """
     K = schedule.codebook_size
-    jump, at_s, at_t = (as_tensors(kernel, p_x0_BNK) for kernel in (schedule.jump(s, t), schedule.bar(s), schedule.bar(t)))
+    kernels = schedule.jump(s, t), schedule.bar(s), schedule.bar(t)
+    jump, at_s, at_t = (as_tensors(kernel, p_x0_BNK) for kernel in kernels)
 
     # x_t masked: q(x_s | x_t = m, x_0) = q(m | x_s) q(x_s | x_0) / q(m | x_0)
     unmask = divide(jump.gamma, at_t.gamma)

@@ -1,4 +1,4 @@
-"""The network of VQ-Diffusion: noisy tokens and a condition -> logits of the clean tokens (Gu et al. 2022, section 4.2).
+"""The network of VQ-Diffusion: noisy tokens and a condition -> logits of the clean tokens (Gu et al. 2022, 4.2).
 
 Modules carry the names of the published checkpoints. Shapes: x_BN ids 0..K, text_BLD condition vectors, h_BNW hidden.
 """

@@ -11,7 +11,7 @@ def truncate(log_p_MK: Tensor, rate: float) -> Tensor:
     """
     if rate >= 1:
         return log_p_MK
-    sorted_p, order = log_p_MK.exp().sort(-1, descending=True, stable=True)
+    sorted_p, order = log_p_MK.exp().sort(dim=-1, descending=True, stable=True)
     mass_before = sorted_p.cumsum(-1) - sorted_p
     rejected = mass_before >= rate
     rejected[..., 0] = False

@@ -55,7 +55,8 @@ def test_the_posterior_is_bayes_by_enumeration(K, kind):
     ends = {"default": (9e-6, 0.99999), "replacing": (0.02, 0.8), "uniform": (0.05, 0.0), "absorbing": (0.1, 0.9)}
     alpha_end, gamma_end = ends[kind]
     gamma_start = 0.0 if kind == "uniform" else 1e-5
-    schedule = Schedule.linear(6, K, 1 - gamma_start if kind == "absorbing" else 0.999, alpha_end, gamma_start, gamma_end)
+    alpha_start = 1 - gamma_start if kind == "absorbing" else 0.999
+    schedule = Schedule.linear(6, K, alpha_start, alpha_end, gamma_start, gamma_end)
     generator = torch.Generator().manual_seed(K)
     p = torch.rand(K, generator=generator, dtype=torch.float64)
     p /= p.sum()

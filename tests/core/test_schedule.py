@@ -1,5 +1,7 @@
 """The schedule: cumulative kernels, jumps between them, and lists of times."""
 
+import itertools
+
 import numpy as np
 import pytest
 from pack.vqdiffusion_core.schedule import Schedule
@@ -54,7 +56,7 @@ def test_times_end_clean_and_are_whole_where_they_can_be():
     for steps in [1, 2, 3, 7, 16, 25, 99, 100]:
         times = schedule.timesteps(steps)
         assert (times[0], times[-1], len(times)) == (100, 0, steps + 1)
-        assert all(t == round(t) for t in times) and all(a > b for a, b in zip(times, times[1:], strict=False))
+        assert all(t == round(t) for t in times) and all(a > b for a, b in itertools.pairwise(times))
     times = schedule.timesteps(250)
     assert len(set(times)) == 251
     assert [schedule.network_index(t) for t in (100, 99.5, 99, 1, 0.4)] == [99, 99, 98, 0, 0]

@@ -1,4 +1,4 @@
-"""Training of the transformer, with its text encoder and learned null (Gu et al. 2022; Tang et al. 2022, section 3.1)."""
+"""Training of the transformer, its text encoder and the learned null (Gu et al. 2022; Tang et al. 2022, 3.1)."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ class DiffusionTraining:
         self.optimizer.step()
         self.times.update(t_B, bound_B.detach())
         self.update_ema(step)
-        return {"loss": loss.item(), "bound": float((bound_B / p_B).mean()), "gradient": norm.item()}
+        return {"loss": loss.item(), "bound": (bound_B / p_B).mean().item(), "gradient": norm.item()}
 
     @torch.no_grad()
     def update_ema(self, step: int) -> None:
@@ -106,8 +106,8 @@ class DiffusionTraining:
 
 
 def initialise(transformer: Transformer) -> None:
-    """Start weights as in the original, N(0, 0.02), except where text enters: its vectors have length 1, not sqrt(D), and
-    at 0.02 the prompt would be a whisper that the network takes long to hear.
+    """Start weights as in the original, N(0, 0.02), except where text enters: its vectors have length 1, not sqrt(D),
+    and at 0.02 the prompt would be a whisper that the network takes long to hear.
     """
     for name, parameter in transformer.named_parameters():
         if parameter.ndim > 1:

@@ -37,8 +37,8 @@ TRANSFORMER = TransformerSpec(
     codebook_size=512,
     grid=(scenes.CANVAS // CODEC.downscale,) * 2,
     layers=6,
-    width=224,
-    heads=7,
+    width=192,
+    heads=6,
     num_timesteps=100,
     text_width=128,
 )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 import unicodedata
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
@@ -36,62 +36,38 @@ COLOURS = {
     "white": (250, 250, 250),
 }
 
-ANIMALS = "🐵🐶🦊🐱🦁🐯🐴🦄🐮🐷🐭🐹🐰🐻🐨🐼🐸🐘🦒🐢🐍🐙🐬🐳🦈🐟🦋🐌🐝🐞🦀🐔🐧🦅🦆🦉🦜🐊🦔🐑🐐🐫🦓🦩"
-FOOD = "🍎🍐🍊🍋🍌🍉🍇🍓🍒🍍🥝🍅🥑🍆🥕🌽🥦🍄🍞🧀🍔🍟🍕🌮🍣🍩🍪🎂🍭🍦☕🍺🥚🌰🥐🍿"
-PLANTS = "🌵🌴🌳🌲🌷🌹🌻🍁🍀🌸"
-VEHICLES = "🚗🚕🚌🚒🚑🚜🚲🚂🚀🚁⛵🚢🛸"
-INSTRUMENTS = "🎸🎹🎺🎻🥁🎷"
-THINGS = "🧸⚽🏀🎾🎈🎁🏆👑💎🔔🔑🔒💡📷📺☎⏰📖✏✂🔨☂👟👓🏠🏰⛺⭐🌙☀🌈⛄🔥❤🎃👻🤖🌍"
+ANIMALS = "🐶🦊🐱🦁🐯🦄🐷🐭🐰🐻🐼🐸🐘🐢🐙🐬🐟🦋🐞🦀🐔🐧🦆🦉"
+FOOD = "🍎🍋🍌🍉🍇🍓🍍🍅🥕🌽🍄🍞🧀🍔🍕🍩🎂☕"
+PLANTS = "🌵🌴🌲🌷🌻🍁"
+VEHICLES = "🚗🚌🚂🚀🚁⛵"
+INSTRUMENTS = "🎸🎹🎺"
+THINGS = "🧸⚽🎈🎁👑🔔🔑💡☂🏠⭐🌙🌈⛄🔥❤🎃👻🤖"
 
 # Where the Unicode name is not what a person would say.
 EVERYDAY_NAMES = {
     "🐞": "ladybug",
-    "🐝": "bee",
-    "🐳": "whale",
-    "🐫": "camel",
-    "🍊": "orange",
-    "🍆": "eggplant",
     "🌽": "corn",
-    "🥝": "kiwi",
     "🧀": "cheese",
-    "🍟": "french fries",
     "🍕": "pizza",
     "🍩": "donut",
-    "🍦": "ice cream",
     "☕": "cup of coffee",
-    "🍺": "beer",
-    "🌳": "tree",
     "🌲": "fir tree",
-    "🍀": "clover",
     "🚗": "car",
     "🚂": "locomotive",
     "⛵": "sailing boat",
     "🎹": "piano",
-    "🎾": "tennis racket",
-    "🥁": "drum",
     "💡": "light bulb",
-    "🏰": "castle",
     "☂": "umbrella",
     "🎁": "present",
-    "💎": "gem",
-    "☎": "telephone",
-    "📖": "book",
-    "✂": "scissors",
-    "👟": "shoe",
-    "👓": "glasses",
     "🏠": "house",
     "⭐": "star",
     "🌙": "moon",
-    "☀": "sun",
     "⛄": "snowman",
     "❤": "heart",
     "🎃": "pumpkin",
-    "🌍": "globe",
-    "🍿": "bag of popcorn",
-    "🛸": "flying saucer",
 }
 
-MASS_NOUNS = {"grapes", "cherries", "corn", "broccoli", "bread", "cheese", "french fries", "sushi", "fire", "scissors", "glasses"}
+MASS_NOUNS = {"bread", "cheese", "corn", "fire", "grapes"}
 
 
 @dataclass(frozen=True)
@@ -139,8 +115,8 @@ def all_scenes() -> list[Scene]:
 
 
 def render(scene: Scene) -> Image.Image:
-    """The scene as the pocket model knows it: the subject centred at a fixed size, so that it meets the token grid alike
-    in every picture (a token then means the same piece of the same subject, which makes the transformer's work easier).
+    """The scene as the pocket model knows it: the subject centred at a fixed size, so that it meets the token grid
+    alike in every picture (a token then means the same piece of the same subject, which eases the transformer's work).
     """
     return compose(scene.subject.glyph, COLOURS[scene.colour], GLYPH, ((CANVAS - GLYPH) // 2,) * 2)
 
@@ -153,7 +129,7 @@ def compose(glyph: str, background: tuple[int, int, int], size: int, corner: tup
     return picture
 
 
-@lru_cache(maxsize=None)
+@cache
 def draw_glyph(glyph: str) -> Image.Image:
     """The font's own bitmap of one emoji, cut square: RGBA, 128 x 128."""
     bitmap = Image.new("RGBA", (136, 128))

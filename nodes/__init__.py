@@ -1,0 +1,32 @@
+"""The ComfyUI layer: each node has its schema here, and calls the core for the work."""
+
+from comfy_api.latest import ComfyExtension, io
+
+from .inpainting import VQDiffusionTokenMask
+from .inspector import VQDiffusionTokenInspector
+from .loaders import VQDiffusionLoader
+from .prompt import VQDiffusionClassEncode, VQDiffusionTextEncode
+from .sampling import VQDiffusionSampler
+from .tokens import VQDiffusionDecode, VQDiffusionEmptyTokens, VQDiffusionEncode
+
+# In the order of the menu.
+NODES: list[type[io.ComfyNode]] = [
+    VQDiffusionLoader,
+    VQDiffusionTextEncode,
+    VQDiffusionClassEncode,
+    VQDiffusionEmptyTokens,
+    VQDiffusionSampler,
+    VQDiffusionDecode,
+    VQDiffusionEncode,
+    VQDiffusionTokenMask,
+    VQDiffusionTokenInspector,
+]
+
+
+class VQDiffusionExtension(ComfyExtension):
+    async def get_node_list(self) -> list[type[io.ComfyNode]]:
+        return NODES
+
+
+async def comfy_entrypoint() -> VQDiffusionExtension:
+    return VQDiffusionExtension()

@@ -1,0 +1,106 @@
+"""Token grids <-> LATENT {"samples": float32 (B, 1, h, w)}: the one place that checks and converts them.
+
+Each value is a codebook id 0..K-1 or K, the mask token. The core's and other packs' nodes work on these latents without
+knowing what they are, so everything that comes in is checked, whoever made it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..vqdiffusion_core.inpainting import token_region
+
+Latent = dict[str, Any]
+
+CELL = 8  # pixels a latent cell, as the core's nodes assume; exact for the codecs of most VQ-Diffusion models
+
+
+class LatentError(ValueError):
+    """A latent that is not what a node needs: what came, what was expected, what to do next."""
+
+
+def empty(batch_size: int, grid: tuple[int, int], mask_id: int) -> Latent:
+    """A canvas where every token is masked."""
+    return {"samples": to_samples(torch.full((batch_size, *grid), mask_id))}
+
+
+def to_samples(tokens_Bhw: Tensor) -> Tensor:
+    return tokens_Bhw[:, None].float()
+
+
+def read_tokens(samples: Tensor, codebook_size: int) -> Tensor:
+    """The samples of a LATENT -> ids (B, h, w), int64; ids may be `codebook_size`, the mask."""
+    if not torch.is_tensor(samples) or samples.ndim != 4 or samples.shape[1] != 1:
+        raise LatentError(
+            f"This latent is {describe(samples)}: it belongs to another kind of model. Expected VQ-Diffusion tokens, "
+            "one channel of codebook ids. Start from VQ-Diffusion Empty Tokens, or encode a picture with this model's "
+            "VAE."
+        )
+    tokens_Bhw = samples[:, 0].round().long()
+    if not torch.equal(samples[:, 0], tokens_Bhw.to(samples.dtype)):
+        raise LatentError(
+            "This latent has values between the codebook ids. A node has blended it or scaled it smoothly, and tokens "
+            "have no in-between. Use nearest-exact to resize and masks without soft edges, or do it with pictures."
+        )
+    low, high = tokens_Bhw.aminmax()
+    if low < 0 or high > codebook_size:
+        raise LatentError(
+            f"This latent has ids from {int(low)} to {int(high)}; expected 0 to {codebook_size - 1}, or "
+            f"{codebook_size} for a masked token. It was drawn with another model, or a node has calculated with it. "
+            "Use the sampler and the VAE of one VQ-Diffusion Loader."
+        )
+    return tokens_Bhw
+
+
+def read_grid(latent: Latent, codebook_size: int, grid: tuple[int, int], pixels: tuple[int, int]) -> Tensor:
+    """Ids (B, h, w) of a LATENT that must have this `grid` of rows and columns, which shows as so many `pixels`."""
+    tokens_Bhw = read_tokens(latent["samples"], codebook_size)
+    if tokens_Bhw.shape[1:] != grid:
+        raise LatentError(
+            f"This latent has {size(tokens_Bhw.shape[1:])} tokens; this model draws {size(grid)}, a picture of "
+            f"{size(pixels)} pixels. Use VQ-Diffusion Empty Tokens of this model, or bring the picture to "
+            f"{size(pixels)} pixels before it is encoded."
+        )
+    return tokens_Bhw
+
+
+def read_region(latent: Latent, grid: tuple[int, int]) -> Tensor | None:
+    """The LATENT's noise_mask on the token grid, bool (B, h, w): true where tokens are drawn anew; None without one."""
+    mask = latent.get("noise_mask")
+    return None if mask is None else to_region(mask, len(latent["samples"]), grid)
+
+
+def to_region(mask: Tensor, batch_size: int, grid: tuple[int, int], grow: int = 0) -> Tensor:
+    """A MASK or noise_mask of any resolution and batch -> bool (batch_size, h, w); fewer masks than pictures repeat."""
+    mask_BHW = mask.reshape(-1, *mask.shape[-2:])
+    region_Bhw = token_region(mask_BHW, grid, grow)
+    rows = torch.arange(batch_size, device=region_Bhw.device) % len(region_Bhw)
+    return region_Bhw[rows]
+
+
+def to_mask(region_Bhw: Tensor, pixels: tuple[int, int]) -> Tensor:
+    """A region -> MASK float32 of `pixels` (height, width) where that gives whole cells, else of 8 pixels a cell."""
+    rows, columns = region_Bhw.shape[1:]
+    whole = pixels[0] % rows == 0 and pixels[1] % columns == 0
+    height, width = (pixels[0] // rows, pixels[1] // columns) if whole else (CELL, CELL)
+    return region_Bhw.float().repeat_interleave(height, 1).repeat_interleave(width, 2)
+
+
+def describe(samples: Any) -> str:
+    if not torch.is_tensor(samples):
+        return f"a {type(samples).__name__}"
+    if samples.ndim != 4:
+        return f"a tensor of shape {tuple(samples.shape)}"
+    return f"a grid of {size(samples.shape[2:])} with {samples.shape[1]} channels"
+
+
+def size(rows_columns: tuple[int, ...]) -> str:
+    """
+    >>> size((48, 64))
+    '64 x 48'
+    """
+    rows, columns = rows_columns
+    return f"{columns} x {rows}"

@@ -1,0 +1,105 @@
+"""From the folders of models to what a workflow works with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from weakref import WeakValueDictionary
+
+import folder_paths
+import torch
+from comfy_api.latest import io
+
+from ..vqdiffusion_core import checkpoints
+from . import runtime
+from .model import VQModel
+from .sockets import VQ_DIFFUSION, schema
+
+FOLDER = "vq_diffusion"  # under ComfyUI's models, and the name that extra_model_paths.yaml uses
+POCKET = "pocket (built in)"
+POCKET_FOLDER = Path(__file__).parents[1] / "vqdiffusion_core" / "pocket"
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+# What some workflow still holds. Two loaders of one model share it, and it is read again only when its files change.
+LOADED: WeakValueDictionary[tuple, VQModel] = WeakValueDictionary()
+
+folder_paths.add_model_folder_path(FOLDER, str(Path(folder_paths.models_dir) / FOLDER))
+
+
+class VQDiffusionLoader(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            "VQDiffusionLoader",
+            display_name="VQ-Diffusion Loader",
+            description="Opens a VQ-Diffusion model: the transformer that draws, its text encoder and its VQGAN.",
+            search_aliases=["load vq-diffusion", "vqdiffusion checkpoint", "ithq", "vqgan", "pocket model"],
+            inputs=[
+                io.Combo.Input(
+                    "model",
+                    options=list(model_folders()),
+                    default=POCKET,
+                    tooltip="The pocket model comes with this pack and draws emoji. Others are the folders in "
+                    "models/vq_diffusion.",
+                ),
+                io.Combo.Input(
+                    "dtype",
+                    options=["auto", *DTYPES],
+                    default="auto",
+                    tooltip="Number type of the transformer: auto takes what suits the device, the 16-bit types halve "
+                    "its memory. Text encoder and VQGAN are small and stay float32.",
+                ),
+            ],
+            outputs=[
+                VQ_DIFFUSION.Output(display_name="vq_model", tooltip="The transformer with its noise schedule."),
+                io.Clip.Output(
+                    display_name="clip", tooltip="Its text encoder; CLIP Text Encode (Prompt) works with it too."
+                ),
+                io.Vae.Output(
+                    display_name="vae", tooltip="Its VQGAN, pictures to tokens and back; VAE Decode works with it too."
+                ),
+            ],
+        )
+
+    @classmethod
+    def fingerprint_inputs(cls, model: str, dtype: str) -> str:
+        """Other files under the same name are another model."""
+        return f"{stamp(model_folders().get(model))} {dtype}"
+
+    @classmethod
+    def execute(cls, model: str, dtype: str) -> io.NodeOutput:
+        vq_model = open_model(folder_of(model), dtype)
+        return io.NodeOutput(vq_model, vq_model.clip, vq_model.vae)
+
+
+def model_folders() -> dict[str, Path]:
+    """Name in the menu -> folder, the built-in model first."""
+    return {POCKET: POCKET_FOLDER, **checkpoints.find(folder_paths.get_folder_paths(FOLDER))}
+
+
+def folder_of(name: str) -> Path:
+    """The folder of a name in the menu: nothing else is ever opened, whatever a workflow file says."""
+    folders = model_folders()
+    if name not in folders:
+        raise ValueError(
+            f"There is no VQ-Diffusion model {name!r}; expected one of {', '.join(folders)}. Put its folder into "
+            "models/vq_diffusion, then refresh the node definitions (R)."
+        )
+    return folders[name]
+
+
+def open_model(folder: Path, dtype_name: str) -> VQModel:
+    """The model in a folder, the one that is open already if its files are still the same."""
+    dtype = DTYPES.get(dtype_name) or runtime.transformer_dtype()
+    key = (folder, stamp(folder), dtype)
+    vq_model = LOADED.get(key)
+    if vq_model is None:
+        vq_model = LOADED[key] = VQModel.of(checkpoints.load(folder, dtype))
+    return vq_model
+
+
+def stamp(folder: Path | None) -> tuple:
+    """Changes whenever a file in the folder does."""
+    if folder is None:
+        return ()
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return tuple((path.name, path.stat().st_mtime_ns, path.stat().st_size) for path in files)

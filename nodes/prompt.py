@@ -1,0 +1,68 @@
+"""What to draw: prompts and classes."""
+
+from __future__ import annotations
+
+from comfy_api.latest import io
+
+from . import conditioning
+from .clip import Clip
+from .model import VQModel
+from .sockets import VQ_DIFFUSION, schema
+
+
+class VQDiffusionTextEncode(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            "VQDiffusionTextEncode",
+            display_name="VQ-Diffusion Text Encode",
+            description="Turns a prompt into what the transformer reads. CLIP Text Encode (Prompt) does the same.",
+            search_aliases=["prompt", "clip text encode", "positive", "negative"],
+            inputs=[
+                io.Clip.Input("clip", tooltip="From VQ-Diffusion Loader."),
+                io.String.Input(
+                    "text",
+                    multiline=True,
+                    dynamic_prompts=True,
+                    tooltip="The prompt. Upper and lower case are the same. Text beyond the model's length (75 tokens, "
+                    "the pocket model 22) is cut off.",
+                ),
+            ],
+            outputs=[io.Conditioning.Output(tooltip="The prompt, for the sampler.")],
+        )
+
+    @classmethod
+    def execute(cls, clip: Clip | None, text: str) -> io.NodeOutput:
+        if clip is None:
+            raise ValueError("This model has no text encoder: it draws classes. Use VQ-Diffusion Class Encode.")
+        return io.NodeOutput(clip.encode_from_tokens_scheduled(clip.tokenize(text)))
+
+
+class VQDiffusionClassEncode(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            "VQDiffusionClassEncode",
+            display_name="VQ-Diffusion Class Encode",
+            description="Chooses what to draw by the number of a class, for models that were trained on classes.",
+            search_aliases=["class label", "imagenet"],
+            inputs=[
+                VQ_DIFFUSION.Input("vq_model", tooltip="A model that draws classes, such as one trained on ImageNet."),
+                io.String.Input("class_label", default="0", tooltip="The number of the class, from 0."),
+            ],
+            outputs=[io.Conditioning.Output(tooltip="The class, for the sampler.")],
+        )
+
+    @classmethod
+    def execute(cls, vq_model: VQModel, class_label: str) -> io.NodeOutput:
+        return io.NodeOutput(conditioning.of_class(class_number(vq_model, class_label)))
+
+
+def class_number(vq_model: VQModel, class_label: str) -> int:
+    spec = vq_model.spec
+    if spec.condition != "class":
+        raise ValueError(f"{vq_model.name} does not draw classes. Use VQ-Diffusion Text Encode with its CLIP.")
+    label = class_label.strip()
+    if not label.isdecimal() or int(label) >= spec.class_rows:
+        raise ValueError(f"class_label is {label!r}; {vq_model.name} has classes 0 to {spec.class_rows - 1}.")
+    return int(label)

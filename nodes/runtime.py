@@ -1,0 +1,94 @@
+"""The one file that knows ComfyUI's internals: where models live, progress, preview and interrupt."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+import comfy.model_management as management
+import comfy.model_patcher
+import comfy.utils
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+Role = Literal["transformer", "text encoder", "vae"]
+Patcher = comfy.model_patcher.ModelPatcher
+
+PREVIEW_SIDE = 512  # pixels; larger previews are scaled down by the host
+TRANSFORMER_TYPES = [torch.bfloat16, torch.float16, torch.float32]  # the host takes the first that suits its device
+
+
+def manage(module: nn.Module, role: Role) -> Patcher:
+    """Hands a module over to ComfyUI, which from then on says on which device it lies."""
+    load_device, offload_device = {
+        "transformer": (management.get_torch_device, management.unet_offload_device),
+        "text encoder": (management.text_encoder_device, management.text_encoder_offload_device),
+        "vae": (management.vae_device, management.vae_offload_device),
+    }[role]
+    # Looked up now, not at import: newer hosts choose the class when they start.
+    patcher_class = getattr(comfy.model_patcher, "CoreModelPatcher", Patcher)
+    return patcher_class(module, load_device=load_device(), offload_device=offload_device())
+
+
+def load(patcher: Patcher, memory_required: float = 0) -> torch.device:
+    """Brings a module to its device, with `memory_required` bytes kept free for the work, and says which that is.
+
+    Whole, because a module that lies half on each device needs layers that know of it, and ours are plain PyTorch.
+    """
+    management.load_models_gpu([patcher], memory_required=memory_required, force_full_load=True)
+    return patcher.load_device
+
+
+def batches(count: int, bytes_each: float, device: torch.device) -> list[slice]:
+    """Shares of `count` pictures that fit into the device's free memory, one by one if need be."""
+    most = max(1, int(management.get_free_memory(device) / bytes_each))
+    return [slice(start, start + most) for start in range(0, count, most)]
+
+
+def intermediate_device() -> torch.device:
+    """Where values lie that travel between nodes."""
+    return management.intermediate_device()
+
+
+def transformer_dtype() -> torch.dtype:
+    """The number type that suits the device, or that the user has set for all diffusion models."""
+    dtype = management.unet_dtype(management.get_torch_device(), supported_dtypes=TRANSFORMER_TYPES)
+    return dtype if dtype in TRANSFORMER_TYPES else torch.bfloat16  # never 8 bits, which need layers of their own
+
+
+def tiled(
+    function: Callable[[Tensor], Tensor],
+    samples: Tensor,
+    tile: tuple[int, int],
+    overlap: int,
+    scale: float,
+    channels: int,
+) -> Tensor:
+    """`function` over overlapping tiles (height, width) of (B, C, H, W), its results blended where they overlap."""
+    (height, width), (rows, columns) = samples.shape[2:], tile
+    overlap = min(overlap, rows // 4, columns // 4)
+    steps = len(samples) * comfy.utils.get_tiled_scale_steps(width, height, columns, rows, overlap)
+    return comfy.utils.tiled_scale(
+        samples,
+        function,
+        tile_x=columns,
+        tile_y=rows,
+        overlap=overlap,
+        upscale_amount=scale,
+        out_channels=channels,
+        output_device=intermediate_device(),
+        pbar=comfy.utils.ProgressBar(steps),
+    )
+
+
+class Progress:
+    """A node's progress bar with a live preview. Call it after each step: it ends the run if the user has asked so."""
+
+    def __init__(self, total: int):
+        self.total = total
+        self.bar = comfy.utils.ProgressBar(total)
+
+    def __call__(self, done: int, preview: Image.Image) -> None:
+        management.throw_exception_if_processing_interrupted()
+        self.bar.update_absolute(done, self.total, ("JPEG", preview, PREVIEW_SIDE))

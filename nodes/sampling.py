@@ -1,0 +1,190 @@
+"""Drawing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from comfy_api.latest import io
+from torch import Tensor
+
+from ..vqdiffusion_core import preview
+from ..vqdiffusion_core.guidance import Branch, Condition, guided
+from ..vqdiffusion_core.pipeline import SAMPLERS, Settings, sample
+from ..vqdiffusion_core.specs import TransformerSpec
+from . import conditioning, latents, runtime
+from .model import VQModel
+from .sockets import VQ_DIFFUSION, schema
+
+SEEDS = 2**64
+DEFAULTS = Settings()
+
+
+class VQDiffusionSampler(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            "VQDiffusionSampler",
+            display_name="VQ-Diffusion Sampler",
+            description="Draws the masked tokens of a canvas, or the marked region of a picture.",
+            search_aliases=["ksampler", "sample", "generate", "text to image", "inpaint"],
+            inputs=[
+                VQ_DIFFUSION.Input("vq_model", tooltip="The model that draws."),
+                io.Conditioning.Input("positive", tooltip="What to draw."),
+                io.Latent.Input(
+                    "latent",
+                    tooltip="The canvas: VQ-Diffusion Empty Tokens for a new picture, or the tokens of a picture. With "
+                    "a noise mask, only what it marks is drawn anew.",
+                ),
+                io.Int.Input(
+                    "seed",
+                    default=0,
+                    min=0,
+                    max=SEEDS - 1,
+                    control_after_generate=True,
+                    tooltip="The same seed gives the same picture. Picture i of a batch is that of seed + i alone.",
+                ),
+                io.Int.Input(
+                    "steps",
+                    default=DEFAULTS.steps,
+                    min=1,
+                    max=1000,
+                    tooltip="How often the network looks at each picture. Few are quick, more are finer; any number is "
+                    "exact to the model.",
+                ),
+                io.Float.Input(
+                    "guidance",
+                    default=DEFAULTS.guidance,
+                    min=0.0,
+                    max=100.0,
+                    step=0.1,
+                    round=0.01,
+                    tooltip="How closely to follow the prompt. 1 is the plain model and twice as fast; too much makes "
+                    "pictures alike and harsh.",
+                ),
+                io.Float.Input(
+                    "truncation",
+                    default=DEFAULTS.truncation,
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
+                    round=0.001,
+                    tooltip="Each token is drawn among the likeliest ones that together have this probability: 1 "
+                    "allows all, lower is safer and plainer.",
+                ),
+                io.Combo.Input(
+                    "sampler", options=list(SAMPLERS), default=DEFAULTS.sampler, tooltip="How tokens are drawn."
+                ),
+                io.Float.Input(
+                    "denoise",
+                    default=DEFAULTS.denoise,
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
+                    round=0.001,
+                    tooltip="How much of the picture is drawn anew: 1 all, 0.5 about half of the tokens, 0 none.",
+                ),
+                io.Conditioning.Input(
+                    "negative",
+                    optional=True,
+                    tooltip="What to keep away from. Without it, what the model has learned for no prompt at all.",
+                ),
+            ],
+            outputs=[io.Latent.Output(tooltip="The tokens of the picture, for VQ-Diffusion Decode or VAE Decode.")],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        vq_model: VQModel,
+        positive: conditioning.Conditioning,
+        latent: latents.Latent,
+        seed: int,
+        steps: int,
+        guidance: float,
+        truncation: float,
+        sampler: str,
+        denoise: float,
+        negative: conditioning.Conditioning | None = None,
+    ) -> io.NodeOutput:
+        settings = Settings(steps, guidance, truncation, sampler, denoise)
+        canvas_Bhw = latents.read_grid(latent, vq_model.spec.codebook_size, vq_model.spec.grid, vq_model.pixels)
+        branches = read_prompts(vq_model, positive, negative, guidance, len(canvas_Bhw))
+        region_Bhw = latents.read_region(latent, vq_model.spec.grid)
+        tokens_Bhw = draw(vq_model, branches, canvas_Bhw, region_Bhw, settings, seeds(latent, seed))
+        return io.NodeOutput(latent | {"samples": latents.to_samples(tokens_Bhw)})
+
+
+def read_prompts(
+    vq_model: VQModel,
+    positive: conditioning.Conditioning,
+    negative: conditioning.Conditioning | None,
+    guidance: float,
+    batch: int,
+) -> list[Branch]:
+    condition = conditioning.read(positive, "positive", vq_model.spec, batch)
+    if negative is None:
+        null = vq_model.null() if guidance != 1 else condition
+    else:
+        null = conditioning.read(negative, "negative", vq_model.spec, batch)
+    return guided(place(condition, vq_model), place(null, vq_model), guidance)
+
+
+def place(condition: Condition, vq_model: VQModel) -> Condition:
+    """A condition as the transformer can read it: on its device, and vectors in its number type."""
+    if condition is None:
+        return None
+    dtype = vq_model.dtype if condition.is_floating_point() else None
+    return condition.to(vq_model.patcher.load_device, dtype)
+
+
+def seeds(latent: latents.Latent, seed: int) -> list[int]:
+    """One seed a picture, by its place in the batch that it was cut from, which the core's batch nodes keep."""
+    places = latent.get("batch_index") or range(len(latent["samples"]))
+    return [(seed + place) % SEEDS for place in places]
+
+
+def draw(
+    vq_model: VQModel,
+    branches: list[Branch],
+    canvas_Bhw: Tensor,
+    region_Bhw: Tensor | None,
+    settings: Settings,
+    seeds: list[int],
+) -> Tensor:
+    report = reporter(vq_model, settings.steps)
+    memory = memory_required(vq_model.spec, branches, len(canvas_Bhw), vq_model.dtype)
+    device = runtime.load(vq_model.patcher, memory)
+    x_BN = canvas_Bhw.flatten(1).to(device)
+    region_BN = None if region_Bhw is None else region_Bhw.flatten(1).to(device)
+    run = sample(vq_model.transformer, vq_model.schedule, branches, x_BN, region_BN, settings, seeds)
+    for step, x_BN in enumerate(run):
+        report(step, x_BN)
+    return x_BN.unflatten(1, vq_model.spec.grid).to(runtime.intermediate_device())
+
+
+def reporter(vq_model: VQModel, steps: int) -> Callable[[int, Tensor], None]:
+    """Shows the first picture of a batch as it grows."""
+    progress = runtime.Progress(steps)
+    palette_K3 = vq_model.palette
+    cell = max(1, runtime.PREVIEW_SIDE // max(vq_model.spec.grid))
+
+    def report(step: int, x_BN: Tensor) -> None:
+        progress(step, preview.token_picture(x_BN[0].unflatten(0, vq_model.spec.grid), palette_K3, cell))
+
+    return report
+
+
+def memory_required(spec: TransformerSpec, branches: list[Branch], batch: int, dtype: torch.dtype) -> int:
+    """Bytes that a step needs beside the weights; an upper estimate, all pictures and branches being one pass.
+
+    A block is widest in its MLP: two tensors of the inner width, beside the hidden state and its norm. The keys and
+    values of the text stay for the whole run. The draw holds some five tables of logits (log p of two branches, their
+    mix, its probabilities sorted with their indices) for the tokens that change, in the worst case all.
+    """
+    rows = batch * len(branches)
+    lengths = [branch.condition.shape[1] for branch in branches if spec.condition == "text"]
+    hidden = rows * spec.num_tokens * spec.width * (2 * spec.mlp_ratio + 4)
+    memory = batch * sum(lengths) * spec.layers * spec.width * 2
+    logits = batch * spec.num_tokens * spec.codebook_size * 5
+    return (hidden + memory) * dtype.itemsize + logits * torch.float32.itemsize

@@ -1,0 +1,75 @@
+"""Token grids: an empty one, and the way from and to pictures."""
+
+from __future__ import annotations
+
+from comfy_api.latest import io
+from torch import Tensor
+
+from . import latents
+from .model import VQModel
+from .sockets import VQ_DIFFUSION, schema
+from .vae import Vae
+
+
+class VQDiffusionEmptyTokens(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            "VQDiffusionEmptyTokens",
+            display_name="VQ-Diffusion Empty Tokens",
+            description="An empty canvas of the model's own size: every token is masked, to be drawn by the sampler.",
+            search_aliases=["empty latent", "empty canvas", "batch size"],
+            inputs=[
+                VQ_DIFFUSION.Input("vq_model", tooltip="The model that will draw; it sets the size."),
+                io.Int.Input("batch_size", default=1, min=1, max=4096, tooltip="How many pictures to draw at once."),
+            ],
+            outputs=[io.Latent.Output(tooltip="The empty canvas, for the sampler.")],
+        )
+
+    @classmethod
+    def execute(cls, vq_model: VQModel, batch_size: int) -> io.NodeOutput:
+        return io.NodeOutput(latents.empty(batch_size, vq_model.spec.grid, vq_model.spec.mask_id))
+
+
+class VQDiffusionDecode(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            "VQDiffusionDecode",
+            display_name="VQ-Diffusion Decode",
+            description="Turns drawn tokens into a picture. VAE Decode does the same.",
+            search_aliases=["vae decode", "tokens to image", "vqgan decode"],
+            inputs=[
+                io.Latent.Input("samples", tooltip="Tokens without a masked one among them."),
+                io.Vae.Input("vae", tooltip="From the loader of the model that drew them."),
+            ],
+            outputs=[io.Image.Output(tooltip="The picture.")],
+        )
+
+    @classmethod
+    def execute(cls, samples: latents.Latent, vae: Vae) -> io.NodeOutput:
+        return io.NodeOutput(vae.decode(samples["samples"]))
+
+
+class VQDiffusionEncode(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            "VQDiffusionEncode",
+            display_name="VQ-Diffusion Encode",
+            description="Turns a picture into tokens, always the same ones. VAE Encode does the same.",
+            search_aliases=["vae encode", "image to tokens", "vqgan encode", "codebook indices"],
+            inputs=[
+                io.Image.Input(
+                    "pixels",
+                    tooltip="The picture. It is cut around its middle to whole tokens, not scaled: scale it to the "
+                    "model's size first.",
+                ),
+                io.Vae.Input("vae", tooltip="From the loader of the model that is to work on the tokens."),
+            ],
+            outputs=[io.Latent.Output(tooltip="The tokens of the picture.")],
+        )
+
+    @classmethod
+    def execute(cls, pixels: Tensor, vae: Vae) -> io.NodeOutput:
+        return io.NodeOutput({"samples": vae.encode(pixels)})

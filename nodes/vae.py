@@ -1,0 +1,162 @@
+"""A VQGAN as the VAE that ComfyUI's own nodes know: VAEEncode, VAEDecode, their tiled forms, VAEEncodeForInpaint."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..vqdiffusion_core.specs import VQGANSpec
+from ..vqdiffusion_core.vqgan import VQGAN
+from . import runtime
+from .latents import LatentError, read_tokens, to_samples
+
+WIDE_TENSORS = 8  # of a residual block at full resolution that are alive at once: input, norm, branch, their copies
+TILE = 512  # pixels
+
+
+class Vae:
+    """Pictures (B, H, W, 3) in 0..1 <-> token samples (B, 1, h, w). The attributes are those that other nodes read."""
+
+    latent_channels = 1
+    latent_dim = 2
+    output_channels = 3
+    extra_1d_channel = None
+    disable_offload = True  # the host's word for: never half on the device
+    vae_dtype = torch.float32
+
+    def __init__(self, vqgan: VQGAN):
+        self.patcher = runtime.manage(vqgan, "vae")
+        self.downscale_ratio = self.upscale_ratio = vqgan.spec.downscale
+
+    @property
+    def first_stage_model(self) -> VQGAN:
+        return self.patcher.model
+
+    @property
+    def spec(self) -> VQGANSpec:
+        return self.first_stage_model.spec
+
+    @property
+    def device(self) -> torch.device:
+        return self.patcher.load_device
+
+    @property
+    def output_device(self) -> torch.device:
+        return runtime.intermediate_device()
+
+    def encode(self, pixels_BHWC: Tensor) -> Tensor:
+        """The picture's middle, cut to whole cells, as tokens."""
+        image_BCHW = self.to_image(pixels_BHWC)
+        encoded = [
+            self.first_stage_model.encode(image_BCHW[part].to(self.device)).to(self.output_device)
+            for part in self.load(image_BCHW.shape, cell=1)
+        ]
+        return to_samples(torch.cat(encoded))
+
+    def encode_tiled(
+        self, pixels_BHWC: Tensor, tile_x: int = TILE, tile_y: int = TILE, overlap: int = TILE // 8, **video: Any
+    ) -> Tensor:
+        """As `encode`, tile by tile. The continuous latents are blended where tiles overlap, then become tokens."""
+        image_BCHW = self.to_image(pixels_BHWC)
+        self.load((1, 3, tile_y, tile_x), cell=1)
+        latents_BDhw = runtime.tiled(
+            lambda tile: self.first_stage_model.latents(tile.to(self.device)),
+            image_BCHW,
+            tile=(tile_y, tile_x),
+            overlap=overlap,
+            scale=1 / self.downscale_ratio,
+            channels=self.spec.code_dim,
+        )
+        return to_samples(self.first_stage_model.quantize.nearest(latents_BDhw.to(self.device)).to(self.output_device))
+
+    def decode(self, samples: Tensor, vae_options: dict[str, Any] | None = None) -> Tensor:
+        tokens_Bhw = self.to_tokens(samples)
+        decoded = [self.picture(tokens_Bhw[part]) for part in self.load(samples.shape, cell=self.upscale_ratio)]
+        return torch.cat(decoded).movedim(1, -1)
+
+    def decode_tiled(
+        self,
+        samples: Tensor,
+        tile_x: int = TILE // 8,
+        tile_y: int = TILE // 8,
+        overlap: int = TILE // 64,
+        **video: Any,
+    ) -> Tensor:
+        """As `decode`, tile by tile; sizes are in tokens. Pictures are blended where tiles overlap."""
+        tokens_Bhw = self.to_tokens(samples)
+        self.load((1, 1, tile_y, tile_x), cell=self.upscale_ratio)
+        image_BCHW = runtime.tiled(
+            lambda tile: self.picture(tile[:, 0].long()),
+            to_samples(tokens_Bhw),
+            tile=(tile_y, tile_x),
+            overlap=overlap,
+            scale=self.upscale_ratio,
+            channels=self.output_channels,
+        )
+        return image_BCHW.movedim(1, -1)
+
+    def to_image(self, pixels_BHWC: Tensor) -> Tensor:
+        """A node's pictures -> (B, 3, H, W) in -1..1, cut to whole cells around the middle, as the core does."""
+        height, width, channels = pixels_BHWC.shape[1:]
+        cell = self.downscale_ratio
+        if min(height, width) < cell or channels < 3:
+            raise LatentError(
+                f"This picture is {width} x {height} pixels with {channels} channels; expected RGB of at least "
+                f"{cell} x {cell} pixels, one token. Scale the picture up first."
+            )
+        top, left = height % cell // 2, width % cell // 2
+        cut = pixels_BHWC[:, top : top + height // cell * cell, left : left + width // cell * cell, :3]
+        return cut.movedim(-1, 1) * 2 - 1
+
+    def to_tokens(self, samples: Tensor) -> Tensor:
+        """Samples that can be decoded -> ids (B, h, w); refuses those that still have masked tokens."""
+        tokens_Bhw = read_tokens(samples, self.spec.codebook_size)
+        masked = int((tokens_Bhw == self.spec.codebook_size).sum())
+        if masked:
+            raise LatentError(
+                f"{masked} of {tokens_Bhw.numel()} tokens are still masked, and a masked token has no picture. Draw "
+                "them with VQ-Diffusion Sampler first, or look at the grid with VQ-Diffusion Token Inspector."
+            )
+        return tokens_Bhw
+
+    def picture(self, tokens_Bhw: Tensor) -> Tensor:
+        """Ids (B, h, w) -> (B, 3, H, W) in 0..1, for a VQGAN that is loaded."""
+        return (self.first_stage_model.decode(tokens_Bhw.to(self.device)).to(self.output_device) + 1) / 2
+
+    def load(self, shape: tuple[int, ...], cell: int) -> list[slice]:
+        """Makes the VQGAN ready for (B, any, h, w) cells of so many pixels, and says which pictures to do at a time."""
+        bytes_each = memory_required(self.spec, shape[2] * shape[3] * cell**2)
+        runtime.load(self.patcher, bytes_each)
+        return runtime.batches(shape[0], bytes_each, self.device)
+
+    def spacial_compression_decode(self) -> int:  # [sic], the host's spelling
+        return self.upscale_ratio
+
+    def spacial_compression_encode(self) -> int:
+        return self.downscale_ratio
+
+    def temporal_compression_decode(self) -> None:
+        return None  # no video
+
+    def throw_exception_if_invalid(self) -> None:
+        """Nothing to throw: a VQGAN that could not be loaded never becomes a Vae."""
+
+    def get_sd(self) -> dict[str, Tensor]:
+        return self.first_stage_model.state_dict()
+
+    def is_dynamic(self) -> bool:
+        return getattr(self.patcher, "is_dynamic", lambda: False)()
+
+    def model_size(self) -> int:
+        return self.patcher.model_size()
+
+    def get_ram_usage(self) -> int:
+        return self.model_size()
+
+
+def memory_required(spec: VQGANSpec, pixels: int) -> int:
+    """Bytes that one picture needs beside the weights: the levels near full resolution are by far the widest."""
+    widest = max(channels / 4**level for level, channels in enumerate(spec.level_channels))
+    return int(WIDE_TENSORS * widest * pixels * Vae.vae_dtype.itemsize)

@@ -1,0 +1,140 @@
+"""Whole runs: the law of the masked share, what stays, and that a picture is its seed's alone."""
+
+import pytest
+import torch
+from pack.vqdiffusion_core.guidance import guided
+from pack.vqdiffusion_core.noise import Noise, categorical
+from pack.vqdiffusion_core.pipeline import Settings, sample
+from pack.vqdiffusion_core.samplers import ancestral
+from pack.vqdiffusion_core.schedule import Schedule
+
+from . import tiny
+
+MASK = tiny.SPEC.mask_id
+
+
+def uniform_prediction(x_BN, t, where_BN):
+    return torch.zeros(int(where_BN.sum()), 8)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 4, 16, 25, 100, 200])
+def test_the_masked_share_after_every_jump_is_gamma_bar(steps):
+    schedule, N = Schedule.linear(100, 8), 40_000
+    times = schedule.timesteps(steps)
+    masked = torch.full((1, N), 8)
+    states = ancestral(uniform_prediction, masked, schedule, times, Noise([0]), masked == 8)
+    for s, x in zip(times[1:], states, strict=True):
+        gamma = schedule.bar(s).gamma
+        sigma = (gamma * (1 - gamma) / N) ** 0.5
+        assert abs((x == 8).double().mean().item() - gamma) <= 3.5 * sigma
+    assert (x < 8).all()
+
+
+def run(seeds, *, tokens=None, region=None, guidance=2.0, steps=5, denoise=1.0, truncation=0.9, history=False):
+    tokens = torch.full((len(seeds), tiny.SPEC.num_tokens), MASK) if tokens is None else tokens
+    settings = Settings(steps=steps, guidance=guidance, truncation=truncation, denoise=denoise)
+    branches = guided(tiny.text(1), tiny.text(2), guidance)
+    states = list(sample(tiny.transformer(), tiny.SCHEDULE, branches, tokens, region, settings, seeds))
+    assert len(states) == steps + 1
+    return states if history else states[-1]
+
+
+def test_a_picture_of_a_batch_is_that_of_its_seed_alone():
+    batch = run([3, 4, 5])
+    for i, seed in enumerate([3, 4, 5]):
+        assert torch.equal(batch[i : i + 1], run([seed]))
+    assert not torch.equal(batch[0], batch[1])
+
+
+def test_a_run_leaves_nothing_behind_for_the_next():
+    first = run([3])
+    run([3], guidance=5.0, truncation=0.1)
+    torch.manual_seed(99)
+    before = torch.get_rng_state()
+    assert torch.equal(run([3]), first)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("steps", [1, 3, 10, 23])
+def test_no_mask_is_left_and_every_id_is_in_the_codebook(steps):
+    tokens = run([0, 1], steps=steps)
+    assert ((tokens >= 0) & (tokens < MASK)).all()
+
+
+def region(*marked):
+    region = torch.zeros(1, tiny.SPEC.num_tokens, dtype=torch.bool)
+    region[0, list(marked)] = True
+    return region
+
+
+@pytest.mark.parametrize("denoise", [0.3, 1.0])
+def test_known_tokens_never_change(denoise):
+    known, hole = tiny.tokens(), region(0, 1, 5, 6)
+    for state in run([0], tokens=known, region=hole, denoise=denoise, history=True):
+        assert torch.equal(state[~hole], known[~hole])
+    assert not torch.equal(state, known)
+
+
+def test_an_empty_region_gives_the_picture_back():
+    assert torch.equal(run([0], tokens=tiny.tokens(), region=region()), tiny.tokens())
+
+
+def test_denoise_zero_gives_the_picture_back():
+    assert torch.equal(run([0], tokens=tiny.tokens(), denoise=0.0), tiny.tokens())
+
+
+def test_a_region_of_everything_is_a_new_picture():
+    everything = torch.ones(1, tiny.SPEC.num_tokens, dtype=torch.bool)
+    assert torch.equal(run([0], tokens=tiny.tokens(), region=everything), run([0]))
+
+
+def test_a_masked_token_outside_the_region_is_drawn_too():
+    known = tiny.tokens()
+    known[0, 9] = MASK
+    assert (run([0], tokens=known, region=region(0)) < MASK).all()
+
+
+def test_pictures_with_holes_of_different_size_stay_those_of_their_seeds():
+    known, holes = tiny.tokens(batch=2), torch.cat([region(0, 1), region(*range(12))])
+    both = run([7, 8], tokens=known, region=holes)
+    for i, seed in enumerate([7, 8]):
+        assert torch.equal(both[i : i + 1], run([seed], tokens=known[i : i + 1], region=holes[i : i + 1]))
+
+
+def test_the_network_is_told_the_time_of_the_masked_share():
+    told = []
+    schedule = tiny.SCHEDULE
+
+    class Listening(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.spec, self.inner = tiny.SPEC, tiny.transformer()
+
+        def hidden(self, x, index, memory):
+            told.append(index.item() + 1)
+            return self.inner.hidden(x, index, memory)
+
+        def __getattr__(self, name):
+            return super().__getattr__(name) if name in ("inner", "spec") else getattr(self.inner, name)
+
+    settings = Settings(steps=2, guidance=1.0, truncation=1.0)
+    branches = guided(tiny.text(1), None, 1.0)
+    list(sample(Listening(), schedule, branches, tiny.tokens(), region(*range(4)), settings, [0]))
+    assert told[0] == 4  # a quarter of the tokens is masked: gamma_bar(3.25) of T = 10, rounded up to a trained state
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("steps", 0), ("steps", -3), ("guidance", float("nan")), ("guidance", -1), ("truncation", 1.5), ("denoise", 2)],
+)
+def test_settings_without_a_meaning_are_refused(name, value):
+    with pytest.raises(ValueError, match=f"{name} is"):
+        Settings(**{name: value})
+    with pytest.raises(ValueError, match="sampler is 'euler'"):
+        Settings(sampler="euler")
+
+
+def test_a_categorical_draw_never_takes_the_impossible():
+    log_p = torch.tensor([[float("-inf"), 0.0, float("-inf"), 0.0, float("-inf")]]).expand(4, 5)
+    edges = torch.tensor([0.0, 0.5 - 2**-53, 0.5, 1 - 2**-53], dtype=torch.float64)
+    assert categorical(log_p, edges).tolist() == [1, 1, 3, 3]

@@ -1,0 +1,28 @@
+"""A model small enough to enumerate: K = 11 codes on a 4 x 4 grid, two layers, random weights."""
+
+import torch
+from pack.vqdiffusion_core.schedule import Schedule
+from pack.vqdiffusion_core.specs import TransformerSpec
+from pack.vqdiffusion_core.transformer import Transformer
+
+SPEC = TransformerSpec(codebook_size=11, grid=(4, 4), layers=2, width=32, heads=4, num_timesteps=10, text_width=24)
+SCHEDULE = Schedule.linear(SPEC.num_timesteps, SPEC.codebook_size)
+
+
+def transformer(seed=0, spec=SPEC):
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        network = Transformer(spec).eval()
+        for parameter in network.parameters():
+            torch.nn.init.normal_(parameter, std=0.3)
+    return network
+
+
+def text(seed, length=7):
+    vectors = torch.randn(1, length, SPEC.text_width, generator=torch.Generator().manual_seed(seed))
+    return torch.nn.functional.normalize(vectors, dim=-1)
+
+
+def tokens(seed=0, batch=1):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(0, SPEC.codebook_size, (batch, SPEC.num_tokens), generator=generator)

@@ -1,0 +1,86 @@
+"""The VAE-like object, called as the core's nodes call it."""
+
+import pytest
+import torch
+from pack.nodes.latents import LatentError
+
+
+def pictures(height=16, width=16, batch=1):
+    return torch.rand(batch, height, width, 3, generator=torch.Generator().manual_seed(0))
+
+
+def tokens(rows=4, columns=4, batch=1):
+    return torch.randint(0, 11, (batch, 1, rows, columns), generator=torch.Generator().manual_seed(0)).float()
+
+
+def test_a_picture_becomes_integer_ids_and_ids_a_picture(model):
+    samples = model.vae.encode(pictures(batch=2))
+    assert samples.shape == (2, 1, 4, 4) and samples.dtype == torch.float32
+    assert torch.equal(samples, samples.round()) and samples.max() < 11
+    image = model.vae.decode(samples)
+    assert image.shape == (2, 16, 16, 3) and 0 <= image.min() and image.max() <= 1
+
+
+def test_encoding_and_decoding_are_those_of_the_vqgan(model):
+    vqgan = model.vae.first_stage_model
+    assert torch.equal(model.vae.encode(pictures())[:, 0], vqgan.encode(pictures().movedim(-1, 1) * 2 - 1).float())
+    assert torch.equal(model.vae.decode(tokens()).movedim(-1, 1), (vqgan.decode(tokens()[:, 0].long()) + 1) / 2)
+
+
+def test_a_picture_is_cut_around_its_middle_to_whole_tokens(model):
+    middle = pictures(18, 19)[:, 1:17, 1:17]
+    assert torch.equal(model.vae.encode(pictures(18, 19)), model.vae.encode(middle))
+
+
+def test_transparency_is_left_out(model):
+    rgba = torch.cat([pictures(), torch.zeros(1, 16, 16, 1)], -1)
+    assert torch.equal(model.vae.encode(rgba), model.vae.encode(pictures()))
+
+
+def test_a_picture_smaller_than_a_token_is_refused(model):
+    with pytest.raises(LatentError, match="3 x 16 pixels with 3 channels; expected RGB of at least 4 x 4"):
+        model.vae.encode(pictures(16, 3))
+
+
+def test_masked_tokens_are_refused_and_counted(model):
+    samples = tokens()
+    samples[0, 0, 1, 2:] = 11
+    with pytest.raises(LatentError, match="2 of 16 tokens are still masked"):
+        model.vae.decode(samples)
+    with pytest.raises(LatentError, match="2 of 16 tokens are still masked"):
+        model.vae.decode_tiled(samples)
+
+
+def test_another_models_latent_is_refused(model):
+    with pytest.raises(LatentError, match="another kind of model"):
+        model.vae.decode(torch.zeros(1, 4, 8, 8))
+
+
+def test_what_fits_into_one_tile_is_as_without_tiles(model):
+    assert torch.equal(model.vae.encode_tiled(pictures(), tile_x=64, tile_y=64, overlap=16), model.vae.encode(pictures()))
+    image = model.vae.decode_tiled(tokens(), tile_x=8, tile_y=8, overlap=2)
+    torch.testing.assert_close(image, model.vae.decode(tokens()))
+
+
+def test_tiles_cover_a_picture_larger_than_they_are(model):
+    samples = model.vae.encode_tiled(pictures(40, 72), tile_x=32, tile_y=32, overlap=32)
+    assert samples.shape == (1, 1, 10, 18) and torch.equal(samples, samples.round())
+    image = model.vae.decode_tiled(samples, tile_x=8, tile_y=8, overlap=8)
+    assert image.shape == (1, 40, 72, 3) and image.isfinite().all()
+
+
+def test_the_core_can_decode_in_shares_of_what_fits(model, monkeypatch):
+    from pack.nodes import vae
+
+    batch = tokens(batch=3)
+    whole = model.vae.decode(batch)
+    monkeypatch.setattr(vae, "memory_required", lambda spec, pixels: 1e15)
+    torch.testing.assert_close(model.vae.decode(batch), whole)
+
+
+def test_it_has_what_the_core_reads_of_a_vae(model):
+    vae = model.vae
+    assert (vae.downscale_ratio, vae.spacial_compression_decode(), vae.spacial_compression_encode()) == (4, 4, 4)
+    assert vae.temporal_compression_decode() is None and vae.latent_channels == 1 and vae.is_dynamic() is False
+    assert vae.patcher.model is vae.first_stage_model and "decoder.conv_in.weight" in vae.get_sd()
+    vae.throw_exception_if_invalid()

@@ -1,0 +1,106 @@
+"""Modules filled with the tensors of a file: built without memory of their own, then given the file's."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from ..model import VQDiffusion
+from ..specs import TextSpec, TransformerSpec, VQGANSpec
+from ..text_encoder import clip_text_model
+from ..transformer import Transformer
+from ..vqgan import VQGAN
+from .errors import CheckpointError, listed
+from .rename import Renamed
+
+NAMED = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+Filled = TypeVar("Filled", bound=nn.Module)
+
+
+class Dtypes(NamedTuple):
+    """What the weights of a model are turned into; None: left as they are in the file.
+
+    VQGAN and text encoder stay float32 when a model is loaded to be used. They are a tenth of it and run once a picture,
+    and both lose by half precision: near ties between codes flip, and half-precision text is the largest difference
+    between the two reference implementations.
+    """
+
+    transformer: torch.dtype | None
+    others: torch.dtype | None = torch.float32
+
+
+def choose_dtype(name: str, device: torch.device | str = "cpu") -> torch.dtype:
+    """The transformer's dtype by name. "auto" is float32 on a CPU, where 16 bits are slower, else bfloat16, which has
+    the range of float32. Raises CheckpointError for any other name.
+    """
+    if name == "auto":
+        return torch.float32 if torch.device(device).type == "cpu" else torch.bfloat16
+    if name not in NAMED:
+        raise CheckpointError(f"dtype is {name!r}; expected auto, {', '.join(NAMED)}.")
+    return NAMED[name]
+
+
+def build_transformer(spec: TransformerSpec, weights: Renamed, dtypes: Dtypes) -> Transformer:
+    with torch.device("meta"):
+        transformer = Transformer(spec)
+    return fill(transformer, weights, dtypes.transformer)
+
+
+def build_vqgan(spec: VQGANSpec, weights: Renamed, dtypes: Dtypes) -> VQGAN:
+    with torch.device("meta"):
+        vqgan = VQGAN(spec)
+    return fill(vqgan, weights, dtypes.others)
+
+
+def build_text_model(spec: TextSpec, weights: Renamed, dtypes: Dtypes) -> nn.Module:
+    with torch.device("meta"):
+        clip = clip_text_model(spec)
+    tower = getattr(clip, "text_model", clip)  # transformers 4 has one module more
+    fill(tower, weights, dtypes.others)
+    tower.embeddings.position_ids = torch.arange(spec.length)[None]  # in no file, so still without memory
+    return clip
+
+
+def fill(module: Filled, weights: Renamed, dtype: torch.dtype | None) -> Filled:
+    """Give a module that was built on "meta" its weights. Raises CheckpointError where a name or a shape does not fit."""
+    expected = {name: tensor.shape for name, tensor in module.state_dict().items()}
+    tensors = weights.complete(expected)
+    fitted = {name: fit(tensors[name], shape) for name, shape in expected.items()}
+    wrong = [
+        f"{weights.foreign(name)} is {tuple(tensors[name].shape)}, expected {tuple(expected[name])}"
+        for name, tensor in fitted.items()
+        if tensor is None
+    ]
+    if wrong:
+        raise CheckpointError(f"{weights.what} has tensors of other shapes than the rest of it asks for: {listed(wrong)}.")
+    module.load_state_dict({name: tensor.to(dtype) for name, tensor in fitted.items() if tensor is not None}, assign=True)
+    return module.requires_grad_(False).eval()
+
+
+def fit(tensor: Tensor, shape: torch.Size) -> Tensor | None:
+    """The tensor in the expected shape, None if it has another. A linear layer may stand for a 1x1 convolution."""
+    if tensor.shape == shape:
+        return tensor
+    pointwise = len(shape) == 4 and tensor.shape == shape[:2] and tensor.numel() == shape.numel()
+    return tensor.reshape(shape) if pointwise else None
+
+
+def check_parts(model: VQDiffusion) -> None:
+    """Raise CheckpointError where the parts are not of one model."""
+    spec, vqgan, schedule = model.transformer.spec, model.vqgan.spec, model.schedule
+    claims = [
+        ("codes", spec.codebook_size, "VQGAN", vqgan.codebook_size),
+        ("codes", spec.codebook_size, "noise schedule", schedule.codebook_size),
+        ("timesteps", spec.num_timesteps, "noise schedule", schedule.num_timesteps),
+    ]
+    if text := model.text_encoder:
+        claims.append(("numbers in a text vector", spec.text_width, "text encoder", text.width))
+        if (null_1LD := model.learned_null_1LD) is not None:
+            null = "learned null embedding"
+            claims.append(("numbers in a text vector", spec.text_width, null, null_1LD.shape[2]))
+            claims.append(("vectors in a text", text.length, null, null_1LD.shape[1]))
+    wrong = [f"the {part} has {got} {unit}, the rest {want}" for unit, want, part, got in claims if got != want]
+    if wrong:
+        raise CheckpointError(f"The parts in this place are not of one model: {'; '.join(wrong)}.")

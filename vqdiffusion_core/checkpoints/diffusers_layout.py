@@ -1,0 +1,218 @@
+"""The folder that diffusers' VQDiffusionPipeline is published in: read, in every form that it has been written in, and
+written. What that layout has no word for is added to it:
+
+- vqvae/: `quantize.proj` (Gumbel codecs); `junk_code` in config.json (see VQGANSpec)
+- transformer/: `norm3.emb`, `norm3.linear` (class conditioning, the null class last); no `norm2`, `attn2` (no text);
+  `ff.conv1`, `ff.conv2` (convolutional MLP); `sample_size` is the token grid, which the position tables may exceed
+- scheduler/: `alpha_bar`, `beta_bar`, `gamma_bar`, T + 1 numbers each, where straight lines do not give them
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..model import VQDiffusion
+from ..specs import TextSpec
+from ..text_encoder import TextEncoder, clip_tokenizer
+from ..transformer import Transformer
+from ..vqgan import VQGAN
+from . import key_maps
+from .build import Dtypes, build_text_model, build_transformer, build_vqgan, check_parts
+from .diffusers_config import (
+    INDEX,
+    LIBRARY,
+    NULL,
+    compare,
+    grid_of,
+    number,
+    schedule_config,
+    schedule_of,
+    text_config,
+    transformer_config,
+    vqgan_config,
+)
+from .errors import CheckpointError
+from .formats import text_spec, transformer_spec, vqgan_spec
+from .read import read_json, read_tensors
+from .rename import apply, rename_back
+from .vocabulary import Vocabulary, find_vocabulary, vocabulary_of, write_json, write_vocabulary
+from .write import write_safetensors
+
+STEMS = ("diffusion_pytorch_model", "model", "pytorch_model")
+OnBytes = Callable[[int], None]  # called with the size of each piece written; may raise to stop
+
+
+def is_diffusers_folder(folder: Path) -> bool:
+    return (folder / INDEX).is_file() or (folder / "transformer").is_dir()
+
+
+# Reading
+
+
+def load_folder(folder: Path, dtypes: Dtypes, tokenizer: Path | None) -> VQDiffusion:
+    """Raises CheckpointError."""
+    transformer = load_transformer(folder / "transformer", dtypes)
+    vqgan = load_vqgan(folder / "vqvae", dtypes)
+    file = folder / "scheduler" / "scheduler_config.json"
+    schedule = schedule_of(read_json(file), transformer.spec, file)
+    text = null_1LD = None
+    if transformer.spec.condition == "text":
+        text = load_text_encoder(folder, dtypes, tokenizer)
+        null_1LD = load_null(folder / NULL)
+    model = VQDiffusion(folder.resolve().name, transformer, schedule, vqgan, text, null_1LD)
+    check_parts(model)
+    return model
+
+
+def load_vqgan(folder: Path, dtypes: Dtypes) -> VQGAN:
+    config, file = read_json(folder / "config.json"), folder / "config.json"
+    state, source = read_weights(folder)
+    levels = len({name.split(".")[2] for name in state if name.startswith("encoder.down_blocks.")})
+    weights = apply(key_maps.VQGAN_DIFFUSERS, state, source, levels)
+    spec = vqgan_spec(weights, number(config, "norm_num_groups", 32, file), config.get("junk_code") is True)
+    compare(config, vqgan_config(spec), file)
+    return build_vqgan(spec, weights, dtypes)
+
+
+def load_transformer(folder: Path, dtypes: Dtypes) -> Transformer:
+    config, file = read_json(folder / "config.json"), folder / "config.json"
+    state, source = read_weights(folder)
+    weights = apply(key_maps.TRANSFORMER_DIFFUSERS, state, source)
+    spec = transformer_spec(weights, number(config, "num_attention_heads", 16, file), grid_of(config, file))
+    compare(config, transformer_config(spec), file)
+    return build_transformer(spec, weights, dtypes)
+
+
+def load_text_encoder(folder: Path, dtypes: Dtypes, tokenizer: Path | None) -> TextEncoder:
+    config, file = read_json(folder / "text_encoder" / "config.json"), folder / "text_encoder" / "config.json"
+    state, source = read_weights(folder / "text_encoder")
+    weights = apply(key_maps.TEXT_TRANSFORMERS, state, source)
+    activation = config.get("hidden_act", "quick_gelu")
+    spec = text_spec(weights, number(config, "num_attention_heads", 8, file), activation)
+    compare(config, text_config(spec), file)
+    vocabulary = vocabulary_for(spec, [folder / "tokenizer", *([tokenizer] if tokenizer else [])])
+    return TextEncoder(build_text_model(spec, weights, dtypes), clip_tokenizer(vocabulary.ids, vocabulary.merges))
+
+
+def vocabulary_for(spec: TextSpec, folders: list[Path]) -> Vocabulary:
+    """The vocabulary in the first folder that has one. Raises CheckpointError if none has, or if it is of another size."""
+    vocabulary = find_vocabulary([folder for folder in folders if folder.is_dir()])
+    places = " or ".join(map(str, folders))
+    if vocabulary is None:
+        raise CheckpointError(
+            f"There is no tokenizer in {places}; expected vocab.json and merges.txt, tokenizer.json, or "
+            "bpe_simple_vocab_16e6.txt.gz. Every released model uses the tokenizer of openai/clip-vit-base-patch32."
+        )
+    if len(vocabulary.ids) != spec.vocabulary:
+        raise CheckpointError(
+            f"The tokenizer in {places} knows {len(vocabulary.ids)} tokens, the text encoder {spec.vocabulary}: "
+            "they are not of one model."
+        )
+    return vocabulary
+
+
+def load_null(folder: Path) -> Tensor | None:
+    """The learned null embedding (1, L, D), float32; None where there is none, as in early copies of the published model."""
+    if not folder.is_dir() or read_json(folder / "config.json").get("learnable") is False:
+        return None
+    state, source = read_weights(folder)
+    embeddings = state.get("embeddings")
+    if not torch.is_tensor(embeddings) or embeddings.dim() != 2 or not embeddings.is_floating_point():
+        raise CheckpointError(f"{source} has no table `embeddings` of floats; it has {', '.join(state)[:200]}.")
+    return embeddings.float()[None]
+
+
+def read_weights(folder: Path) -> tuple[dict[str, Tensor], str]:
+    """The tensors of a part, and the file to name in messages. Safetensors before pickles, whole before half precision."""
+    for suffix in ("safetensors", "bin"):
+        for variant in ("", ".fp16"):
+            for stem in STEMS:
+                file = folder / f"{stem}{variant}.{suffix}"
+                if file.exists():
+                    return read_tensors(file), str(file)
+                index = folder / f"{stem}.{suffix}.index{variant}.json"
+                if index.exists():
+                    return read_shards(index), str(index)
+    raise CheckpointError(
+        f"{folder} has no weights; expected {STEMS[0]}.safetensors (or .bin, or .fp16.safetensors). "
+        "Was the model copied or downloaded whole?"
+    )
+
+
+def read_shards(index: Path) -> dict[str, Tensor]:
+    shards = read_json(index).get("weight_map")
+    names = set(shards.values()) if isinstance(shards, dict) and all(map(is_plain, shards.values())) else set()
+    if not names:
+        raise CheckpointError(f"{index} names no files, or files outside its own folder. Not opened.")
+    state: dict[str, Tensor] = {}
+    for name in sorted(names):
+        state |= read_tensors(index.parent / name)
+    return state
+
+
+def is_plain(name: Any) -> bool:
+    """Whether a name from a file stays in the folder of that file."""
+    return isinstance(name, str) and not set(name) & set('/\\:\0\n') and name not in ("", ".", "..")
+
+
+# Writing
+
+
+def write_folder(model: VQDiffusion, folder: Path, dtype: torch.dtype | None, on_bytes: OnBytes) -> None:
+    """Write a model into an empty folder; `dtype` is that of the transformer's file, None: as its weights are."""
+    text = model.text_encoder
+    parts = LIBRARY if text else ["vqvae", "transformer", "scheduler"]
+    listing = {part: LIBRARY[part] if part in parts else [None, None] for part in LIBRARY}
+    write_json({"_class_name": "VQDiffusionPipeline", **listing}, folder / INDEX)
+    write = partial(write_part, on_bytes=on_bytes)
+    write(folder / "vqvae", vqgan_config(model.vqgan.spec), vqgan_state(model.vqgan))
+    state = rename_back(key_maps.TRANSFORMER_DIFFUSERS, model.transformer.state_dict())
+    write(folder / "transformer", transformer_config(model.transformer.spec), state, dtype=dtype)
+    (folder / "scheduler").mkdir()
+    write_json(schedule_config(model.schedule), folder / "scheduler" / "scheduler_config.json")
+    if text:
+        write_text_encoder(text, folder, on_bytes)
+        write_null(model.learned_null_1LD, folder / NULL, on_bytes)
+
+
+def vqgan_state(vqgan: VQGAN) -> dict[str, Tensor]:
+    """Under diffusers' names, and with the linear layers that its attention has where ours has 1x1 convolutions."""
+    state = rename_back(key_maps.VQGAN_DIFFUSERS, vqgan.state_dict(), len(vqgan.spec.level_channels))
+    pointwise = {name for name, tensor in state.items() if ".attentions." in name and tensor.dim() == 4}
+    return {name: tensor[:, :, 0, 0] if name in pointwise else tensor for name, tensor in state.items()}
+
+
+def write_text_encoder(text: TextEncoder, folder: Path, on_bytes: OnBytes) -> None:
+    tower = getattr(text.model, "text_model", text.model)  # transformers 4 has one module more
+    state = rename_back(key_maps.TEXT_TRANSFORMERS, tower.state_dict())
+    config = {key: getattr(text.model.config, key) for key in text_config(TextSpec(0, 0, 0, 0, 0, 0))}
+    config |= {"architectures": ["CLIPTextModel"], "model_type": "clip_text_model", "pad_token_id": 0}
+    config |= {"bos_token_id": text.tokenizer.bos_token_id, "eos_token_id": text.tokenizer.eos_token_id}
+    write_part(folder / "text_encoder", config, state, on_bytes, stem="model")
+    write_vocabulary(vocabulary_of(text), text.length, folder / "tokenizer")
+
+
+def write_null(null_1LD: Tensor | None, folder: Path, on_bytes: OnBytes) -> None:
+    state = {} if null_1LD is None else {"embeddings": null_1LD[0]}
+    length, width = (None, None) if null_1LD is None else null_1LD.shape[1:]
+    config = {"learnable": bool(state), "hidden_size": width, "length": length}
+    write_part(folder, {"_class_name": LIBRARY[NULL][1], **config}, state, on_bytes)
+
+
+def write_part(
+    folder: Path,
+    config: Mapping[str, Any],
+    state: Mapping[str, Tensor],
+    on_bytes: OnBytes,
+    dtype: torch.dtype | None = None,
+    stem: str = STEMS[0],
+) -> None:
+    folder.mkdir()
+    write_json(dict(config), folder / "config.json")
+    write_safetensors(state, folder / f"{stem}.safetensors", dtype, on_bytes)

@@ -1,0 +1,81 @@
+"""Pictures of a token grid: one colour a token while it is drawn, and the decoded picture with its masked tokens."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+
+from .vqgan import VQGAN
+
+CHECKER = (0.13, 0.24)  # the greys of a masked token's squares: darker than most pictures, and never one colour
+PAGE = 24  # blocks along each side of a page of the palette: as many as fit into a picture of usual size
+GRID_LINE = 0.5  # how much of a pixel's brightness is left where two tokens meet
+
+
+@torch.no_grad()
+def palette(vqgan: VQGAN) -> Tensor:
+    """The colour of every codebook entry, (K, 3) in 0..1: that of the middle of a block of four, among other entries.
+
+    A single token would take on too much of its neighbours' colours, and an entry alone has none: the decoder's norms
+    take the brightness out of a picture that is all of a kind.
+    """
+    K = vqgan.spec.codebook_size
+    pages = math.ceil(K / PAGE**2)
+    ids = torch.arange(pages * PAGE**2, device=vqgan.quantize.embedding.weight.device) % K
+    colours = [block_colours(vqgan, ids_PP) for ids_PP in ids.view(pages, PAGE, PAGE)]
+    return (torch.cat(colours)[:K].float().cpu() + 1) / 2
+
+
+def block_colours(vqgan: VQGAN, ids_PP: Tensor) -> Tensor:
+    """Mean colours (P * P, 3) of the middles of blocks of two by two tokens, decoded in one picture."""
+    cell = vqgan.spec.downscale
+    image_BCHW = vqgan.decode(enlarge(ids_PP, 2)[None])
+    middle = F.pad(image_BCHW, [-(cell // 2)] * 4)
+    return F.avg_pool2d(middle, cell, stride=2 * cell)[0].flatten(1).T
+
+
+def token_picture(tokens_hw: Tensor, palette_K3: Tensor, cell: int) -> Image.Image:
+    """A square of `cell` pixels for each token, in its mean colour; masked ones (id K) are a dark checker."""
+    tokens_hw = tokens_hw.cpu()
+    K = len(palette_K3)
+    flat_HW3 = enlarge(palette_K3[tokens_hw.clamp(max=K - 1)], cell)
+    picture_HW3 = torch.where(enlarge(tokens_hw == K, cell)[..., None], checker(*flat_HW3.shape[:2], cell), flat_HW3)
+    return Image.fromarray(np.asarray((picture_HW3 * 255).round().byte()))
+
+
+def token_grid(image_BHWC: Tensor, masked_Bhw: Tensor, cell: int) -> Tensor:
+    """Decoded pictures in 0..1, enlarged to `cell` pixels a token, with grid lines, and a checker on masked tokens."""
+    scale = cell * masked_Bhw.shape[1] // image_BHWC.shape[1]
+    pictures = []
+    for image_HWC, masked_hw in zip(image_BHWC, masked_Bhw, strict=True):
+        large_HWC = enlarge(image_HWC, scale)
+        large_HWC = torch.where(enlarge(masked_hw, cell)[..., None], checker(*large_HWC.shape[:2], cell), large_HWC)
+        large_HWC[::cell] *= GRID_LINE
+        large_HWC[:, ::cell] *= GRID_LINE
+        pictures.append(large_HWC)
+    return torch.stack(pictures)
+
+
+def fill_masked(tokens_Bhw: Tensor, mask_id: int) -> Tensor:
+    """Masked tokens as the picture's most frequent visible id, so that the rest can be decoded; 0 if all are masked."""
+    filled = tokens_Bhw.clone()
+    for tokens_hw in filled:
+        visible = tokens_hw[tokens_hw != mask_id]
+        tokens_hw[tokens_hw == mask_id] = visible.mode().values if len(visible) else 0
+    return filled
+
+
+def enlarge(image: Tensor, scale: int) -> Tensor:
+    """(H, W, ...) with each pixel `scale` times as wide and high."""
+    return image.repeat_interleave(scale, 0).repeat_interleave(scale, 1)
+
+
+def checker(height: int, width: int, cell: int) -> Tensor:
+    """(height, width, 1), two by two squares a cell."""
+    row, column = (torch.arange(length) * 2 // cell for length in (height, width))
+    return torch.tensor(CHECKER)[(row[:, None] + column[None, :]) % 2][..., None]
