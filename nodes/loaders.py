@@ -16,7 +16,6 @@ from .sockets import VQ_DIFFUSION, schema
 
 FOLDER = "vq_diffusion"  # under ComfyUI's models, and the name that extra_model_paths.yaml uses
 POCKET = "pocket (built in)"
-POCKET_FOLDER = Path(__file__).parents[1] / "vqdiffusion_core" / "pocket"
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 # What some workflow still holds. Two loaders of one model share it, and it is read again only when its files change.
@@ -73,7 +72,7 @@ class VQDiffusionLoader(io.ComfyNode):
 
 def model_folders() -> dict[str, Path]:
     """Name in the menu -> folder, the built-in model first."""
-    return {POCKET: POCKET_FOLDER, **checkpoints.find(folder_paths.get_folder_paths(FOLDER))}
+    return {POCKET: checkpoints.POCKET_FOLDER, **checkpoints.find(folder_paths.get_folder_paths(FOLDER))}
 
 
 def folder_of(name: str) -> Path:

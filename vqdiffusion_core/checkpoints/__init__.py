@@ -13,11 +13,13 @@ from pathlib import Path
 import torch
 
 from ..model import VQDiffusion
-from .build import choose_dtype
+from .build import Dtypes, choose_dtype
 from .diffusers_layout import is_diffusers_folder, load_folder, write_folder
 from .errors import CheckpointError
 
-__all__ = ["CheckpointError", "choose_dtype", "find", "load", "save"]
+__all__ = ["POCKET_FOLDER", "CheckpointError", "choose_dtype", "find", "load", "save"]
+
+POCKET_FOLDER = Path(__file__).parents[1] / "pocket"  # the embedded model
 
 
 def load(path: str | os.PathLike, dtype: str | torch.dtype = "auto") -> VQDiffusion:
@@ -25,23 +27,27 @@ def load(path: str | os.PathLike, dtype: str | torch.dtype = "auto") -> VQDiffus
     folder = Path(path)
     if not folder.is_dir():
         raise CheckpointError(f"{folder} is no folder; expected the folder of a model.")
-    dtype = choose_dtype(dtype) if isinstance(dtype, str) else dtype
-    if is_diffusers_folder(folder):
-        return load_folder(folder, dtype, torch.float32)
-    raise CheckpointError(f"{folder} holds no model that is known here.")
+    if not is_diffusers_folder(folder):
+        raise CheckpointError(
+            f"{folder} holds no model in the diffusers layout; expected model_index.json and the folders vqvae, "
+            "transformer, scheduler, text_encoder and tokenizer, as in microsoft/vq-diffusion-ithq."
+        )
+    return load_folder(folder, Dtypes(choose_dtype(dtype) if isinstance(dtype, str) else dtype))
 
 
-def save(model: VQDiffusion, folder: str | os.PathLike) -> None:
-    """Write a model as a diffusers-layout folder of safetensors, in place of what is there. Whenever this is interrupted,
-    `folder` is whole: the old one or the new one.
+def save(model: VQDiffusion, folder: str | os.PathLike, dtype: torch.dtype | None = None) -> None:
+    """Write a model as a diffusers-layout folder of safetensors, in place of what is there; `dtype`: of its files.
+
+    Whenever this is interrupted, `folder` is whole: the old one or the new one.
     """
-    replace_folder(Path(folder), lambda target: write_folder(model, target, None, lambda count: None))
+    replace_folder(Path(folder), lambda target: write_folder(model, target, dtype))
 
 
 def replace_folder(folder: Path, write: Callable[[Path], None]) -> None:
     """Let `write` fill a temporary folder beside `folder`, then put it in its place."""
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent, ignore_cleanup_errors=True) as scratch:
+    scratch_name = {"prefix": f".{folder.name}.", "dir": folder.parent}
+    with tempfile.TemporaryDirectory(**scratch_name, ignore_cleanup_errors=True) as scratch:
         fresh = Path(scratch) / "new"
         fresh.mkdir()
         write(fresh)

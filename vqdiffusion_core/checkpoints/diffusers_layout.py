@@ -9,7 +9,7 @@ written. What that layout has no word for is added to it:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -41,11 +41,10 @@ from .errors import CheckpointError
 from .formats import text_spec, transformer_spec, vqgan_spec
 from .read import read_json, read_tensors
 from .rename import apply, rename_back
-from .vocabulary import Vocabulary, find_vocabulary, vocabulary_of, write_json, write_vocabulary
+from .vocabulary import Vocabulary, read_vocabulary, vocabulary_of, write_json, write_vocabulary
 from .write import write_safetensors
 
 STEMS = ("diffusion_pytorch_model", "model", "pytorch_model")
-OnBytes = Callable[[int], None]  # called with the size of each piece written; may raise to stop
 
 
 def is_diffusers_folder(folder: Path) -> bool:
@@ -55,7 +54,7 @@ def is_diffusers_folder(folder: Path) -> bool:
 # Reading
 
 
-def load_folder(folder: Path, dtypes: Dtypes, tokenizer: Path | None) -> VQDiffusion:
+def load_folder(folder: Path, dtypes: Dtypes) -> VQDiffusion:
     """Raises CheckpointError."""
     transformer = load_transformer(folder / "transformer", dtypes)
     vqgan = load_vqgan(folder / "vqvae", dtypes)
@@ -63,7 +62,7 @@ def load_folder(folder: Path, dtypes: Dtypes, tokenizer: Path | None) -> VQDiffu
     schedule = schedule_of(read_json(file), transformer.spec, file)
     text = null_1LD = None
     if transformer.spec.condition == "text":
-        text = load_text_encoder(folder, dtypes, tokenizer)
+        text = load_text_encoder(folder, dtypes)
         null_1LD = load_null(folder / NULL)
     model = VQDiffusion(folder.resolve().name, transformer, schedule, vqgan, text, null_1LD)
     check_parts(model)
@@ -89,30 +88,29 @@ def load_transformer(folder: Path, dtypes: Dtypes) -> Transformer:
     return build_transformer(spec, weights, dtypes)
 
 
-def load_text_encoder(folder: Path, dtypes: Dtypes, tokenizer: Path | None) -> TextEncoder:
+def load_text_encoder(folder: Path, dtypes: Dtypes) -> TextEncoder:
     config, file = read_json(folder / "text_encoder" / "config.json"), folder / "text_encoder" / "config.json"
     state, source = read_weights(folder / "text_encoder")
     weights = apply(key_maps.TEXT_TRANSFORMERS, state, source)
     activation = config.get("hidden_act", "quick_gelu")
     spec = text_spec(weights, number(config, "num_attention_heads", 8, file), activation)
     compare(config, text_config(spec), file)
-    vocabulary = vocabulary_for(spec, [folder / "tokenizer", *([tokenizer] if tokenizer else [])])
+    vocabulary = vocabulary_for(spec, folder / "tokenizer")
     return TextEncoder(build_text_model(spec, weights, dtypes), clip_tokenizer(vocabulary.ids, vocabulary.merges))
 
 
-def vocabulary_for(spec: TextSpec, folders: list[Path]) -> Vocabulary:
-    """The vocabulary in the first folder that has one. Raises CheckpointError if none has, or if it is of another size."""
-    vocabulary = find_vocabulary([folder for folder in folders if folder.is_dir()])
-    places = " or ".join(map(str, folders))
+def vocabulary_for(spec: TextSpec, folder: Path) -> Vocabulary:
+    """The vocabulary in a folder. Raises CheckpointError if there is none, or if it is of another size."""
+    vocabulary = read_vocabulary(folder) if folder.is_dir() else None
     if vocabulary is None:
         raise CheckpointError(
-            f"There is no tokenizer in {places}; expected vocab.json and merges.txt, tokenizer.json, or "
-            "bpe_simple_vocab_16e6.txt.gz. Every released model uses the tokenizer of openai/clip-vit-base-patch32."
+            f"There is no tokenizer in {folder}; expected vocab.json and merges.txt, or tokenizer.json. Every released "
+            "model uses the tokenizer of openai/clip-vit-base-patch32."
         )
     if len(vocabulary.ids) != spec.vocabulary:
         raise CheckpointError(
-            f"The tokenizer in {places} knows {len(vocabulary.ids)} tokens, the text encoder {spec.vocabulary}: "
-            "they are not of one model."
+            f"The tokenizer in {folder} knows {len(vocabulary.ids)} tokens, the text encoder {spec.vocabulary}: they "
+            "are not of one model."
         )
     return vocabulary
 
@@ -164,21 +162,22 @@ def is_plain(name: Any) -> bool:
 # Writing
 
 
-def write_folder(model: VQDiffusion, folder: Path, dtype: torch.dtype | None, on_bytes: OnBytes) -> None:
-    """Write a model into an empty folder; `dtype` is that of the transformer's file, None: as its weights are."""
+def write_folder(model: VQDiffusion, folder: Path, dtype: torch.dtype | None) -> None:
+    """Write a model into an empty folder; `dtype` is that of the files, None: as the weights are."""
     text = model.text_encoder
     parts = LIBRARY if text else ["vqvae", "transformer", "scheduler"]
     listing = {part: LIBRARY[part] if part in parts else [None, None] for part in LIBRARY}
     write_json({"_class_name": "VQDiffusionPipeline", **listing}, folder / INDEX)
-    write = partial(write_part, on_bytes=on_bytes)
+    write = partial(write_part, dtype=dtype)
     write(folder / "vqvae", vqgan_config(model.vqgan.spec), vqgan_state(model.vqgan))
     state = rename_back(key_maps.TRANSFORMER_DIFFUSERS, model.transformer.state_dict())
-    write(folder / "transformer", transformer_config(model.transformer.spec), state, dtype=dtype)
+    write(folder / "transformer", transformer_config(model.transformer.spec), state)
     (folder / "scheduler").mkdir()
     write_json(schedule_config(model.schedule), folder / "scheduler" / "scheduler_config.json")
     if text:
-        write_text_encoder(text, folder, on_bytes)
-        write_null(model.learned_null_1LD, folder / NULL, on_bytes)
+        write(folder / "text_encoder", text_encoder_config(text), text_state(text), stem="model")
+        write_vocabulary(vocabulary_of(text), text.length, folder / "tokenizer")
+        write(folder / NULL, null_config(model.learned_null_1LD), null_state(model.learned_null_1LD))
 
 
 def vqgan_state(vqgan: VQGAN) -> dict[str, Tensor]:
@@ -188,31 +187,33 @@ def vqgan_state(vqgan: VQGAN) -> dict[str, Tensor]:
     return {name: tensor[:, :, 0, 0] if name in pointwise else tensor for name, tensor in state.items()}
 
 
-def write_text_encoder(text: TextEncoder, folder: Path, on_bytes: OnBytes) -> None:
+def text_state(text: TextEncoder) -> dict[str, Tensor]:
     tower = getattr(text.model, "text_model", text.model)  # transformers 4 has one module more
-    state = rename_back(key_maps.TEXT_TRANSFORMERS, tower.state_dict())
+    return rename_back(key_maps.TEXT_TRANSFORMERS, tower.state_dict())
+
+
+def text_encoder_config(text: TextEncoder) -> dict[str, Any]:
     config = {key: getattr(text.model.config, key) for key in text_config(TextSpec(0, 0, 0, 0, 0, 0))}
     config |= {"architectures": ["CLIPTextModel"], "model_type": "clip_text_model", "pad_token_id": 0}
-    config |= {"bos_token_id": text.tokenizer.bos_token_id, "eos_token_id": text.tokenizer.eos_token_id}
-    write_part(folder / "text_encoder", config, state, on_bytes, stem="model")
-    write_vocabulary(vocabulary_of(text), text.length, folder / "tokenizer")
+    return config | {"bos_token_id": text.tokenizer.bos_token_id, "eos_token_id": text.tokenizer.eos_token_id}
 
 
-def write_null(null_1LD: Tensor | None, folder: Path, on_bytes: OnBytes) -> None:
-    state = {} if null_1LD is None else {"embeddings": null_1LD[0]}
+def null_state(null_1LD: Tensor | None) -> dict[str, Tensor]:
+    return {} if null_1LD is None else {"embeddings": null_1LD[0]}
+
+
+def null_config(null_1LD: Tensor | None) -> dict[str, Any]:
     length, width = (None, None) if null_1LD is None else null_1LD.shape[1:]
-    config = {"learnable": bool(state), "hidden_size": width, "length": length}
-    write_part(folder, {"_class_name": LIBRARY[NULL][1], **config}, state, on_bytes)
+    return {"_class_name": LIBRARY[NULL][1], "learnable": null_1LD is not None, "hidden_size": width, "length": length}
 
 
 def write_part(
     folder: Path,
     config: Mapping[str, Any],
     state: Mapping[str, Tensor],
-    on_bytes: OnBytes,
-    dtype: torch.dtype | None = None,
+    dtype: torch.dtype | None,
     stem: str = STEMS[0],
 ) -> None:
     folder.mkdir()
     write_json(dict(config), folder / "config.json")
-    write_safetensors(state, folder / f"{stem}.safetensors", dtype, on_bytes)
+    write_safetensors(state, folder / f"{stem}.safetensors", dtype)

@@ -1,19 +1,16 @@
-"""CLIP's byte-pair vocabulary from the user's disk, in each of the forms that it is published in."""
+"""CLIP's byte-pair vocabulary from the user's disk, in the forms that transformers publishes it in."""
 
 from __future__ import annotations
 
-import gzip
 import json
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..text_encoder import END, START, TextEncoder
 from .errors import CheckpointError
-from .read import MAX_TEXT, read_head, read_json, read_text
+from .read import read_json, read_text
 
 Merge = tuple[str, ...]  # two tokens that become one
-OPENAI_MERGES = 49152 - 256 - 2  # OpenAI's file lists more than its models know
 
 
 @dataclass(frozen=True)
@@ -22,25 +19,13 @@ class Vocabulary:
     merges: list[Merge]  # the best first
 
 
-def find_vocabulary(folders: list[Path]) -> Vocabulary | None:
-    """The first vocabulary that lies in one of the folders or directly below. Raises CheckpointError for a broken one."""
-    for folder in folders:
-        for place in [folder, *sorted(child for child in folder.iterdir() if child.is_dir())]:
-            if vocabulary := read_vocabulary(place):
-                return vocabulary
-    return None
-
-
 def read_vocabulary(folder: Path) -> Vocabulary | None:
-    """vocab.json with merges.txt, tokenizer.json, or OpenAI's gzipped merges; None if there are none of them."""
+    """vocab.json with merges.txt, or tokenizer.json; None if there is neither."""
     if (folder / "vocab.json").exists() and (folder / "merges.txt").exists():
         merges = parse_merges(read_text(folder / "merges.txt"))
         return checked(Vocabulary(read_json(folder / "vocab.json"), merges), folder)
     if (folder / "tokenizer.json").exists():
         return checked(of_tokenizer_json(read_json(folder / "tokenizer.json"), folder), folder)
-    for file in sorted(folder.glob("*.gz")):
-        if read_head(file).startswith(b"\x1f\x8b"):
-            return checked(of_openai(parse_merges(unzip(file))), file)
     return None
 
 
@@ -52,35 +37,9 @@ def of_tokenizer_json(content: dict, folder: Path) -> Vocabulary:
     return Vocabulary(model["vocab"], [tuple(merge) for merge in merges])
 
 
-def of_openai(merges: list[Merge]) -> Vocabulary:
-    """OpenAI's file lists merges alone; the ids follow from their order."""
-    merges = merges[:OPENAI_MERGES]
-    letters = byte_letters()
-    words = [*letters, *(letter + "</w>" for letter in letters), *map("".join, merges), START, END]
-    return Vocabulary({word: i for i, word in enumerate(words)}, merges)
-
-
-def byte_letters() -> list[str]:
-    """The character that stands for each byte: itself where it can be seen, else one above 255; the visible ones first."""
-    visible = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
-    hidden = 256 - len(visible)
-    return [chr(code) for code in [*visible, *range(256, 256 + hidden)]]
-
-
 def parse_merges(data: bytes) -> list[Merge]:
     lines = data.decode("utf-8", errors="replace").split("\n")
     return [tuple(line.split()) for line in lines["#version" in lines[0] :] if line.strip()]
-
-
-def unzip(file: Path) -> bytes:
-    try:
-        with gzip.open(file) as archive:
-            data = archive.read(MAX_TEXT + 1)
-    except (OSError, EOFError, zlib.error) as error:
-        raise CheckpointError(f"{file} is a broken gzip file ({error}). Copy or download it again.") from error
-    if len(data) > MAX_TEXT:
-        raise CheckpointError(f"{file} unfolds to more than {MAX_TEXT:,} bytes; CLIP's vocabulary has 3 MB.")
-    return data
 
 
 def checked(vocabulary: Vocabulary, source: Path) -> Vocabulary:

@@ -1,9 +1,9 @@
-"""Tensors -> a safetensors file, one at a time: a model larger than the memory is converted in little of it."""
+"""Tensors -> a safetensors file, one at a time."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -21,12 +21,8 @@ def write_safetensors(
     tensors: Mapping[str, Tensor],
     path: Path,
     dtype: torch.dtype | None = None,
-    on_bytes: Callable[[int], None] = lambda count: None,
 ) -> None:
-    """Write floating-point tensors, in `dtype` if one is given. The same tensors give the same bytes.
-
-    `on_bytes` is called with the size of each tensor written, and may raise to stop.
-    """
+    """Write floating-point tensors, in `dtype` if one is given. The same tensors give the same bytes."""
     # the wider types first, so that each tensor is aligned: the order of the safetensors library
     names = sorted(tensors, key=lambda name: (-(dtype or tensors[name].dtype).itemsize, name))
     header: dict[str, dict] = {"__metadata__": {"format": "pt"}}
@@ -40,7 +36,7 @@ def write_safetensors(
     with path.open("wb") as file:
         file.write(len(encoded).to_bytes(8, "little") + encoded)
         for name in names:
-            on_bytes(file.write(raw(tensors[name].to(dtype or tensors[name].dtype))))
+            file.write(raw(tensors[name].to(dtype or tensors[name].dtype)))
 
 
 def raw(tensor: Tensor) -> memoryview:

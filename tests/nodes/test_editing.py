@@ -1,0 +1,56 @@
+"""Token Mask and Token Inspector, and the pictures of tokens."""
+
+import torch
+from pack.nodes.inpainting import VQDiffusionTokenMask
+from pack.nodes.inspector import CELL, VQDiffusionTokenInspector
+from pack.vqdiffusion_core import preview
+
+MASK = 11
+
+
+def tokens(batch=1):
+    return {"samples": torch.arange(16).remainder(MASK).float().view(1, 1, 4, 4).repeat(batch, 1, 1, 1)}
+
+
+def test_a_mask_marks_tokens_and_comes_back_as_the_region_really_drawn():
+    mask = torch.zeros(1, 32, 32)
+    mask[0, 9, 9] = 0.2
+    marked, region = VQDiffusionTokenMask.execute(tokens(2), mask, grow=0).args
+    assert torch.equal(marked["samples"], tokens(2)["samples"])
+    assert marked["noise_mask"].shape == (2, 1, 4, 4) and marked["noise_mask"][0, 0].nonzero().tolist() == [[1, 1]]
+    assert region.shape == (2, 32, 32) and region[0].nonzero().amin(0).tolist() == [8, 8] and region[0].sum() == 64
+
+
+def test_the_inspector_shows_masked_tokens_as_dark_checkers(model):
+    half = tokens()
+    half["samples"][0, 0, :2] = MASK
+    (image,) = VQDiffusionTokenInspector.execute(half, model.vae).args
+    assert image.shape == (1, 4 * CELL, 4 * CELL, 3)
+    squares = image[0, CELL // 4 : 2 * CELL : CELL // 2, CELL // 4 :: CELL // 2]  # the middles of the checker's squares
+    greys = sorted({round(value, 3) for value in squares.flatten().tolist()})
+    assert greys == sorted(preview.CHECKER)
+    assert image[0, 2 * CELL :].std() > image[0, : 2 * CELL].std()
+
+
+def test_an_empty_canvas_can_be_inspected(model):
+    (image,) = VQDiffusionTokenInspector.execute({"samples": torch.full((2, 1, 4, 4), MASK)}, model.vae).args
+    assert len(image) == 2 and image.max() < 0.3
+
+
+def test_what_stands_in_for_masked_tokens_is_the_most_frequent_visible_id():
+    grid = torch.tensor([[[3, 3, 2], [MASK, MASK, MASK]], [[MASK] * 3, [MASK] * 3]])
+    assert preview.fill_masked(grid, MASK).tolist() == [[[3, 3, 2], [3, 3, 3]], [[0] * 3, [0] * 3]]
+    assert grid[0, 1, 0] == MASK, "the tokens themselves were changed"
+
+
+def test_the_palette_has_a_colour_for_every_code(model):
+    assert model.palette.shape == (MASK, 3)
+    assert 0 <= model.palette.min() and model.palette.max() <= 1 and model.palette.std() > 0
+
+
+def test_a_token_is_a_square_of_its_colour():
+    colours = torch.tensor([[1.0, 0, 0], [0, 0, 1.0]])
+    picture = preview.token_picture(torch.tensor([[0, 1], [2, 1]]), colours, cell=4)
+    assert picture.size == (8, 8)
+    assert [picture.getpixel(xy) for xy in ((0, 0), (3, 3), (4, 0), (7, 7))] == [(255, 0, 0)] * 2 + [(0, 0, 255)] * 2
+    assert picture.getpixel((0, 4)) == (33, 33, 33) and picture.getpixel((2, 4)) == (61, 61, 61)

@@ -1,0 +1,202 @@
+from dataclasses import replace
+
+import comfy.model_management
+import pytest
+import torch
+from pack.nodes import conditioning, latents, sampling
+from pack.nodes.conditioning import ConditioningError
+from pack.nodes.latents import LatentError
+from pack.nodes.model import VQModel
+from pack.nodes.prompt import VQDiffusionClassEncode, VQDiffusionTextEncode
+from pack.nodes.sampling import VQDiffusionSampler
+from pack.nodes.tokens import VQDiffusionEmptyTokens
+from pack.tests.core import tiny
+from pack.vqdiffusion_core.model import VQDiffusion
+
+MASK = 11
+
+
+def prompt(model, text="red"):
+    return VQDiffusionTextEncode.execute(model.clip, text)[0]
+
+
+def canvas(model, batch=1):
+    return VQDiffusionEmptyTokens.execute(model, batch)[0]
+
+
+def draw(model, latent=None, positive=None, **changes):
+    settings = {"seed": 0, "steps": 4, "guidance": 2.0, "truncation": 1.0, "sampler": "ancestral", "denoise": 1.0}
+    latent = canvas(model) if latent is None else latent
+    return VQDiffusionSampler.execute(model, positive or prompt(model), latent, **(settings | changes))[0]
+
+
+def test_an_empty_canvas_is_filled(model):
+    samples = draw(model)["samples"]
+    assert samples.shape == (1, 1, 4, 4) and samples.max() < MASK
+
+
+def test_picture_i_of_a_batch_is_that_of_seed_plus_i_alone(model):
+    batch = draw(model, canvas(model, 3), seed=5)["samples"]
+    alone = [draw(model, seed=5 + i)["samples"] for i in range(3)]
+    assert torch.equal(batch, torch.cat(alone))
+
+
+def test_a_picture_cut_from_a_batch_keeps_its_seed(model):
+    import nodes
+
+    (cut,) = nodes.LatentFromBatch().frombatch(canvas(model, 3), 2, 1)
+    assert torch.equal(draw(model, cut)["samples"], draw(model, canvas(model, 3))["samples"][2:])
+
+
+def test_the_largest_seed_goes_on_from_zero(model):
+    batch = draw(model, canvas(model, 2), seed=2**64 - 1)["samples"]
+    assert torch.equal(batch[1:], draw(model, seed=0)["samples"])
+
+
+def test_tokens_outside_the_region_come_out_as_they_went_in(model):
+    picture = draw(model)
+    region = torch.zeros(16, 16)
+    region[:8] = 1
+    drawn = draw(model, picture | {"noise_mask": region}, seed=9)["samples"]
+    assert torch.equal(drawn[:, :, 2:], picture["samples"][:, :, 2:])
+    assert not torch.equal(drawn[:, :, :2], picture["samples"][:, :, :2])
+
+
+def test_pictures_of_a_batch_may_have_regions_of_different_size(model):
+    pictures = draw(model, canvas(model, 3))
+    regions = torch.zeros(3, 4, 4)
+    regions[1, :1] = regions[2, :3] = 1
+    batch = draw(model, pictures | {"noise_mask": regions}, seed=9)["samples"]
+    for i in range(3):
+        one = {"samples": pictures["samples"][i : i + 1], "noise_mask": regions[i : i + 1]}
+        assert torch.equal(batch[i : i + 1], draw(model, one, seed=9 + i)["samples"])
+    assert torch.equal(batch[0], pictures["samples"][0])
+
+
+def test_denoise_zero_changes_nothing(model):
+    picture = draw(model)
+    assert torch.equal(draw(model, picture, denoise=0.0)["samples"], picture["samples"])
+
+
+def test_other_keys_of_the_latent_survive(model):
+    region = torch.ones(1, 1, 4, 4)
+    drawn = draw(model, canvas(model) | {"noise_mask": region, "note": "kept"})
+    assert drawn["note"] == "kept" and drawn["noise_mask"] is region
+
+
+def test_without_a_negative_the_learned_null_speaks(model):
+    assert model.learned_null_1LD is not None
+    null = conditioning.of_text(model.learned_null_1LD)
+    assert torch.equal(draw(model)["samples"], draw(model, negative=null)["samples"])
+
+
+def test_without_a_learned_null_the_empty_prompt_speaks(model):
+    other = replace(model, learned_null_1LD=None)
+    assert torch.equal(draw(other)["samples"], draw(other, negative=prompt(other, ""))["samples"])
+
+
+def test_a_prompt_of_twice_the_length_is_read(model):
+    import nodes
+
+    (joined,) = nodes.ConditioningConcat().concat(prompt(model), prompt(model, "ed"))
+    assert joined[0][0].shape[1] == 14
+    assert draw(model, positive=joined)["samples"].max() < MASK
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_a_model_in_sixteen_bits_draws(folder, dtype):
+    from pack.nodes.loaders import open_model
+
+    model = open_model(folder, str(dtype).removeprefix("torch."))
+    assert model.dtype == dtype and model.vae.first_stage_model.quant_conv.weight.dtype == torch.float32
+    assert draw(model)["samples"].max() < MASK
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"steps": 0}, "steps is 0"),
+        ({"guidance": float("nan")}, "guidance is nan"),
+        ({"truncation": 1.5}, "truncation is 1.5"),
+        ({"denoise": float("inf")}, "denoise is inf"),
+        ({"sampler": "euler"}, "sampler is 'euler'"),
+    ],
+)
+def test_a_setting_without_a_meaning_is_refused(model, changes, words):
+    with pytest.raises(ValueError, match=words):
+        draw(model, **changes)
+
+
+def test_latents_of_other_models_are_refused(model):
+    with pytest.raises(LatentError, match="belongs to another kind of model"):
+        draw(model, {"samples": torch.zeros(1, 4, 8, 8)})
+    with pytest.raises(LatentError, match="6 x 4 tokens; this model draws 4 x 4, a picture of 16 x 16 pixels"):
+        draw(model, {"samples": torch.zeros(1, 1, 4, 6)})
+
+
+def test_each_step_shows_the_picture_so_far_and_can_be_the_last(model, monkeypatch):
+    shown = []
+
+    def hook(value, total, preview, node_id=None):
+        shown.append((value, total, preview[1]))
+        comfy.model_management.interrupt_current_processing(value == 2)
+
+    monkeypatch.setattr("comfy.utils.PROGRESS_BAR_HOOK", hook)
+    with pytest.raises(comfy.model_management.InterruptProcessingException):
+        draw(model)
+    assert [(value, total) for value, total, _ in shown] == [(0, 4), (1, 4), (2, 4)]
+    colours = set(shown[0][2].getdata())
+    assert len(colours) == 2 and max(map(max, colours)) < 70, "an empty canvas is not a dark checker"
+    assert len(set(shown[2][2].getdata())) > 2, "nothing has been drawn after two steps of four"
+
+
+@pytest.fixture(scope="module")
+def class_model(model):
+    spec = replace(tiny.SPEC, condition="class", class_rows=5)
+    return VQModel.of(
+        VQDiffusion("classes", tiny.transformer(spec=spec), tiny.SCHEDULE, model.vae.first_stage_model)
+    )
+
+
+def test_a_class_is_drawn_by_its_number(class_model):
+    one, other = (VQDiffusionClassEncode.execute(class_model, label)[0] for label in ("1", " 2 "))
+    plain = draw(class_model, positive=one, guidance=1.0)["samples"]
+    assert plain.max() < MASK
+    assert not torch.equal(plain, draw(class_model, positive=other, guidance=1.0)["samples"])
+    assert draw(class_model, positive=one, negative=other)["samples"].max() < MASK
+
+
+def test_a_class_model_has_nothing_to_be_guided_away_from_by_itself(class_model):
+    with pytest.raises(ConditioningError, match="classes has learned no picture of nothing"):
+        draw(class_model, positive=conditioning.of_class(1))
+
+
+@pytest.mark.parametrize("label", ["5", "-1", "", "cat", "1.0", "²"])
+def test_a_label_that_is_no_class_number_is_refused(class_model, label):
+    with pytest.raises(ValueError, match=f"class_label is {label.strip()!r}; classes has classes 0 to 4"):
+        VQDiffusionClassEncode.execute(class_model, label)
+
+
+def test_text_and_class_models_name_each_others_node(model, class_model):
+    with pytest.raises(ValueError, match="tiny does not draw classes. Use VQ-Diffusion Text Encode"):
+        VQDiffusionClassEncode.execute(model, "1")
+    with pytest.raises(ValueError, match="Use VQ-Diffusion Class Encode"):
+        VQDiffusionTextEncode.execute(class_model.clip, "red")
+
+
+def test_the_memory_estimate_grows_with_the_work(model):
+    def estimate(batch, guidance):
+        branches = sampling.read_prompts(model, prompt(model), None, guidance, batch)
+        return sampling.memory_required(model.spec, branches, batch, torch.float32)
+
+    assert estimate(1, 1.0) < estimate(1, 2.0) < estimate(4, 2.0)
+
+
+def test_a_canvas_that_is_partly_drawn_is_finished_and_the_rest_kept(model):
+    picture = draw(model)["samples"]
+    half = picture.clone()
+    half[:, :, 2:] = MASK
+    nothing = torch.zeros(1, 1, 4, 4)
+    finished = draw(model, {"samples": half, "noise_mask": nothing})["samples"]
+    assert torch.equal(finished[:, :, :2], picture[:, :, :2]) and finished.max() < MASK
+    assert latents.read_region({"samples": half}, (4, 4)) is None
