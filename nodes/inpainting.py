@@ -40,7 +40,8 @@ class VQDiffusionTokenMask(io.ComfyNode):
 
     @classmethod
     def execute(cls, samples: latents.Latent, mask: Tensor, grow: int) -> io.NodeOutput:
-        shape = samples["samples"].shape
-        region_Bhw = latents.to_region(mask, shape[0], shape[-2:], grow)
+        batch_size, *_, rows, columns = samples["samples"].shape
+        *_, height, width = mask.shape
+        region_Bhw = latents.to_region(mask, batch_size, (rows, columns), grow)
         marked = samples | {"noise_mask": region_Bhw[:, None].float()}
-        return io.NodeOutput(marked, latents.to_mask(region_Bhw, mask.shape[-2:]))
+        return io.NodeOutput(marked, latents.to_mask(region_Bhw, (height, width)))

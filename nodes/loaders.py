@@ -6,17 +6,16 @@ from pathlib import Path
 from weakref import WeakValueDictionary
 
 import folder_paths
-import torch
 from comfy_api.latest import io
 
 from ..vqdiffusion_core import checkpoints
+from ..vqdiffusion_core.checkpoints.build import NAMED
 from . import runtime
 from .model import VQModel
 from .sockets import VQ_DIFFUSION, schema
 
 FOLDER = "vq_diffusion"  # under ComfyUI's models, and the name that extra_model_paths.yaml uses
 POCKET = "pocket (built in)"
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 # What some workflow still holds. Two loaders of one model share it, and it is read again only when its files change.
 LOADED: WeakValueDictionary[tuple, VQModel] = WeakValueDictionary()
@@ -42,7 +41,7 @@ class VQDiffusionLoader(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "dtype",
-                    options=["auto", *DTYPES],
+                    options=["auto", *NAMED],
                     default="auto",
                     tooltip="Number type of the transformer: auto takes what suits the device, the 16-bit types halve "
                     "its memory. Text encoder and VQGAN are small and stay float32.",
@@ -88,7 +87,7 @@ def folder_of(name: str) -> Path:
 
 def open_model(folder: Path, dtype_name: str) -> VQModel:
     """The model in a folder, the one that is open already if its files are still the same."""
-    dtype = DTYPES.get(dtype_name) or runtime.transformer_dtype()
+    dtype = runtime.transformer_dtype() if dtype_name == "auto" else checkpoints.choose_dtype(dtype_name)
     key = (folder, stamp(folder), dtype)
     vq_model = LOADED.get(key)
     if vq_model is None:

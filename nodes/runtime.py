@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Literal, cast
 
 import comfy.model_management as management
 import comfy.model_patcher
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 Role = Literal["transformer", "text encoder", "vae"]
 Patcher = comfy.model_patcher.ModelPatcher
 
-PREVIEW_SIDE = 512  # pixels; larger previews are scaled down by the host
+PREVIEW_SIDE = 512  # pixels, as large as the core's own previews
 TRANSFORMER_TYPES = [torch.bfloat16, torch.float16, torch.float32]  # the host takes the first that suits its device
 
 
@@ -31,7 +31,7 @@ def manage(module: nn.Module, role: Role) -> Patcher:
     return patcher_class(module, load_device=load_device(), offload_device=offload_device())
 
 
-def load(patcher: Patcher, memory_required: float = 0) -> torch.device:
+def load(patcher: Patcher, memory_required: int = 0) -> torch.device:
     """Brings a module to its device, with `memory_required` bytes kept free for the work, and says which that is.
 
     Whole, because a module that lies half on each device needs layers that know of it, and ours are plain PyTorch.
@@ -40,9 +40,9 @@ def load(patcher: Patcher, memory_required: float = 0) -> torch.device:
     return patcher.load_device
 
 
-def batches(count: int, bytes_each: float, device: torch.device) -> list[slice]:
+def batches(count: int, bytes_each: int, device: torch.device) -> list[slice]:
     """Shares of `count` pictures that fit into the device's free memory, one by one if need be."""
-    most = max(1, int(management.get_free_memory(device) / bytes_each))
+    most = max(1, int(cast(float, management.get_free_memory(device)) // bytes_each))
     return [slice(start, start + most) for start in range(0, count, most)]
 
 
@@ -75,9 +75,9 @@ def tiled(
         tile_x=columns,
         tile_y=rows,
         overlap=overlap,
-        upscale_amount=scale,
+        upscale_amount=scale,  # pyright: ignore[reportArgumentType]  (its default is an int, its use is not)
         out_channels=channels,
-        output_device=intermediate_device(),
+        output_device=str(intermediate_device()),
         pbar=comfy.utils.ProgressBar(steps),
     )
 
@@ -91,4 +91,4 @@ class Progress:
 
     def __call__(self, done: int, preview: Image.Image) -> None:
         management.throw_exception_if_processing_interrupted()
-        self.bar.update_absolute(done, self.total, ("JPEG", preview, PREVIEW_SIDE))
+        self.bar.update_absolute(done, self.total, ("JPEG", preview, max(preview.size)))  # as it is, not scaled

@@ -48,7 +48,7 @@ class VQDiffusionSampler(io.ComfyNode):
                     "steps",
                     default=DEFAULTS.steps,
                     min=1,
-                    max=1000,
+                    max=10_000,
                     tooltip="How often the network looks at each picture. Few are quick, more are finer; any number is "
                     "exact to the model.",
                 ),
@@ -183,8 +183,8 @@ def memory_required(spec: TransformerSpec, branches: list[Branch], batch: int, d
     mix, its probabilities sorted with their indices) for the tokens that change, in the worst case all.
     """
     rows = batch * len(branches)
-    lengths = [branch.condition.shape[1] for branch in branches if spec.condition == "text"]
+    texts = [branch.condition for branch in branches if branch.condition is not None and spec.condition == "text"]
     hidden = rows * spec.num_tokens * spec.width * (2 * spec.mlp_ratio + 4)
-    memory = batch * sum(lengths) * spec.layers * spec.width * 2
+    memory = batch * sum(text_BLD.shape[1] for text_BLD in texts) * spec.layers * spec.width * 2
     logits = batch * spec.num_tokens * spec.codebook_size * 5
     return (hidden + memory) * dtype.itemsize + logits * torch.float32.itemsize

@@ -50,7 +50,7 @@ class Vae:
         """The picture's middle, cut to whole cells, as tokens."""
         image_BCHW = self.to_image(pixels_BHWC)
         encoded = [
-            self.first_stage_model.encode(image_BCHW[part].to(self.device)).to(self.output_device)
+            self.first_stage_model.encode(image_BCHW[part].to(self.device, self.vae_dtype)).to(self.output_device)
             for part in self.load(image_BCHW.shape, cell=1)
         ]
         return to_samples(torch.cat(encoded))
@@ -62,7 +62,7 @@ class Vae:
         image_BCHW = self.to_image(pixels_BHWC)
         self.load((1, 3, tile_y, tile_x), cell=1)
         latents_BDhw = runtime.tiled(
-            lambda tile: self.first_stage_model.latents(tile.to(self.device)),
+            lambda tile: self.first_stage_model.latents(tile.to(self.device, self.vae_dtype)),
             image_BCHW,
             tile=(tile_y, tile_x),
             overlap=overlap,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import reduce
 
 import torch
 from torch import Tensor
@@ -32,14 +33,14 @@ class Denoiser:
     def __call__(self, x_BN: Tensor, t: float, where_BN: Tensor) -> Tensor:
         index = torch.tensor([self.schedule.network_index(t)], device=x_BN.device)
         weights = [branch.weight(t) for branch in self.branches]
-        total_MK = None
+        parts = []
         for group in self.groups(weights):
             memory = self.memory(group, len(x_BN))
             hidden = self.transformer.hidden(x_BN.repeat(len(group), 1), index, memory).chunk(len(group))
             for i, h_BNW in zip(group, hidden, strict=True):
                 log_p_MK = self.transformer.to_logits(h_BNW[where_BN]).float().log_softmax(-1)
-                total_MK = add_weighted(total_MK, log_p_MK, weights[i], where_BN)
-        return total_MK.log_softmax(-1)
+                parts.append(log_p_MK * at(weights[i], where_BN))
+        return reduce(torch.add, parts).log_softmax(-1)
 
     def groups(self, weights: list[float | Tensor]) -> list[tuple[int, ...]]:
         """The branches that speak, those of one condition shape together."""
@@ -58,9 +59,10 @@ class Denoiser:
         return self.memories[group, batch]
 
     def read(self, conditions: list[Condition]) -> TextMemory | Tensor | None:
-        if conditions[0] is None:
+        given = [condition for condition in conditions if condition is not None]
+        if not given:
             return None
-        joined = torch.cat(conditions)
+        joined = torch.cat(given)
         return self.transformer.remember(joined) if self.transformer.spec.condition == "text" else joined
 
 
@@ -73,7 +75,6 @@ def expand(condition: Condition, batch: int) -> Condition:
     return None if condition is None else condition.expand(batch, *condition.shape[1:])
 
 
-def add_weighted(total_MK: Tensor | None, log_p_MK: Tensor, weight: float | Tensor, where_BN: Tensor) -> Tensor:
-    if torch.is_tensor(weight):
-        weight = weight.expand_as(where_BN)[where_BN][:, None]
-    return log_p_MK * weight if total_MK is None else total_MK + log_p_MK * weight
+def at(weight: float | Tensor, where_BN: Tensor) -> float | Tensor:
+    """A weight at the asked positions: the number itself, or (M, 1) of one a token."""
+    return weight.expand_as(where_BN)[where_BN][:, None] if torch.is_tensor(weight) else weight

@@ -105,7 +105,7 @@ def generate(
     """Pictures of a prompt; picture i is that of seed + i alone. `on_step(step, tokens_BN)` is called after each step
     and may raise to stop.
     """
-    condition = model.text_encoder.encode([prompt])
+    condition = model.encode(prompt)
     null = model.null(negative)
     spec = model.transformer.spec
     tokens_BN = torch.full((count, spec.num_tokens), spec.mask_id)

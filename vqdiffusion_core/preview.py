@@ -44,7 +44,8 @@ def token_picture(tokens_hw: Tensor, palette_K3: Tensor, cell: int) -> Image.Ima
     tokens_hw = tokens_hw.cpu()
     K = len(palette_K3)
     flat_HW3 = enlarge(palette_K3[tokens_hw.clamp(max=K - 1)], cell)
-    picture_HW3 = torch.where(enlarge(tokens_hw == K, cell)[..., None], checker(*flat_HW3.shape[:2], cell), flat_HW3)
+    masked_HW1 = enlarge(tokens_hw == K, cell)[..., None]
+    picture_HW3 = torch.where(masked_HW1, checker(len(flat_HW3), len(flat_HW3[0]), cell), flat_HW3)
     return Image.fromarray(np.asarray((picture_HW3 * 255).round().byte()))
 
 
@@ -54,7 +55,8 @@ def token_grid(image_BHWC: Tensor, masked_Bhw: Tensor, cell: int) -> Tensor:
     pictures = []
     for image_HWC, masked_hw in zip(image_BHWC, masked_Bhw, strict=True):
         large_HWC = enlarge(image_HWC, scale)
-        large_HWC = torch.where(enlarge(masked_hw, cell)[..., None], checker(*large_HWC.shape[:2], cell), large_HWC)
+        hidden_HW1 = enlarge(masked_hw, cell)[..., None]
+        large_HWC = torch.where(hidden_HW1, checker(len(large_HWC), len(large_HWC[0]), cell), large_HWC)
         large_HWC[::cell] *= GRID_LINE
         large_HWC[:, ::cell] *= GRID_LINE
         pictures.append(large_HWC)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -18,9 +18,9 @@ class Kernel(NamedTuple):
     the mask with gamma; alpha + K * beta + gamma = 1. The mask stays the mask.
     """
 
-    alpha: float | np.ndarray
-    beta: float | np.ndarray
-    gamma: float | np.ndarray
+    alpha: Any  # one number, or an array or tensor of them
+    beta: Any
+    gamma: Any
 
 
 @dataclass(frozen=True, eq=False)

@@ -65,7 +65,7 @@ START, END = "<|startoftext|>", "<|endoftext|>"
 WORD = rf"{re.escape(START)}|{re.escape(END)}|'s|'t|'re|'ve|'m|'ll|'d|\p{{L}}+|\p{{N}}|[^\s\p{{L}}\p{{N}}]+"
 
 
-def clip_tokenizer(ids: dict[str, int], merges: Sequence[tuple[str, str]]) -> PreTrainedTokenizerFast:
+def clip_tokenizer(ids: dict[str, int], merges: Sequence[tuple[str, ...]]) -> PreTrainedTokenizerFast:
     """CLIP's byte-pair tokenizer over a vocabulary {token: id}, which has START and END, and its merges, best first.
 
     Built from the bare data, since transformers 4 and 5 read and write different files.
@@ -73,7 +73,8 @@ def clip_tokenizer(ids: dict[str, int], merges: Sequence[tuple[str, str]]) -> Pr
     from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
-    bpe = models.BPE(ids, list(merges), unk_token=END, continuing_subword_prefix="", end_of_word_suffix="</w>")
+    pairs = [(first, second) for first, second in merges]
+    bpe = models.BPE(ids, pairs, unk_token=END, continuing_subword_prefix="", end_of_word_suffix="</w>")
     tokenizer = Tokenizer(bpe)
     tokenizer.normalizer = normalizers.Sequence([normalizers.NFC(), normalizers.Lowercase()])
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(

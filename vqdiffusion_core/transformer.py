@@ -5,6 +5,8 @@ Modules carry the names of the published checkpoints. Shapes: x_BN ids 0..K, tex
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -24,7 +26,7 @@ class Transformer(nn.Module):
 
     def remember(self, text_BLD: Tensor) -> TextMemory:
         """What cross-attention reads of a text: the same in every step, so it is worked out once a prompt."""
-        return [block.attn2.keys_values(text_BLD) for block in self.blocks]
+        return [cast(Block, block).attn2.keys_values(text_BLD) for block in self.blocks]
 
     def hidden(self, x_BN: Tensor, index_B: Tensor, condition: TextMemory | Tensor | None) -> Tensor:
         """Hidden states (B, N, W) before the head.

@@ -60,9 +60,9 @@ def test_hard_times_are_drawn_more_often_and_the_mean_stays():
     assert estimate == pytest.approx(losses.sum(), rel=0.02)
 
 
-def diffusion():
+def diffusion(folder):
     torch.manual_seed(5)
-    text_encoder = new_text_encoder()
+    text_encoder = new_text_encoder(folder / "tokenizer")
     spec = TransformerSpec(11, (4, 4), layers=1, width=16, heads=2, num_timesteps=4, text_width=text_encoder.width)
     def examples(generator, count):
         tokens = torch.randint(0, 11, (count, 16), generator=generator)
@@ -72,7 +72,7 @@ def diffusion():
     return DiffusionTraining(networks, Schedule.linear(4, 11), examples, batch=4)
 
 
-def codec():
+def codec(folder):
     torch.manual_seed(5)
     spec = VQGANSpec((8, 8), 1, (), 8, 4, codebook_size=16, norm_groups=4)
 
@@ -84,7 +84,7 @@ def codec():
 
 @pytest.mark.parametrize("make", [diffusion, codec])
 def test_a_resumed_run_ends_at_the_same_weights(make, tmp_path):
-    whole, halves = make(), make()
+    whole, halves = make(tmp_path), make(tmp_path)
     run(whole, tmp_path / "whole", steps=8, log_every=4, report=lambda line: None)
 
     class PowerCut(Exception):
@@ -94,7 +94,7 @@ def test_a_resumed_run_ends_at_the_same_weights(make, tmp_path):
     halves.step = lambda i, progress: step(i, progress) if i < 6 else (_ for _ in ()).throw(PowerCut)
     with pytest.raises(PowerCut):
         run(halves, tmp_path / "halves", steps=8, save_every=5, report=lambda line: None)
-    resumed = make()
+    resumed = make(tmp_path)
     run(resumed, tmp_path / "halves", steps=8, report=lambda line: None)
 
     def flat(state):
@@ -106,16 +106,16 @@ def test_a_resumed_run_ends_at_the_same_weights(make, tmp_path):
     assert (tmp_path / "whole" / "log.csv").read_text().count("\n") == 3
 
 
-def test_the_null_is_learned():
-    training = diffusion()
+def test_the_null_is_learned(tmp_path):
+    training = diffusion(tmp_path)
     before = training.networks.null_1LD.clone()
     for step in range(6):
         training.step(step, 0.5)
     assert not torch.equal(training.networks.null_1LD, before)
 
 
-def test_the_codebook_is_used_whole():
-    training = codec()
+def test_the_codebook_is_used_whole(tmp_path):
+    training = codec(tmp_path)
     for step in range(30):
         numbers = training.step(step, 0.5)
     assert numbers["used_codes"] == 16

@@ -13,7 +13,7 @@ from .boot import as_command
 from .comfy import Comfy, Event, Result
 from .fetch import CHECKOUT
 
-WORKFLOW = CHECKOUT / "example_workflows" / "text_to_image.api.json"
+WORKFLOW = CHECKOUT / "example_workflows" / "api" / "text_to_image.json"
 PICTURE = CHECKOUT / "demo.png"
 SEED = 0  # fixed, so that two people who draw the same prompt can talk about the same picture
 

@@ -8,7 +8,7 @@ from pack.tests.core.tiny_checkpoints import diffusers_folder
 from pack.tests.host.fetch import comfyui
 
 sys.path.append(str(comfyui()))
-from comfy.cli_args import args  # noqa: E402
+from comfy.cli_args import args
 
 args.cpu = True  # before anything asks which device there is
 

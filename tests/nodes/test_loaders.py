@@ -44,6 +44,12 @@ def test_only_what_is_in_the_menu_can_be_opened(places, name):
         loaders.VQDiffusionLoader.execute(name, "auto")
 
 
+def test_a_number_type_that_is_not_in_the_menu_is_refused(places, folder):
+    shutil.copytree(folder, places[0] / "tiny")
+    with pytest.raises(ValueError, match="dtype is 'float8'; expected auto, float32, bfloat16, float16"):
+        loaders.VQDiffusionLoader.execute("tiny", "float8")
+
+
 def test_a_model_is_loaded_once_for_all_who_ask(places, folder):
     shutil.copytree(folder, places[0] / "tiny")
     one, other = (loaders.VQDiffusionLoader.execute("tiny", dtype).args for dtype in ("auto", "float32"))

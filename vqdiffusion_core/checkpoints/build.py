@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -15,20 +15,23 @@ from ..vqgan import VQGAN
 from .errors import CheckpointError, listed
 from .rename import Renamed
 
+if TYPE_CHECKING:
+    from transformers import CLIPTextModel
+
 NAMED = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 Filled = TypeVar("Filled", bound=nn.Module)
 
 
 class Dtypes(NamedTuple):
-    """What the weights of a model are turned into; None: left as they are in the file.
+    """What the weights of a model are turned into.
 
-    VQGAN and text encoder stay float32 when a model is loaded to be used. They are a tenth of it and run once a picture,
-    and both lose by half precision: near ties between codes flip, and half-precision text is the largest difference
-    between the two reference implementations.
+    VQGAN and text encoder stay float32: they are a tenth of a model and run once a picture, and both lose by half
+    precision: near ties between codes flip, and half-precision text is the largest difference between the two reference
+    implementations.
     """
 
-    transformer: torch.dtype | None
-    others: torch.dtype | None = torch.float32
+    transformer: torch.dtype
+    others: torch.dtype = torch.float32
 
 
 def choose_dtype(name: str, device: torch.device | str = "cpu") -> torch.dtype:
@@ -54,17 +57,18 @@ def build_vqgan(spec: VQGANSpec, weights: Renamed, dtypes: Dtypes) -> VQGAN:
     return fill(vqgan, weights, dtypes.others)
 
 
-def build_text_model(spec: TextSpec, weights: Renamed, dtypes: Dtypes) -> nn.Module:
+def build_text_model(spec: TextSpec, weights: Renamed, dtypes: Dtypes) -> CLIPTextModel:
     with torch.device("meta"):
         clip = clip_text_model(spec)
     tower = getattr(clip, "text_model", clip)  # transformers 4 has one module more
     fill(tower, weights, dtypes.others)
-    tower.embeddings.position_ids = torch.arange(spec.length)[None]  # in no file, so still without memory
+    positions = torch.arange(spec.length)[None]  # in no file, so still without memory
+    tower.embeddings.register_buffer("position_ids", positions, persistent=False)
     return clip
 
 
-def fill(module: Filled, weights: Renamed, dtype: torch.dtype | None) -> Filled:
-    """Give a module that was built on "meta" its weights. Raises CheckpointError where a name or a shape does not fit."""
+def fill(module: Filled, weights: Renamed, dtype: torch.dtype) -> Filled:
+    """Give a module built on "meta" its weights. Raises CheckpointError where a name or a shape does not fit."""
     expected = {name: tensor.shape for name, tensor in module.state_dict().items()}
     tensors = weights.complete(expected)
     fitted = {name: fit(tensors[name], shape) for name, shape in expected.items()}
@@ -74,8 +78,9 @@ def fill(module: Filled, weights: Renamed, dtype: torch.dtype | None) -> Filled:
         if tensor is None
     ]
     if wrong:
-        raise CheckpointError(f"{weights.what} has tensors of other shapes than the rest of it asks for: {listed(wrong)}.")
-    module.load_state_dict({name: tensor.to(dtype) for name, tensor in fitted.items() if tensor is not None}, assign=True)
+        raise CheckpointError(f"{weights.what} has tensors of other shapes than the rest asks for: {listed(wrong)}.")
+    converted = {name: tensor.to(dtype) for name, tensor in fitted.items() if tensor is not None}
+    module.load_state_dict(converted, assign=True)
     return module.requires_grad_(False).eval()
 
 

@@ -134,4 +134,5 @@ def grid_of(config: Mapping[str, Any], file: Path) -> tuple[int, int] | None:
     if size is None:
         return None
     rows, columns = size if isinstance(size, list) and len(size) == 2 else (size, size)
-    return tuple(number({"sample_size": side}, "sample_size", 1, file) for side in (rows, columns))
+    row_count, column_count = (number({"sample_size": side}, "sample_size", 1, file) for side in (rows, columns))
+    return row_count, column_count

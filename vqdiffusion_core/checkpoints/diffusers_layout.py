@@ -116,7 +116,7 @@ def vocabulary_for(spec: TextSpec, folder: Path) -> Vocabulary:
 
 
 def load_null(folder: Path) -> Tensor | None:
-    """The learned null embedding (1, L, D), float32; None where there is none, as in early copies of the published model."""
+    """The learned null embedding (1, L, D), float32; None where there is none, as in early copies of the release."""
     if not folder.is_dir() or read_json(folder / "config.json").get("learnable") is False:
         return None
     state, source = read_weights(folder)
@@ -127,7 +127,7 @@ def load_null(folder: Path) -> Tensor | None:
 
 
 def read_weights(folder: Path) -> tuple[dict[str, Tensor], str]:
-    """The tensors of a part, and the file to name in messages. Safetensors before pickles, whole before half precision."""
+    """The tensors of a part, and the file to name in messages. Safetensors before pickles, float32 before float16."""
     for suffix in ("safetensors", "bin"):
         for variant in ("", ".fp16"):
             for stem in STEMS:

@@ -82,8 +82,8 @@ def check_safetensors(path: Path) -> None:
         length = int.from_bytes(head, "little")
         if length > min(size - 8, MAX_HEADER):
             raise CheckpointError(
-                f"{path} is no whole safetensors file: by its first bytes its header has {length:,} bytes, the file has "
-                f"{size:,}; {describe(head + file.read(64))} {AGAIN}"
+                f"{path} is no whole safetensors file: by its first bytes its header has {length:,} bytes, the file "
+                f"has {size:,}; {describe(head + file.read(64))} {AGAIN}"
             )
         header = parse_json(file.read(length), path)
     try:

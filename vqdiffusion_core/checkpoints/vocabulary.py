@@ -5,10 +5,14 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..text_encoder import END, START, TextEncoder
 from .errors import CheckpointError
 from .read import read_json, read_text
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
 
 Merge = tuple[str, ...]  # two tokens that become one
 
@@ -51,7 +55,7 @@ def checked(vocabulary: Vocabulary, source: Path) -> Vocabulary:
         raise CheckpointError(f"{source}: the vocabulary has no {missing[0]}; expected CLIP's.")
     for merge in merges:
         if len(merge) != 2 or not all(isinstance(token, str) for token in merge) or not known(merge, ids):
-            raise CheckpointError(f"{source}: the merge {merge!r} is not of two tokens of the vocabulary that give a third.")
+            raise CheckpointError(f"{source}: the merge {merge!r} does not join two known tokens to a third.")
     return vocabulary
 
 
@@ -60,15 +64,19 @@ def known(merge: Merge, ids: dict[str, int]) -> bool:
 
 
 def vocabulary_of(text: TextEncoder) -> Vocabulary:
-    """What a tokenizer was made from."""
-    model = json.loads(text.tokenizer.backend_tokenizer.to_str())["model"]
+    """What a text encoder's tokenizer was made from."""
+    return of_backend(text.tokenizer.backend_tokenizer)
+
+
+def of_backend(tokenizer: Tokenizer) -> Vocabulary:
+    model = json.loads(tokenizer.to_str())["model"]
     merges = [merge.split(" ") if isinstance(merge, str) else merge for merge in model["merges"]]
     return Vocabulary(model["vocab"], [tuple(merge) for merge in merges])
 
 
 def write_vocabulary(vocabulary: Vocabulary, length: int, folder: Path) -> None:
     """Write a tokenizer folder that every version of transformers reads."""
-    folder.mkdir()
+    folder.mkdir(parents=True)
     ordered = dict(sorted(vocabulary.ids.items(), key=lambda item: item[1]))
     write_json(ordered, folder / "vocab.json")
     merges = "".join(f"{a} {b}\n" for a, b in vocabulary.merges)

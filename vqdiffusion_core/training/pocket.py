@@ -11,17 +11,18 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from ..checkpoints.vocabulary import read_vocabulary, write_vocabulary
 from ..model import VQDiffusion
 from ..schedule import Schedule
-from ..specs import TransformerSpec, VQGANSpec
-from ..text_encoder import TextEncoder
+from ..specs import TextSpec, TransformerSpec, VQGANSpec
+from ..text_encoder import TextEncoder, clip_text_model, clip_tokenizer
 from ..transformer import Transformer
 from ..vqgan import VQGAN
 from . import scenes
 from .codec import CodecTraining
 from .diffusion import DiffusionTraining, Networks, initialise
 from .loop import resume, run
-from .tokenizer import train_tokenizer
+from .tokenizer import learn_vocabulary
 
 SEED = 0
 CODEC = VQGANSpec(
@@ -35,7 +36,7 @@ CODEC = VQGANSpec(
 )
 TRANSFORMER = TransformerSpec(
     codebook_size=512,
-    grid=(scenes.CANVAS // CODEC.downscale,) * 2,
+    grid=(scenes.CANVAS // CODEC.downscale, scenes.CANVAS // CODEC.downscale),
     layers=6,
     width=192,
     heads=6,
@@ -43,6 +44,7 @@ TRANSFORMER = TransformerSpec(
     text_width=128,
 )
 TEXT_LENGTH = 24
+MERGES = 600  # of the tokenizer, at most: nearly every word of the captions is one token
 
 
 def train_codec(folder: Path, steps: int, report: Callable[[str], None] = print) -> None:
@@ -53,14 +55,13 @@ def train_codec(folder: Path, steps: int, report: Callable[[str], None] = print)
 
 def train_diffusion(folder: Path, codec_folder: Path, steps: int, report: Callable[[str], None] = print) -> None:
     """Bring the transformer and its text encoder in `folder` to `steps` steps, on the tokens of a trained codec."""
-    training = new_diffusion(load_codec(codec_folder))
-    run(training, folder, steps, report=report)
+    run(new_diffusion(load_codec(codec_folder), folder), folder, steps, report=report)
 
 
 def assemble(folder: Path, codec_folder: Path) -> VQDiffusion:
     """The trained parts, with the averaged weights, as a model."""
     vqgan = load_codec(codec_folder)
-    training = new_diffusion(vqgan)
+    training = new_diffusion(vqgan, folder)
     resume(training, folder)
     networks = training.ema
     return VQDiffusion(
@@ -79,9 +80,9 @@ def load_codec(folder: Path) -> VQGAN:
     return codec.eval().requires_grad_(False)
 
 
-def new_diffusion(codec: VQGAN) -> DiffusionTraining:
+def new_diffusion(codec: VQGAN, folder: Path) -> DiffusionTraining:
     torch.manual_seed(SEED)
-    text_encoder = new_text_encoder()
+    text_encoder = new_text_encoder(folder / "tokenizer")
     transformer = Transformer(TRANSFORMER)
     initialise(transformer)
     return DiffusionTraining(
@@ -92,25 +93,16 @@ def new_diffusion(codec: VQGAN) -> DiffusionTraining:
     )
 
 
-def new_text_encoder() -> TextEncoder:
-    from transformers import CLIPTextConfig, CLIPTextModel
-
-    rng = random.Random(SEED)
-    captions = [scene.caption(rng) for scene in scenes.all_scenes() for _ in range(3)]
-    tokenizer = train_tokenizer(captions, merges=600)
-    config = CLIPTextConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=TRANSFORMER.text_width,
-        intermediate_size=4 * TRANSFORMER.text_width,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        max_position_embeddings=TEXT_LENGTH,
-        hidden_act="quick_gelu",
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=0,
-    )
-    return TextEncoder(CLIPTextModel(config), tokenizer)
+def new_text_encoder(tokenizer_folder: Path) -> TextEncoder:
+    """The run's own tokenizer is kept: the order of equally frequent merges differs each time that one is trained."""
+    vocabulary = read_vocabulary(tokenizer_folder) if tokenizer_folder.exists() else None
+    if vocabulary is None:
+        rng = random.Random(SEED)
+        vocabulary = learn_vocabulary([scene.caption(rng) for scene in scenes.all_scenes() for _ in range(3)], MERGES)
+        write_vocabulary(vocabulary, TEXT_LENGTH, tokenizer_folder)
+    width = TRANSFORMER.text_width
+    spec = TextSpec(len(vocabulary.ids), TEXT_LENGTH, width, layers=2, heads=4, mlp_width=4 * width)
+    return TextEncoder(clip_text_model(spec), clip_tokenizer(vocabulary.ids, vocabulary.merges))
 
 
 class ScenePictures:
@@ -124,11 +116,11 @@ class ScenePictures:
 
     def one(self, generator: torch.Generator) -> Tensor:
         if torch.rand(1, generator=generator).item() < 0.8:
-            return self.plain[torch.randint(len(self.plain), (1,), generator=generator).item()]
-        rng = random.Random(torch.randint(2**31, (1,), generator=generator).item())
+            return self.plain[int(torch.randint(len(self.plain), (1,), generator=generator))]
+        rng = random.Random(int(torch.randint(2**31, (1,), generator=generator)))
         size = rng.randint(scenes.GLYPH // 2, scenes.GLYPH)
         corner = (rng.randint(0, scenes.CANVAS - size), rng.randint(0, scenes.CANVAS - size))
-        any_colour = tuple(rng.randint(0, 255) for _ in range(3))
+        any_colour = (rng.randint(0, 255), rng.randint(0, 255), rng.randint(0, 255))
         background = any_colour if rng.random() < 0.5 else rng.choice(list(scenes.COLOURS.values()))
         return to_tensor(scenes.compose(rng.choice(scenes.SUBJECTS).glyph, background, size, corner))
 

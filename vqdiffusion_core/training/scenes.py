@@ -118,7 +118,8 @@ def render(scene: Scene) -> Image.Image:
     """The scene as the pocket model knows it: the subject centred at a fixed size, so that it meets the token grid
     alike in every picture (a token then means the same piece of the same subject, which eases the transformer's work).
     """
-    return compose(scene.subject.glyph, COLOURS[scene.colour], GLYPH, ((CANVAS - GLYPH) // 2,) * 2)
+    margin = (CANVAS - GLYPH) // 2
+    return compose(scene.subject.glyph, COLOURS[scene.colour], GLYPH, (margin, margin))
 
 
 def compose(glyph: str, background: tuple[int, int, int], size: int, corner: tuple[int, int]) -> Image.Image:

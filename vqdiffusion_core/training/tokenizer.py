@@ -1,23 +1,22 @@
-"""A CLIP tokenizer with a vocabulary of its own, trained on captions."""
+"""A CLIP vocabulary of one's own, learned from captions."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 
 from tokenizers import pre_tokenizers, trainers
-from transformers import CLIPTokenizer
 
-START, END = "<|startoftext|>", "<|endoftext|>"
+from ..checkpoints.vocabulary import Vocabulary, of_backend
+from ..text_encoder import END, START, clip_tokenizer
 
 
-def train_tokenizer(captions: Iterable[str], merges: int) -> CLIPTokenizer:
+def learn_vocabulary(captions: Iterable[str], merges: int) -> Vocabulary:
     """Byte-pair encoding with at most `merges` merges, ids laid out as OpenAI's: the 256 bytes ("!" first, which is the
     padding), the bytes as the end of a word, the merges, start and end of text.
     """
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     letters = alphabet + [letter + "</w>" for letter in alphabet]
-    backend = CLIPTokenizer().backend_tokenizer
+    backend = clip_tokenizer({START: 0, END: 1}, []).backend_tokenizer
     trainer = trainers.BpeTrainer(
         vocab_size=len(letters) + merges,
         end_of_word_suffix="</w>",
@@ -25,7 +24,6 @@ def train_tokenizer(captions: Iterable[str], merges: int) -> CLIPTokenizer:
         show_progress=False,
     )
     backend.train_from_iterator(captions, trainer)
-    learned = [tuple(pair) for pair in json.loads(backend.to_str())["model"]["merges"]]
-    words = letters + ["".join(pair) for pair in learned] + [START, END]
-    vocabulary = {word: i for i, word in enumerate(dict.fromkeys(words))}
-    return CLIPTokenizer(vocab=vocabulary, merges=learned, pad_token="!")
+    learned = of_backend(backend).merges
+    words = letters + ["".join(merge) for merge in learned] + [START, END]
+    return Vocabulary({word: i for i, word in enumerate(dict.fromkeys(words))}, learned)

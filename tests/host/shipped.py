@@ -1,0 +1,69 @@
+"""The shipped workflows in API form, and ways to change, extend and read them."""
+
+import itertools
+import json
+
+from safetensors.torch import load_file
+
+from .fetch import CHECKOUT
+
+EXAMPLES = CHECKOUT / "example_workflows"
+NAMES = sorted(path.stem for path in EXAMPLES.glob("*.json"))
+TEDDY = "a teddy bear on a blue background"
+
+_spaces = itertools.count(1)
+
+
+def load(name):
+    return json.loads((EXAMPLES / "api" / f"{name}.json").read_text())
+
+
+def node(class_type, **inputs):
+    return {"class_type": class_type, "inputs": inputs}
+
+
+def the(workflow, class_type):
+    """The id of the only node of this type."""
+    (found,) = (name for name, content in workflow.items() if content["class_type"] == class_type)
+    return found
+
+
+def text_to_image(text=TEDDY, batch_size=1, **settings):
+    """The shipped workflow with this prompt and these settings of its sampler; its nodes are named by their types."""
+    shipped = load("text_to_image")
+    names = {old: content["class_type"].removeprefix("VQDiffusion") for old, content in shipped.items()}
+    workflow = {names[old]: content for old, content in shipped.items()}
+    for content in workflow.values():
+        for key, value in content["inputs"].items():
+            if isinstance(value, list):
+                content["inputs"][key] = [names[value[0]], value[1]]
+    workflow["TextEncode"]["inputs"]["text"] = text
+    workflow["EmptyTokens"]["inputs"]["batch_size"] = batch_size
+    workflow["Sampler"]["inputs"] |= settings
+    return workflow
+
+
+def anew(text=TEDDY):
+    """The same prompt to the model, and to ComfyUI another one, for which its cache has no answer."""
+    return text + " " * next(_spaces)
+
+
+def save_latent(source, prefix="latents/test"):
+    return node("SaveLatent", samples=source, filename_prefix=prefix)
+
+
+def picture(comfy, workflow):
+    """The only picture of a workflow, as RGB."""
+    (image,) = comfy.images(comfy.run(workflow))
+    return image.convert("RGB")
+
+
+def tokens(comfy, result, saved):
+    """The token ids (B, h, w) that a SaveLatent node wrote."""
+    (file,) = result.outputs[saved]["latents"]
+    samples = load_file(comfy.base / "output" / file["subfolder"] / file["filename"])["latent_tensor"]
+    return samples[:, 0].long()
+
+
+def draw_tokens(comfy, workflow, source=("Sampler", 0)):
+    return tokens(comfy, comfy.run(workflow | {"tokens": save_latent(list(source))}), "tokens")

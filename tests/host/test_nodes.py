@@ -1,0 +1,258 @@
+"""Our nodes among ComfyUI's own: what its latent and conditioning nodes, its queue and its editor make of them."""
+
+import shutil
+
+import pytest
+import requests
+import torch
+from pack.tests.core.tiny_checkpoints import diffusers_folder
+from pack.tests.host import shipped
+from pack.tests.host.comfy import Interrupted, NodeError
+from pack.tests.host.shipped import node, save_latent, text_to_image
+from PIL import Image
+
+TILES = {"tile_size": 512, "overlap": 64, "temporal_size": 64, "temporal_overlap": 8}
+
+
+def drawing(**settings):
+    """A workflow that ends with "Sampler", after a step or two."""
+    workflow = text_to_image("an owl on red", **{"steps": 1, **settings})
+    return {name: content for name, content in workflow.items() if name not in ("Decode", "SaveImage")}
+
+
+def also_drawn(workflow, **inputs):
+    return node("VQDiffusionSampler", **workflow["Sampler"]["inputs"] | inputs)
+
+
+def token_grids(comfy, workflow, *sources):
+    """The tokens of some nodes' first output, from one run."""
+    saves = {f"save {source}": save_latent([source, 0]) for source in sources}
+    result = comfy.run(workflow | saves)
+    return [shipped.tokens(comfy, result, name) for name in saves]
+
+
+def picture_and_mask(comfy):
+    """A "picture" of 96 x 96, and a "mask" with a hard rectangle that touches rows 3 to 8 and columns 2 to 6."""
+    gradient = Image.radial_gradient("L").resize((96, 96)).convert("RGB")
+    return {
+        "picture": node("LoadImage", image=comfy.upload(gradient, "gradient.png")),
+        "nothing": node("SolidMask", value=0.0, width=96, height=96),
+        "all": node("SolidMask", value=1.0, width=30, height=40),
+        "mask": node("MaskComposite", destination=["nothing", 0], source=["all", 0], x=20, y=30, operation="add"),
+        "encode": node("VQDiffusionEncode", pixels=["picture", 0], vae=["Loader", 2]),
+    }
+
+
+# Latents
+
+
+def test_vae_encode_tiled_gives_the_same_tokens(comfy):
+    workflow = drawing() | picture_and_mask(comfy)
+    workflow["tiled"] = node("VAEEncodeTiled", pixels=["picture", 0], vae=["Loader", 2], **TILES)
+    ours, tiled = token_grids(comfy, workflow, "encode", "tiled")
+    assert torch.equal(ours, tiled)
+
+
+def test_vae_encode_for_inpaint_sets_a_region_that_is_drawn_anew(comfy):
+    workflow = drawing() | picture_and_mask(comfy)
+    link = {"pixels": ["picture", 0], "vae": ["Loader", 2], "mask": ["mask", 0]}
+    workflow["inpaint"] = node("VAEEncodeForInpaint", **link, grow_mask_by=0)
+    workflow["drawn"] = also_drawn(workflow, latent=["inpaint", 0])
+    before, after = token_grids(comfy, workflow, "inpaint", "drawn")
+    changed = (before != after)[0].nonzero()
+    assert len(changed) and changed.amin(0).tolist() >= [3, 2]
+    assert all(low <= high for low, high in zip(changed.amax(0).tolist(), [8, 6], strict=True))
+
+
+def test_a_picture_with_a_hole_can_be_laid_over_another(comfy):
+    workflow = drawing() | picture_and_mask(comfy)
+    tokens = {"destination": ["Sampler", 0], "source": ["encode", 0], "x": 0, "y": 0, "resize_source": False}
+    workflow["together"] = node("LatentCompositeMasked", **tokens)
+    drawn, encoded, together = token_grids(comfy, workflow, "Sampler", "encode", "together")
+    assert torch.equal(together, encoded) and not torch.equal(together, drawn)
+
+
+def test_tokens_survive_being_flipped_repeated_and_cut(comfy):
+    workflow = drawing() | {
+        "flip": node("LatentFlip", samples=["Sampler", 0], flip_method="y-axis: horizontally"),
+        "repeat": node("RepeatLatentBatch", samples=["Sampler", 0], amount=3),
+        "one": node("LatentFromBatch", samples=["repeat", 0], batch_index=2, length=1),
+    }
+    drawn, flipped, one = token_grids(comfy, workflow, "Sampler", "flip", "one")
+    assert torch.equal(drawn.flip(-1), flipped) and torch.equal(drawn, one)
+
+
+def test_tokens_survive_being_saved_and_loaded(comfy):
+    (drawn,) = token_grids(comfy, drawing(), "Sampler")
+    newest = max((comfy.base / "output" / "latents").glob("*.latent"), key=lambda file: file.stat().st_mtime_ns)
+    shutil.copy(newest, comfy.base / "input" / "owl.latent")
+    (loaded,) = token_grids(comfy, {"load": node("LoadLatent", latent="owl.latent")}, "load")
+    assert torch.equal(drawn, loaded)
+
+
+def test_one_picture_of_a_batch_can_be_drawn_again_alone(comfy):
+    workflow = drawing(steps=2, seed=30)
+    workflow["EmptyTokens"]["inputs"]["batch_size"] = 3
+    workflow["third"] = node("LatentFromBatch", samples=["EmptyTokens", 0], batch_index=2, length=1)
+    workflow["again"] = also_drawn(workflow, latent=["third", 0])
+    batch, again = token_grids(comfy, workflow, "Sampler", "again")
+    assert torch.equal(batch[2:], again)
+
+
+def test_the_region_of_the_token_mask_is_whole_tokens(comfy):
+    workflow = drawing() | picture_and_mask(comfy)
+    workflow["marked"] = node("VQDiffusionTokenMask", samples=["encode", 0], mask=["mask", 0], grow=1)
+    workflow["as image"] = node("MaskToImage", mask=["marked", 1])
+    workflow["show"] = node("PreviewImage", images=["as image", 0])
+    (image,) = comfy.images(comfy.run(workflow))
+    left, top, right, bottom = 8 * 1, 8 * 2, 8 * 8, 8 * 10
+    assert image.size == (96, 96) and image.convert("L").getbbox() == (left, top, right, bottom)
+
+
+def test_the_inspector_shows_an_empty_canvas(comfy):
+    workflow = drawing() | {
+        "look": node("VQDiffusionTokenInspector", samples=["EmptyTokens", 0], vae=["Loader", 2]),
+        "show": node("PreviewImage", images=["look", 0]),
+    }
+    (image,) = comfy.images(comfy.run(workflow))
+    assert image.size == (384, 384) and max(high for _, high in image.convert("RGB").getextrema()) < 80
+
+
+# Conditioning
+
+
+def test_clip_set_last_layer_leaves_the_last_layer_as_it_is(comfy):
+    workflow = drawing(steps=2)
+    workflow["layer"] = node("CLIPSetLastLayer", clip=["Loader", 1], stop_at_clip_layer=-1)
+    workflow["text"] = node("CLIPTextEncode", clip=["layer", 0], text=workflow["TextEncode"]["inputs"]["text"])
+    workflow["again"] = also_drawn(workflow, positive=["text", 0])
+    assert torch.equal(*token_grids(comfy, workflow, "Sampler", "again"))
+
+
+def test_prompts_can_be_averaged_joined_and_zeroed(comfy):
+    workflow = drawing(steps=2)
+    mean = {"conditioning_to": ["TextEncode", 0], "conditioning_from": ["other", 0], "conditioning_to_strength": 1.0}
+    workflow |= {
+        "other": node("CLIPTextEncode", clip=["Loader", 1], text="a green frog on yellow"),
+        "average": node("ConditioningAverage", **mean),
+        "joined": node("ConditioningConcat", conditioning_to=["TextEncode", 0], conditioning_from=["other", 0]),
+        "zero": node("ConditioningZeroOut", conditioning=["TextEncode", 0]),
+        "drawn average": also_drawn(workflow, positive=["average", 0]),
+        "drawn joined": also_drawn(workflow, positive=["joined", 0]),
+        "drawn zero": also_drawn(workflow, negative=["zero", 0]),
+    }
+    plain, average, joined, zero = token_grids(
+        comfy, workflow, "Sampler", "drawn average", "drawn joined", "drawn zero"
+    )
+    assert torch.equal(plain, average), "an average that is all one prompt is not that prompt"
+    assert not torch.equal(plain, joined) and not torch.equal(plain, zero)
+
+
+PARTS = {
+    "an area": ("ConditioningSetAreaPercentage", {"width": 0.5, "height": 1, "x": 0, "y": 0, "strength": 1}, "area"),
+    "some steps": ("ConditioningSetTimestepRange", {"start": 0.5, "end": 1.0}, "start_percent"),
+}
+
+
+@pytest.mark.parametrize(("kind", "settings", "words"), PARTS.values(), ids=PARTS)
+def test_a_prompt_for_a_part_is_refused_and_not_taken_for_the_whole(comfy, kind, settings, words):
+    workflow = drawing()
+    workflow["part"] = node(kind, conditioning=["TextEncode", 0], **settings)
+    workflow["drawn"] = also_drawn(workflow, positive=["part", 0])
+    with pytest.raises(NodeError, match=rf"bound to a part of the picture or of the run \({words}\)"):
+        token_grids(comfy, workflow, "drawn")
+
+
+def test_two_prompts_at_once_are_refused(comfy):
+    workflow = drawing()
+    workflow["both"] = node("ConditioningCombine", conditioning_1=["TextEncode", 0], conditioning_2=["TextEncode", 0])
+    workflow["drawn"] = also_drawn(workflow, positive=["both", 0])
+    with pytest.raises(NodeError, match="positive has 2 prompts"):
+        token_grids(comfy, workflow, "drawn")
+
+
+# Another model
+
+
+@pytest.fixture(scope="module")
+def other_model(comfy, tmp_path_factory):
+    """A workflow's nodes for a VQ-Diffusion model of 4 x 4 tokens and text vectors of 24 numbers."""
+    tiny = diffusers_folder(tmp_path_factory.mktemp("models") / "tiny")
+    shutil.copytree(tiny, comfy.base / "models" / "vq_diffusion" / "tiny")
+    return {
+        "other": node("VQDiffusionLoader", model="tiny", dtype="float32"),
+        "other text": node("CLIPTextEncode", clip=["other", 1], text="red"),
+        "other empty": node("VQDiffusionEmptyTokens", vq_model=["other", 0], batch_size=1),
+        "other sampler": node(
+            "VQDiffusionSampler",
+            **drawing()["Sampler"]["inputs"]
+            | {"vq_model": ["other", 0], "positive": ["other text", 0], "latent": ["other empty", 0]},
+        ),
+    }
+
+
+def test_two_models_draw_in_one_workflow(comfy, other_model):
+    ours, other = token_grids(comfy, drawing() | other_model, "Sampler", "other sampler")
+    assert ours.shape == (1, 12, 12) and other.shape == (1, 4, 4) and other.max() < 11
+
+
+CROSSED = {
+    "its canvas": ({"latent": ["other empty", 0]}, "4 x 4 tokens; this model draws 12 x 12"),
+    "its prompt": ({"positive": ["other text", 0]}, r"positive has text vectors of shape \(1, 7, 24\); this model"),
+    "its negative": ({"negative": ["other text", 0]}, r"negative has text vectors of shape \(1, 7, 24\); this model"),
+}
+
+
+@pytest.mark.parametrize(("inputs", "words"), CROSSED.values(), ids=CROSSED)
+def test_what_belongs_to_another_model_is_refused(comfy, other_model, inputs, words):
+    workflow = drawing()
+    workflow["Sampler"] = also_drawn(workflow, **inputs)
+    with pytest.raises(NodeError, match=words) as raised:
+        token_grids(comfy, workflow | other_model, "Sampler")
+    assert raised.value.node == "Sampler" and len(raised.value.message.splitlines()) == 1
+    token_grids(comfy, drawing(seed=list(CROSSED.values()).index((inputs, words))), "Sampler")
+
+
+# The queue and the editor
+
+
+def test_each_step_moves_the_progress_bar_and_the_preview(comfy):
+    result = comfy.run(drawing(steps=5, seed=81) | {"save": save_latent(["Sampler", 0])})
+    steps = [(event.data["value"], event.data["max"]) for event in result.of_kind("progress")]
+    assert steps[-1] == (5, 5) and steps == sorted(steps)
+    previews = [event.data["image"] for event in result.of_kind("preview")]
+    assert previews and all(preview.size == (504, 504) for preview in previews)
+
+
+def test_an_interrupted_drawing_ends_within_a_step_and_the_next_is_fine(comfy):
+    seen = []
+
+    def interrupt(event):
+        if event.kind == "progress":
+            seen.append(event.data["value"])
+            if len(seen) == 1:
+                comfy.interrupt()
+
+    with pytest.raises(Interrupted) as interrupted:
+        comfy.run(drawing(steps=1000, seed=82) | {"save": save_latent(["Sampler", 0])}, watch=interrupt)
+    assert interrupted.value.node == "Sampler" and seen[-1] < 100
+    token_grids(comfy, drawing(seed=83), "Sampler")
+
+
+def test_models_that_were_unloaded_are_loaded_again(comfy):
+    (before,) = token_grids(comfy, drawing(seed=84), "Sampler")
+    comfy.free()
+    (after,) = token_grids(comfy, drawing(seed=84), "Sampler")
+    assert torch.equal(before, after)
+
+
+def test_the_template_browser_offers_the_examples_and_nothing_else(comfy):
+    offered = requests.get(f"{comfy.url}/workflow_templates", timeout=30).json()
+    assert sorted(offered[comfy.pack.name]) == shipped.NAMES
+
+
+def test_the_editor_is_given_help_pages_and_names(comfy):
+    page = requests.get(f"{comfy.url}/extensions/{comfy.pack.name}/docs/VQDiffusionSampler.md", timeout=30)
+    assert page.ok and page.text.startswith("# VQ-Diffusion Sampler")
+    names = requests.get(f"{comfy.url}/i18n", timeout=30).json()["en"]["nodeDefs"]
+    assert names["VQDiffusionSampler"]["display_name"] == "VQ-Diffusion Sampler"

@@ -1,0 +1,200 @@
+"""The shipped workflows on a real host: what they draw, and ComfyUI's own nodes in place of ours."""
+
+import json
+
+import numpy as np
+import pytest
+from pack.tests.host import shipped
+from pack.tests.host.shipped import anew, node, save_latent, text_to_image, the
+from pack.vqdiffusion_core.training import judge, scenes
+
+# How many of the prompts below must come out right; set by what the shipped weights can do.
+SUBJECTS_RIGHT = 5
+COLOURS_RIGHT = 7
+FIRST = 10  # of 76: a subject counts if it is among so many nearest ones; the first pocket model is coarse
+
+SCENES = [
+    ("teddy bear", "blue"),
+    ("red apple", "yellow"),
+    ("owl", "green"),
+    ("pumpkin", "purple"),
+    ("rocket", "white"),
+    ("octopus", "orange"),
+    ("crown", "red"),
+    ("snowman", "pink"),
+]
+SUBJECTS = {subject.name: subject for subject in scenes.SUBJECTS}
+GRID = (12, 12)
+CELL = scenes.CANVAS // GRID[0]  # pixels
+TILES = {"tile_size": 512, "overlap": 64, "temporal_size": 64, "temporal_overlap": 8}
+
+needs_font = pytest.mark.skipif(
+    not any(path.exists() for path in scenes.FONT_PATHS), reason="the judge needs the font: apt fonts-noto-color-emoji"
+)
+every_workflow = pytest.mark.parametrize("name", shipped.NAMES)
+
+
+@pytest.fixture(scope="module")
+def drawn(comfy):
+    """A picture of each scene, drawn as it is asked for in words."""
+    prompts = [scenes.Scene(SUBJECTS[subject], colour).caption() for subject, colour in SCENES]
+    return [shipped.picture(comfy, text_to_image(prompt)) for prompt in prompts]
+
+
+@needs_font
+def test_pictures_show_the_subjects_of_their_prompts(drawn):
+    ranks = [judge.ranking(image).index(subject) for image, (subject, _) in zip(drawn, SCENES, strict=True)]
+    assert sum(rank < FIRST for rank in ranks) >= SUBJECTS_RIGHT, f"ranks of the subjects asked for: {ranks}"
+
+
+def test_pictures_have_the_backgrounds_of_their_prompts(drawn):
+    colours = [judge.background_of(image) for image in drawn]
+    asked = [colour for _, colour in SCENES]
+    right = sum(got == wanted for got, wanted in zip(colours, asked, strict=True))
+    assert right >= COLOURS_RIGHT, f"asked for {asked}, got {colours}"
+
+
+def test_pictures_have_the_size_of_the_model(drawn):
+    assert {image.size for image in drawn} == {(scenes.CANVAS, scenes.CANVAS)}
+
+
+def test_the_same_seed_gives_the_same_picture(comfy):
+    first, second, other = (shipped.picture(comfy, text_to_image(anew(), seed=seed)) for seed in (7, 7, 8))
+    assert first.tobytes() == second.tobytes() != other.tobytes()
+
+
+def test_a_picture_of_a_batch_is_that_of_its_own_seed(comfy):
+    batch = shipped.draw_tokens(comfy, text_to_image(batch_size=2, seed=40))
+    alone = [shipped.draw_tokens(comfy, text_to_image(seed=seed)) for seed in (40, 41)]
+    assert batch.shape == (2, *GRID)
+    assert [one.tolist() for one in batch] == [one[0].tolist() for one in alone]
+
+
+def test_inpainting_draws_another_subject_and_keeps_the_rest(comfy):
+    workflow = shipped.load("inpaint")
+    region = the(workflow, "VQDiffusionTokenMask")
+    painter = painter_of(workflow, region)
+    saved = {
+        "before": save_latent(workflow[region]["inputs"]["samples"], "latents/before"),
+        "after": save_latent([painter, 0], "latents/after"),
+    }
+    result = comfy.run(workflow | saved)
+    inside = np.zeros(GRID, dtype=bool)
+    inside[1:-1, 1:-1] = True
+    before, after = (shipped.tokens(comfy, result, name)[0].numpy() for name in saved)
+    assert (before == after)[~inside].all() and (before != after)[inside].any()
+    first, second = (image.convert("RGB") for image in comfy.images(result))
+    changed = (np.asarray(first) != np.asarray(second)).any(-1)
+    pixels = inside.repeat(CELL, 0).repeat(CELL, 1)
+    assert not changed[~pixels].any() and changed[pixels].any()
+    assert judge.background_of(second) == judge.background_of(first)
+
+
+# ComfyUI's own nodes
+
+
+def test_clip_text_encode_does_the_same(comfy):
+    ours, core = text_to_image(anew()), text_to_image(anew())
+    core["TextEncode"]["class_type"] = "CLIPTextEncode"
+    assert shipped.picture(comfy, ours).tobytes() == shipped.picture(comfy, core).tobytes()
+
+
+@pytest.mark.parametrize("settings", [{}, TILES], ids=["whole", "tiled"])
+def test_vae_decode_does_the_same(comfy, settings):
+    ours, core = text_to_image(), text_to_image()
+    inputs = core["Decode"]["inputs"] | settings
+    core["Decode"] = node("VAEDecodeTiled" if settings else "VAEDecode", **inputs)
+    assert shipped.picture(comfy, ours).tobytes() == shipped.picture(comfy, core).tobytes()
+
+
+def test_vae_encode_does_the_same(comfy):
+    def encoded(class_type):
+        encode = node(class_type, pixels=["Decode", 0], vae=["Loader", 2])
+        return shipped.draw_tokens(comfy, text_to_image() | {"encode": encode}, source=("encode", 0))
+
+    assert encoded("VAEEncode").tolist() == encoded("VQDiffusionEncode").tolist()
+
+
+def test_set_latent_noise_mask_does_the_same(comfy):
+    workflow = shipped.load("inpaint")
+    region = the(workflow, "VQDiffusionTokenMask")
+    painter = painter_of(workflow, region)
+    inputs = workflow[region]["inputs"]
+    workflow |= {
+        "core region": node("SetLatentNoiseMask", samples=inputs["samples"], mask=inputs["mask"]),
+        "core painter": node("VQDiffusionSampler", **workflow[painter]["inputs"] | {"latent": ["core region", 0]}),
+        "ours": save_latent([painter, 0]),
+        "core": save_latent(["core painter", 0]),
+    }
+    result = comfy.run(workflow)
+    ours, core = (shipped.tokens(comfy, result, name) for name in ("ours", "core"))
+    assert ours.tolist() == core.tolist()
+
+
+def painter_of(workflow, region):
+    """The sampler that draws what this node has marked."""
+    (painter,) = (name for name, content in workflow.items() if content["inputs"].get("latent") == [region, 0])
+    return painter
+
+
+# The files of the editor
+
+
+@every_workflow
+def test_the_editor_opens_the_graph_that_is_tested(name):
+    assert as_api(editor_file(name)) == shipped.load(name)
+
+
+@every_workflow
+def test_the_editor_file_fits_the_nodes_of_the_host(comfy, name):
+    info = comfy.object_info()
+    for content in editor_nodes(editor_file(name)):
+        known = info[content["type"]]
+        inputs = known["input"]["required"] | known["input"].get("optional", {})
+        sockets = [part["name"] for part in content["inputs"] if "widget" not in part]
+        widgets = [part["name"] for part in content["inputs"] if "widget" in part]
+        assert sorted(sockets + widgets) == sorted(inputs)
+        assert widgets == [key for key in inputs if key in widgets], "saved values are read in this order"
+        assert [part["type"] for part in content["outputs"]] == known["output"]
+        assert [part["name"] for part in content["outputs"]] == known["output_name"]
+
+
+@every_workflow
+def test_the_links_of_the_editor_file_agree_from_both_ends(name):
+    graph = editor_file(name)
+    nodes = {content["id"]: content for content in graph["nodes"]}
+    for link, source, slot, target, place, kind in graph["links"]:
+        output, goal = nodes[source]["outputs"][slot], nodes[target]["inputs"][place]
+        assert link in output["links"] and goal["link"] == link
+        assert output["type"] == goal["type"] == kind
+    used = [link for content in nodes.values() for part in content["outputs"] for link in part["links"]]
+    assert sorted(used) == [link[0] for link in graph["links"]]
+    assert (graph["last_node_id"], graph["last_link_id"]) == (max(nodes), max(used))
+
+
+def editor_file(name):
+    return json.loads((shipped.EXAMPLES / f"{name}.json").read_text())
+
+
+def editor_nodes(graph):
+    return [content for content in graph["nodes"] if content["type"] != "MarkdownNote"]
+
+
+def as_api(graph):
+    """What the editor sends when a person presses Run."""
+    sources = {link: [str(source), slot] for link, source, slot, *_ in graph["links"]}
+    return {str(content["id"]): node(content["type"], **inputs_of(content, sources)) for content in editor_nodes(graph)}
+
+
+def inputs_of(content, sources):
+    values = iter(content["widgets_values"])
+    inputs = {}
+    for part in content["inputs"]:
+        if "widget" in part:
+            inputs[part["name"]] = next(values)
+            if part["name"] == "seed":
+                assert next(values) == "fixed"  # the extra widget: what happens to the seed after a run
+        elif part["link"] is not None:
+            inputs[part["name"]] = sources[part["link"]]
+    assert list(values) == []
+    return inputs

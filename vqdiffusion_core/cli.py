@@ -1,0 +1,136 @@
+"""`vqdiffusion`: the core without ComfyUI."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from PIL import Image
+
+from .checkpoints import POCKET_FOLDER, CheckpointError, load, save
+from .model import VQDiffusion
+from .pipeline import SAMPLERS, Settings, generate
+from .specs import TransformerSpec
+
+DEFAULTS = Settings()
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; the exit code is 0, or 1 after an error in one line."""
+    options = parser().parse_args(arguments)
+    try:
+        options.run(options)
+    except (CheckpointError, FileNotFoundError, ValueError, OSError) as error:
+        print(f"vqdiffusion: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    top = argparse.ArgumentParser(prog="vqdiffusion", description="Draw pictures with VQ-Diffusion.")
+    commands = top.add_subparsers(required=True, metavar="COMMAND")
+
+    command = commands.add_parser("generate", help="draw pictures of a prompt")
+    command.set_defaults(run=run_generate)
+    command.add_argument("prompt")
+    command.add_argument("-o", "--output", type=Path, default=Path("picture.png"), help="PNG; several are numbered")
+    command.add_argument("--negative", help="what to keep away from; the model's learned null without it")
+    command.add_argument("--seed", type=int, default=0)
+    command.add_argument("--count", type=int, default=1, help="pictures; picture i has the seed + i")
+    command.add_argument("--steps", type=int, default=DEFAULTS.steps, help="network evaluations a picture")
+    command.add_argument("--guidance", type=float, default=DEFAULTS.guidance, help="1 is none")
+    command.add_argument("--truncation", type=float, default=DEFAULTS.truncation, help="kept probability, 0..1")
+    command.add_argument("--sampler", choices=SAMPLERS, default=DEFAULTS.sampler)
+    add_model(command)
+
+    command = commands.add_parser("info", help="what a model is")
+    command.set_defaults(run=run_info)
+    add_model(command)
+
+    command = commands.add_parser("train", help="train the pocket model from nothing; a run can be cut off and resumed")
+    command.set_defaults(run=run_train)
+    command.add_argument("folder", type=Path, help="where the run keeps its checkpoints and logs")
+    command.add_argument("--codec-steps", type=int, default=3400)
+    command.add_argument("--diffusion-steps", type=int, default=2200)
+    command.add_argument("--save-as", type=Path, help="folder to write the finished model to")
+    return top
+
+
+def add_model(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--model", type=Path, default=POCKET_FOLDER, help="folder; without it, the built-in model")
+    command.add_argument("--dtype", default="auto", help="auto, float32, bfloat16 or float16")
+
+
+def run_generate(options: argparse.Namespace) -> None:
+    settings = Settings(options.steps, options.guidance, options.truncation, options.sampler)
+    if options.count < 1:
+        raise ValueError(f"count is {options.count}; expected 1 or more pictures.")
+    model = load(options.model, options.dtype)
+
+    def report(step: int, tokens: object) -> None:
+        print(f"\rstep {step}/{settings.steps}", end="" if step < settings.steps else "\n", file=sys.stderr, flush=True)
+
+    pictures = generate(
+        model,
+        options.prompt,
+        negative=options.negative,
+        seed=options.seed,
+        count=options.count,
+        settings=settings,
+        on_step=report,
+    )
+    for i, picture in enumerate(pictures):
+        path = options.output if len(pictures) == 1 else options.output.with_stem(f"{options.output.stem}_{i}")
+        write_picture(picture, path)
+        print(path)
+
+
+def write_picture(picture: Image.Image, path: Path) -> None:
+    """Written beside its place and moved there: an earlier picture stays whole if this is cut off."""
+    unfinished = path.with_name(f".{path.name}.part")
+    picture.save(unfinished, format="PNG")
+    os.replace(unfinished, path)
+
+
+def run_info(options: argparse.Namespace) -> None:
+    model = load(options.model, options.dtype)
+    spec = model.transformer.spec
+    rows, columns = spec.grid
+    cell = model.vqgan.spec.downscale
+    print(f"model        {model.name} ({options.model})")
+    size, tokens = f"{columns * cell} x {rows * cell}", f"{columns} x {rows}"
+    print(f"picture      {size} pixels, {tokens} tokens of {spec.codebook_size} codes")
+    print(f"transformer  {spec.layers} layers x {spec.width}, {spec.heads} heads, {spec.num_timesteps} timesteps")
+    print(f"condition    {describe_condition(model, spec)}")
+    for part in ("transformer", "vqgan", "text_encoder"):
+        if module := getattr(model, part):
+            print(f"{part:12} {sum(p.numel() for p in module.parameters()) / 1e6:.1f} M parameters")
+
+
+def describe_condition(model: VQDiffusion, spec: TransformerSpec) -> str:
+    if spec.condition == "class":
+        return f"class label, 0 to {spec.class_rows - 1}"
+    if model.text_encoder is None:
+        return "none"
+    null = "a learned null embedding" if model.learned_null_1LD is not None else "the empty prompt as null"
+    return f"text of up to {model.text_encoder.length - 2} tokens, {null}"
+
+
+def run_train(options: argparse.Namespace) -> None:
+    import torch
+
+    from .training import pocket
+
+    codec, diffusion = options.folder / "codec", options.folder / "diffusion"
+    pocket.train_codec(codec, options.codec_steps)
+    pocket.train_diffusion(diffusion, codec, options.diffusion_steps)
+    if options.save_as:
+        save(pocket.assemble(diffusion, codec), options.save_as, torch.float16)
+        print(options.save_as)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
