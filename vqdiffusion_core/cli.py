@@ -10,7 +10,9 @@ from pathlib import Path
 
 from PIL import Image
 
-from .checkpoints import POCKET_FOLDER, CheckpointError, load, save
+from .checkpoints import POCKET_FOLDER, CheckpointError, choose_dtype, load, save
+from .checkpoints.convert import convert
+from .checkpoints.releases import releases_like
 from .model import VQDiffusion
 from .pipeline import SAMPLERS, Settings, generate
 from .specs import TransformerSpec
@@ -23,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     try:
         options.run(options)
-    except (CheckpointError, FileNotFoundError, ValueError, OSError) as error:
+    except (ValueError, OSError, EOFError) as error:
         print(f"vqdiffusion: {error}", file=sys.stderr)
         return 1
     return 0
@@ -50,6 +52,18 @@ def parser() -> argparse.ArgumentParser:
     command.set_defaults(run=run_info)
     add_model(command)
 
+    command = commands.add_parser("convert", help="write any model as a folder of safetensors, diffusers layout")
+    command.set_defaults(run=run_convert)
+    command.add_argument("source", type=Path, help="folder of a model, or a checkpoint of the authors in its folder")
+    command.add_argument("target", type=Path, help="folder to write, which must not exist")
+    command.add_argument("--dtype", help="float32, bfloat16 or float16; without it, each weight stays as it is")
+    add_tokenizer(command)
+
+    command = commands.add_parser("download", help="fetch microsoft/vq-diffusion-ithq from the Hugging Face hub")
+    command.set_defaults(run=run_download)
+    command.add_argument("folder", type=Path, help="where models lie, such as ComfyUI's models/vq_diffusion")
+    command.add_argument("--yes", action="store_true", help="do not ask before downloading")
+
     command = commands.add_parser("train", help="train the pocket model from nothing; a run can be cut off and resumed")
     command.set_defaults(run=run_train)
     command.add_argument("folder", type=Path, help="where the run keeps its checkpoints and logs")
@@ -60,15 +74,24 @@ def parser() -> argparse.ArgumentParser:
 
 
 def add_model(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--model", type=Path, default=POCKET_FOLDER, help="folder; without it, the built-in model")
+    command.add_argument("--model", type=model_path, default=POCKET_FOLDER, help="folder or file; without it, pocket")
     command.add_argument("--dtype", default="auto", help="auto, float32, bfloat16 or float16")
+    add_tokenizer(command)
+
+
+def model_path(text: str) -> Path:
+    return POCKET_FOLDER if text == "pocket" else Path(text)
+
+
+def add_tokenizer(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--tokenizer", type=Path, help="folder with CLIP's vocabulary, for a model without one")
 
 
 def run_generate(options: argparse.Namespace) -> None:
     settings = Settings(options.steps, options.guidance, options.truncation, options.sampler)
     if options.count < 1:
         raise ValueError(f"count is {options.count}; expected 1 or more pictures.")
-    model = load(options.model, options.dtype)
+    model = load(options.model, options.dtype, options.tokenizer)
 
     def report(step: int, tokens: object) -> None:
         print(f"\rstep {step}/{settings.steps}", end="" if step < settings.steps else "\n", file=sys.stderr, flush=True)
@@ -96,11 +119,13 @@ def write_picture(picture: Image.Image, path: Path) -> None:
 
 
 def run_info(options: argparse.Namespace) -> None:
-    model = load(options.model, options.dtype)
+    model = load(options.model, options.dtype, options.tokenizer)
     spec = model.transformer.spec
     rows, columns = spec.grid
     cell = model.vqgan.spec.downscale
     print(f"model        {model.name} ({options.model})")
+    if known := releases_like(spec):
+        print(f"release      shaped like {', '.join(release.name for release in known)}")
     size, tokens = f"{columns * cell} x {rows * cell}", f"{columns} x {rows}"
     print(f"picture      {size} pixels, {tokens} tokens of {spec.codebook_size} codes")
     print(f"transformer  {spec.layers} layers x {spec.width}, {spec.heads} heads, {spec.num_timesteps} timesteps")
@@ -112,11 +137,31 @@ def run_info(options: argparse.Namespace) -> None:
 
 def describe_condition(model: VQDiffusion, spec: TransformerSpec) -> str:
     if spec.condition == "class":
-        return f"class label, 0 to {spec.class_rows - 1}"
+        return f"class label, 0 to {spec.class_rows - 2}, with a null class"
     if model.text_encoder is None:
         return "none"
     null = "a learned null embedding" if model.learned_null_1LD is not None else "the empty prompt as null"
     return f"text of up to {model.text_encoder.length - 2} tokens, {null}"
+
+
+def run_convert(options: argparse.Namespace) -> None:
+    def report(done: int, total: int) -> None:
+        end = "\n" if done == total else ""
+        print(f"\r{done / 1e9:.2f} of {total / 1e9:.2f} GB", end=end, file=sys.stderr, flush=True)
+
+    dtype = choose_dtype(options.dtype) if options.dtype else None
+    convert(options.source, options.target, dtype, options.tokenizer, report)
+    print(options.target)
+
+
+def run_download(options: argparse.Namespace) -> None:
+    from .checkpoints.download import download, gigabytes, plan  # here, because it brings the hub's library in
+
+    files = plan()
+    print(f"{files.repo}: {len(files.files)} files, {gigabytes(files.size)}, to {options.folder / files.name}")
+    if not options.yes and input("Download it? [y/N] ").strip().lower() not in ("y", "yes"):
+        raise CheckpointError("Nothing was downloaded; answer y, or give --yes.")
+    print(download(files, options.folder))  # the hub's library shows the progress
 
 
 def run_train(options: argparse.Namespace) -> None:

@@ -38,7 +38,7 @@ class TransformerSpec:
     num_timesteps: int  # T
     condition: Literal["text", "class", "none"] = "text"
     text_width: int = 512  # width of the text vectors; only where condition is "text"
-    class_rows: int = 1000  # rows of the class table; only where condition is "class"
+    class_rows: int = 1001  # classes and, last, the null class; only where condition is "class"
     mlp: Literal["linear", "conv"] = "linear"
     mlp_ratio: int = 4
     position_grid: tuple[int, int] | None = None  # rows and columns of the position tables; None: those of `grid`

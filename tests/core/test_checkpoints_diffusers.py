@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+from pathlib import Path
+
 import pytest
 import torch
+from diffusers import Transformer2DModel, VQDiffusionScheduler, VQModel
 from pack.vqdiffusion_core.checkpoints import load, save
+from pack.vqdiffusion_core.checkpoints.vocabulary import read_vocabulary
+from pack.vqdiffusion_core.text_encoder import clean, clip_tokenizer
+from safetensors.torch import load_file, save_file
+from transformers import CLIPTextModel, CLIPTokenizer
 
 from . import tiny_checkpoints as tiny
 
@@ -62,3 +71,160 @@ def test_saving_and_loading_gives_the_same_tensors_and_numbers(model, tmp_path):
     assert model.text_encoder.tokenize("a red car") == again.text_encoder.tokenize("a red car")
     assert model.transformer.spec == again.transformer.spec
     assert model.vqgan.spec == again.vqgan.spec
+
+
+# The forms that a folder has been published in
+
+
+def rewritten(folder, part, change=lambda name, tensor: (name, tensor), stem="diffusion_pytorch_model"):
+    """Take a part's file away and give its tensors, changed, under new names."""
+    (file,) = (folder / part).glob("*.safetensors")
+    state = dict(change(name, tensor.clone()) for name, tensor in load_file(file).items())
+    file.unlink()
+    return state
+
+
+def as_pickle(folder):
+    torch.save(rewritten(folder, "transformer"), folder / "transformer" / "diffusion_pytorch_model.bin")
+    torch.save(rewritten(folder, "text_encoder"), folder / "text_encoder" / "pytorch_model.bin")
+
+
+def as_fp16_variant(folder):
+    state = rewritten(folder, "vqvae")
+    save_file(state, folder / "vqvae" / "diffusion_pytorch_model.fp16.safetensors")
+
+
+def with_old_attention_names_and_convolutions(folder):
+    old = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "proj_attn"}
+
+    def change(name, tensor):
+        for new, before in old.items():
+            if f".{new}." in name:
+                conv = tensor[:, :, None, None] if name.endswith("weight") else tensor
+                return name.replace(f".{new}.", f".{before}."), conv
+        return name, tensor
+
+    state = rewritten(folder, "vqvae", change)
+    assert "encoder.mid_block.attentions.0.proj_attn.weight" in state
+    save_file({name: tensor.contiguous() for name, tensor in state.items()}, folder / "vqvae" / "model.safetensors")
+
+
+def with_the_other_text_prefix(folder):
+    def change(name, tensor):
+        return name.removeprefix("text_model.") if name.startswith("text_model.") else f"text_model.{name}", tensor
+
+    state = rewritten(folder, "text_encoder", change)
+    positions = {"text_model.embeddings.position_ids": torch.arange(tiny.LENGTH)[None]}
+    save_file(state | positions, folder / "text_encoder" / "model.safetensors")
+
+
+def in_shards(folder):
+    state = rewritten(folder, "transformer")
+    place, names = folder / "transformer", sorted(state)
+    halves = {"a.safetensors": names[::2], "b.safetensors": names[1::2]}
+    for file, part in halves.items():
+        save_file({name: state[name] for name in part}, place / file)
+    index = {"weight_map": {name: file for file, part in halves.items() for name in part}}
+    (place / "diffusion_pytorch_model.safetensors.index.json").write_text(json.dumps(index))
+
+
+def with_one_tokenizer_file(folder):
+    """What transformers 5 saves."""
+    from transformers import CLIPTokenizer
+
+    CLIPTokenizer.from_pretrained(folder / "tokenizer").save_pretrained(folder / "saved")
+    shutil.rmtree(folder / "tokenizer")
+    (folder / "saved").rename(folder / "tokenizer")
+    assert not (folder / "tokenizer" / "merges.txt").exists()
+
+
+def as_of_2022(folder):
+    """Without an index, and with configs that say less."""
+    (folder / "transformer" / "config.json").write_text('{"num_attention_heads": 4, "norm_type": "layer_norm"}')
+    (folder / "vqvae" / "config.json").write_text('{"norm_num_groups": 4, "scaling_factor": 0.18215}')
+    (folder / "model_index.json").unlink(missing_ok=True)
+
+
+VARIANTS = [
+    as_pickle,
+    as_fp16_variant,
+    with_old_attention_names_and_convolutions,
+    with_the_other_text_prefix,
+    in_shards,
+    with_one_tokenizer_file,
+    as_of_2022,
+]
+
+
+@pytest.mark.parametrize("variant", VARIANTS, ids=[variant.__name__ for variant in VARIANTS])
+def test_every_form_of_the_folder_gives_the_same_model(variant, folder, model, tmp_path):
+    copy = shutil.copytree(folder, tmp_path / "copy")
+    variant(copy)
+    again = load(copy)
+    for part in ("transformer", "vqgan", "text_encoder"):
+        before, after = getattr(model, part).state_dict(), getattr(again, part).state_dict()
+        assert all(torch.equal(before[name], after[name]) for name in before), part
+    assert again.text_encoder.tokenize("a red car") == model.text_encoder.tokenize("a red car")
+
+
+def test_without_the_learned_embeddings_the_empty_prompt_is_the_null(folder, tmp_path):
+    copy = shutil.copytree(folder, tmp_path / "copy")
+    shutil.rmtree(copy / "learned_classifier_free_sampling_embeddings")
+    bare = load(copy)
+    assert bare.learned_null_1LD is None
+    assert torch.equal(bare.null(), bare.text_encoder.encode([""]))
+
+
+def test_the_dtype_is_the_transformers_alone(folder):
+    half = load(folder, "bfloat16")
+    assert {parameter.dtype for parameter in half.transformer.parameters()} == {torch.bfloat16}
+    others = [*half.vqgan.parameters(), *half.text_encoder.parameters(), half.learned_null_1LD]
+    assert {parameter.dtype for parameter in others} == {torch.float32}
+
+
+def test_what_we_save_opens_in_the_classes_of_diffusers_and_transformers(model, tmp_path):
+    save(model, tmp_path / "copy")
+    peers = {
+        "vqvae": (VQModel, tiny.peer_vqgan()),
+        "transformer": (Transformer2DModel, tiny.peer_transformer()),
+        "text_encoder": (CLIPTextModel, tiny.peer_text_encoder()),
+    }
+    for part, (cls, expected) in peers.items():
+        opened = cls.from_pretrained(tmp_path / "copy" / part)
+        assert all(torch.equal(opened.state_dict()[name], value) for name, value in expected.state_dict().items())
+    scheduler = VQDiffusionScheduler.from_pretrained(tmp_path / "copy" / "scheduler")
+    assert scheduler.config.num_vec_classes == tiny.K + 1
+    tokenizer = CLIPTokenizer.from_pretrained(tmp_path / "copy" / "tokenizer")
+    words = model.text_encoder.tokenize("a red car")
+    assert tokenizer("a red car")["input_ids"][: tiny.LENGTH - 1] == words[: tiny.LENGTH - 1]
+
+
+def test_saving_over_a_model_that_is_loaded_from_there_works(folder, tmp_path):
+    copy = shutil.copytree(folder, tmp_path / "copy")
+    model = load(copy)
+    save(model, copy)
+    assert torch.equal(load(copy).transformer.to_logits[1].weight, model.transformer.to_logits[1].weight)
+    assert [path.name for path in tmp_path.iterdir()] == ["copy"]
+
+
+def test_loading_maps_the_file_instead_of_reading_it(folder):
+    """Every float32 tensor lies in one mapping of its file."""
+    weights = load(folder).transformer.state_dict()
+    starts = sorted(tensor.data_ptr() for tensor in weights.values())
+    size = sum(tensor.nbytes for tensor in weights.values())
+    assert starts[-1] - starts[0] < size
+
+
+CLIP_FOLDER = Path(__file__).parents[2] / ".cache" / "comfyui-0.3.75" / "comfy" / "sd1_tokenizer"
+PROMPTS = ["horse", "", "w " * 100, "Café &amp;amp; bar", "two 😀🎉 👩‍👩‍👧", "UPPER it's they'll 1234", "日本語 ١٢٣"]
+
+
+@pytest.mark.skipif(not CLIP_FOLDER.is_dir(), reason="CLIP's vocabulary comes with the test host: ./dev test")
+def test_prompts_become_the_ids_of_transformers_clip_tokenizer():
+    vocabulary = read_vocabulary(CLIP_FOLDER)
+    ours = clip_tokenizer(vocabulary.ids, vocabulary.merges)
+    theirs = CLIPTokenizer.from_pretrained(CLIP_FOLDER)
+    for prompt in map(clean, PROMPTS):
+        expected = theirs(prompt, add_special_tokens=False)["input_ids"]
+        assert ours(prompt, add_special_tokens=False)["input_ids"] == expected
+    assert (ours.bos_token_id, ours.eos_token_id, vocabulary.ids["!"]) == (49406, 49407, 0)

@@ -6,6 +6,8 @@ from pack.vqdiffusion_core.cli import main
 from pack.vqdiffusion_core.pipeline import Settings, generate
 from PIL import Image, ImageChops
 
+from . import tiny_originals
+
 PROMPT = "a teddy bear on a blue background"
 
 
@@ -38,3 +40,38 @@ def test_a_mistake_is_one_line(arguments, message, capsys):
     assert main(arguments) == 1
     error = capsys.readouterr().err
     assert message in error and error.count("\n") == 1
+
+
+# The authors' files
+
+
+def test_info_describes_the_authors_files(tmp_path, capsys):
+    (tmp_path / "coco").mkdir()
+    assert main(["info", "--model", str(tiny_originals.coco_folder(tmp_path / "coco"))]) == 0
+    text = capsys.readouterr().out
+    assert "4 x 4 tokens of 11 codes" in text and "text of up to 7 tokens, the empty prompt as null" in text
+    (tmp_path / "imagenet").mkdir()
+    assert main(["info", "--model", str(tiny_originals.imagenet_folder(tmp_path / "imagenet"))]) == 0
+    text = capsys.readouterr().out
+    assert "256 x 256 pixels, 16 x 16 tokens" in text and "class label, 0 to 4, with a null class" in text
+
+
+def test_the_authors_files_draw_and_their_conversion_draws_the_same(tmp_path, capsys):
+    source, target = tmp_path / "source", tmp_path / "target"
+    source.mkdir()
+    tiny_originals.ithq_folder(source)
+    assert main(["convert", str(source), str(target)]) == 0
+    assert capsys.readouterr().out == f"{target}\n"
+    for model in (source / "ithq.pth", target):
+        arguments = ["generate", "a red car", "-o", str(tmp_path / f"{model.stem}.png"), "--model", str(model)]
+        assert main([*arguments, "--steps", "2"]) == 0
+    pictures = [Image.open(tmp_path / name) for name in ("ithq.png", "target.png")]
+    assert ImageChops.difference(*pictures).getbbox() is None
+    capsys.readouterr()
+    assert main(["convert", str(source), str(target)]) == 1
+    assert "target exists already" in capsys.readouterr().err
+
+
+def test_a_model_that_reads_no_text_says_so(tmp_path, capsys):
+    assert main(["generate", PROMPT, "--model", str(tiny_originals.ffhq_folder(tmp_path))]) == 1
+    assert "has no text encoder" in capsys.readouterr().err

@@ -64,6 +64,7 @@ def diffusion(folder):
     torch.manual_seed(5)
     text_encoder = new_text_encoder(folder / "tokenizer")
     spec = TransformerSpec(11, (4, 4), layers=1, width=16, heads=2, num_timesteps=4, text_width=text_encoder.width)
+
     def examples(generator, count):
         tokens = torch.randint(0, 11, (count, 16), generator=generator)
         return tokens, torch.tensor([text_encoder.tokenize("a red apple")] * count)

@@ -1,13 +1,12 @@
 """Model files: what is on the user's disk -> a VQDiffusion, and back.
 
-`load` knows a folder by its content: read -> identify -> rename, strictly -> build without memory -> fill.
+`load` knows a model by its content: read -> identify -> rename, strictly -> build without memory -> fill.
 """
 
 from __future__ import annotations
 
 import os
-import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
@@ -16,23 +15,33 @@ from ..model import VQDiffusion
 from .build import Dtypes, choose_dtype
 from .diffusers_layout import is_diffusers_folder, load_folder, write_folder
 from .errors import CheckpointError
+from .original_layout import is_original_folder, load_original
+from .write import replace_folder
 
 __all__ = ["POCKET_FOLDER", "CheckpointError", "choose_dtype", "find", "load", "save"]
 
 POCKET_FOLDER = Path(__file__).parents[1] / "pocket"  # the embedded model
 
 
-def load(path: str | os.PathLike, dtype: str | torch.dtype = "auto") -> VQDiffusion:
-    """A model from a folder. `dtype`: the transformer's, see `choose_dtype`. Raises CheckpointError."""
-    folder = Path(path)
-    if not folder.is_dir():
-        raise CheckpointError(f"{folder} is no folder; expected the folder of a model.")
-    if not is_diffusers_folder(folder):
-        raise CheckpointError(
-            f"{folder} holds no model in the diffusers layout; expected model_index.json and the folders vqvae, "
-            "transformer, scheduler, text_encoder and tokenizer, as in microsoft/vq-diffusion-ithq."
-        )
-    return load_folder(folder, Dtypes(choose_dtype(dtype) if isinstance(dtype, str) else dtype))
+def load(
+    path: str | os.PathLike, dtype: str | torch.dtype = "auto", tokenizer: str | os.PathLike | None = None
+) -> VQDiffusion:
+    """A model from its folder, in the diffusers layout or with the files that the authors published, or from one of
+    those files with the folder that it lies in.
+
+    `dtype` is the transformer's, see `choose_dtype`. `tokenizer` is a folder with CLIP's vocabulary, for models that
+    come without. Raises CheckpointError.
+    """
+    dtypes = Dtypes(choose_dtype(dtype) if isinstance(dtype, str) else dtype)
+    return open_model(Path(path), dtypes, None if tokenizer is None else Path(tokenizer))
+
+
+def open_model(place: Path, dtypes: Dtypes, tokenizer: Path | None) -> VQDiffusion:
+    if not (place.is_dir() or place.is_file()):
+        raise CheckpointError(f"{place} is no folder and no file; expected those of a model.")
+    if place.is_dir() and is_diffusers_folder(place):
+        return load_folder(place, dtypes, tokenizer)
+    return load_original(place, dtypes, tokenizer)
 
 
 def save(model: VQDiffusion, folder: str | os.PathLike, dtype: torch.dtype | None = None) -> None:
@@ -40,20 +49,7 @@ def save(model: VQDiffusion, folder: str | os.PathLike, dtype: torch.dtype | Non
 
     Whenever this is interrupted, `folder` is whole: the old one or the new one.
     """
-    replace_folder(Path(folder), lambda target: write_folder(model, target, dtype))
-
-
-def replace_folder(folder: Path, write: Callable[[Path], None]) -> None:
-    """Let `write` fill a temporary folder beside `folder`, then put it in its place."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    scratch_name = {"prefix": f".{folder.name}.", "dir": folder.parent}
-    with tempfile.TemporaryDirectory(**scratch_name, ignore_cleanup_errors=True) as scratch:
-        fresh = Path(scratch) / "new"
-        fresh.mkdir()
-        write(fresh)
-        if folder.exists():
-            folder.rename(Path(scratch) / "old")
-        fresh.rename(folder)
+    replace_folder(Path(folder), lambda target: write_folder(model, target, dtype, lambda count: None))
 
 
 def find(folders: Iterable[str | os.PathLike]) -> dict[str, Path]:
@@ -61,6 +57,11 @@ def find(folders: Iterable[str | os.PathLike]) -> dict[str, Path]:
     models: dict[str, Path] = {}
     for folder in map(Path, folders):
         for path in sorted(folder.iterdir()) if folder.is_dir() else []:
-            if not path.name.startswith(".") and path.is_dir() and is_diffusers_folder(path):
+            if not path.name.startswith(".") and path.is_dir() and could_be_model(path):
                 models.setdefault(path.name, path)
     return models
+
+
+def could_be_model(folder: Path) -> bool:
+    """Told from file names alone: a menu must be fast."""
+    return is_diffusers_folder(folder) or is_original_folder(folder)

@@ -23,15 +23,15 @@ Filled = TypeVar("Filled", bound=nn.Module)
 
 
 class Dtypes(NamedTuple):
-    """What the weights of a model are turned into.
+    """What the weights of a model are turned into; None: left as they are in the file.
 
     VQGAN and text encoder stay float32: they are a tenth of a model and run once a picture, and both lose by half
     precision: near ties between codes flip, and half-precision text is the largest difference between the two reference
     implementations.
     """
 
-    transformer: torch.dtype
-    others: torch.dtype = torch.float32
+    transformer: torch.dtype | None
+    others: torch.dtype | None = torch.float32
 
 
 def choose_dtype(name: str, device: torch.device | str = "cpu") -> torch.dtype:
@@ -67,25 +67,28 @@ def build_text_model(spec: TextSpec, weights: Renamed, dtypes: Dtypes) -> CLIPTe
     return clip
 
 
-def fill(module: Filled, weights: Renamed, dtype: torch.dtype) -> Filled:
+def fill(module: Filled, weights: Renamed, dtype: torch.dtype | None) -> Filled:
     """Give a module built on "meta" its weights. Raises CheckpointError where a name or a shape does not fit."""
     expected = {name: tensor.shape for name, tensor in module.state_dict().items()}
     tensors = weights.complete(expected)
     fitted = {name: fit(tensors[name], shape) for name, shape in expected.items()}
     wrong = [
-        f"{weights.foreign(name)} is {tuple(tensors[name].shape)}, expected {tuple(expected[name])}"
+        f"{weights.foreign(name)} is {tuple(tensors[name].shape)} {tensors[name].dtype}, "
+        f"expected {tuple(expected[name])} of floats"
         for name, tensor in fitted.items()
         if tensor is None
     ]
     if wrong:
         raise CheckpointError(f"{weights.what} has tensors of other shapes than the rest asks for: {listed(wrong)}.")
-    converted = {name: tensor.to(dtype) for name, tensor in fitted.items() if tensor is not None}
+    converted = {name: tensor.to(dtype or tensor.dtype) for name, tensor in fitted.items() if tensor is not None}
     module.load_state_dict(converted, assign=True)
     return module.requires_grad_(False).eval()
 
 
 def fit(tensor: Tensor, shape: torch.Size) -> Tensor | None:
-    """The tensor in the expected shape, None if it has another. A linear layer may stand for a 1x1 convolution."""
+    """The tensor in the expected shape, None if that cannot be. A linear layer may stand for a 1x1 convolution."""
+    if not tensor.is_floating_point():
+        return None
     if tensor.shape == shape:
         return tensor
     pointwise = len(shape) == 4 and tensor.shape == shape[:2] and tensor.numel() == shape.numel()

@@ -9,7 +9,7 @@ written. What that layout has no word for is added to it:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -41,10 +41,19 @@ from .errors import CheckpointError
 from .formats import text_spec, transformer_spec, vqgan_spec
 from .read import read_json, read_tensors
 from .rename import apply, rename_back
-from .vocabulary import Vocabulary, read_vocabulary, vocabulary_of, write_json, write_vocabulary
+from .vocabulary import Vocabulary, find_vocabulary, vocabulary_of, write_json, write_vocabulary
 from .write import write_safetensors
 
+PIPELINE = "VQDiffusionPipeline"
 STEMS = ("diffusion_pytorch_model", "model", "pytorch_model")
+WEIGHTS = [  # the best first
+    name
+    for suffix in ("safetensors", "bin")
+    for variant in ("", ".fp16")
+    for stem in STEMS
+    for name in (f"{stem}{variant}.{suffix}", f"{stem}.{suffix}.index{variant}.json")
+]
+OnBytes = Callable[[int], None]  # called with the size of each tensor written; may raise to stop
 
 
 def is_diffusers_folder(folder: Path) -> bool:
@@ -54,19 +63,26 @@ def is_diffusers_folder(folder: Path) -> bool:
 # Reading
 
 
-def load_folder(folder: Path, dtypes: Dtypes) -> VQDiffusion:
-    """Raises CheckpointError."""
+def load_folder(folder: Path, dtypes: Dtypes, tokenizer: Path | None) -> VQDiffusion:
+    """`tokenizer`: where else to look for one. Raises CheckpointError."""
+    check_index(folder)
     transformer = load_transformer(folder / "transformer", dtypes)
     vqgan = load_vqgan(folder / "vqvae", dtypes)
     file = folder / "scheduler" / "scheduler_config.json"
     schedule = schedule_of(read_json(file), transformer.spec, file)
     text = null_1LD = None
     if transformer.spec.condition == "text":
-        text = load_text_encoder(folder, dtypes)
+        text = load_text_encoder(folder, dtypes, [folder / "tokenizer", *([tokenizer] if tokenizer else [])])
         null_1LD = load_null(folder / NULL)
     model = VQDiffusion(folder.resolve().name, transformer, schedule, vqgan, text, null_1LD)
     check_parts(model)
     return model
+
+
+def check_index(folder: Path) -> None:
+    """Raise CheckpointError for a pipeline of another kind. Without an index, the parts speak for themselves."""
+    if (folder / INDEX).exists() and (name := read_json(folder / INDEX).get("_class_name")) != PIPELINE:
+        raise CheckpointError(f"{folder} holds a {name}; expected a {PIPELINE}.")
 
 
 def load_vqgan(folder: Path, dtypes: Dtypes) -> VQGAN:
@@ -88,24 +104,25 @@ def load_transformer(folder: Path, dtypes: Dtypes) -> Transformer:
     return build_transformer(spec, weights, dtypes)
 
 
-def load_text_encoder(folder: Path, dtypes: Dtypes) -> TextEncoder:
+def load_text_encoder(folder: Path, dtypes: Dtypes, tokenizers: list[Path]) -> TextEncoder:
     config, file = read_json(folder / "text_encoder" / "config.json"), folder / "text_encoder" / "config.json"
     state, source = read_weights(folder / "text_encoder")
     weights = apply(key_maps.TEXT_TRANSFORMERS, state, source)
     activation = config.get("hidden_act", "quick_gelu")
     spec = text_spec(weights, number(config, "num_attention_heads", 8, file), activation)
     compare(config, text_config(spec), file)
-    vocabulary = vocabulary_for(spec, folder / "tokenizer")
+    vocabulary = vocabulary_for(spec, tokenizers)
     return TextEncoder(build_text_model(spec, weights, dtypes), clip_tokenizer(vocabulary.ids, vocabulary.merges))
 
 
-def vocabulary_for(spec: TextSpec, folder: Path) -> Vocabulary:
-    """The vocabulary in a folder. Raises CheckpointError if there is none, or if it is of another size."""
-    vocabulary = read_vocabulary(folder) if folder.is_dir() else None
+def vocabulary_for(spec: TextSpec, folders: list[Path]) -> Vocabulary:
+    """The vocabulary in the first folder that has one. Raises CheckpointError if none has, or one of another size."""
+    vocabulary = find_vocabulary(folders)
+    folder = " or ".join(map(str, folders))
     if vocabulary is None:
         raise CheckpointError(
-            f"There is no tokenizer in {folder}; expected vocab.json and merges.txt, or tokenizer.json. Every released "
-            "model uses the tokenizer of openai/clip-vit-base-patch32."
+            f"There is no tokenizer in {folder}; expected vocab.json and merges.txt, tokenizer.json, or OpenAI's "
+            "bpe_simple_vocab_16e6.txt.gz. Every released model uses the tokenizer of openai/clip-vit-base-patch32."
         )
     if len(vocabulary.ids) != spec.vocabulary:
         raise CheckpointError(
@@ -120,27 +137,24 @@ def load_null(folder: Path) -> Tensor | None:
     if not folder.is_dir() or read_json(folder / "config.json").get("learnable") is False:
         return None
     state, source = read_weights(folder)
-    embeddings = state.get("embeddings")
-    if not torch.is_tensor(embeddings) or embeddings.dim() != 2 or not embeddings.is_floating_point():
-        raise CheckpointError(f"{source} has no table `embeddings` of floats; it has {', '.join(state)[:200]}.")
-    return embeddings.float()[None]
+    if list(state) != ["embeddings"] or state["embeddings"].dim() != 2 or not state["embeddings"].is_floating_point():
+        raise CheckpointError(f"{source}: expected one table of floats, embeddings; it has {', '.join(state)[:200]}.")
+    return state["embeddings"].float()[None]
 
 
 def read_weights(folder: Path) -> tuple[dict[str, Tensor], str]:
     """The tensors of a part, and the file to name in messages. Safetensors before pickles, float32 before float16."""
-    for suffix in ("safetensors", "bin"):
-        for variant in ("", ".fp16"):
-            for stem in STEMS:
-                file = folder / f"{stem}{variant}.{suffix}"
-                if file.exists():
-                    return read_tensors(file), str(file)
-                index = folder / f"{stem}.{suffix}.index{variant}.json"
-                if index.exists():
-                    return read_shards(index), str(index)
-    raise CheckpointError(
-        f"{folder} has no weights; expected {STEMS[0]}.safetensors (or .bin, or .fp16.safetensors). "
-        "Was the model copied or downloaded whole?"
-    )
+    file = next((folder / name for name in WEIGHTS if (folder / name).exists()), None)
+    if file is None:
+        raise CheckpointError(
+            f"{folder} has no weights; expected {WEIGHTS[0]} (or .bin, or .fp16.safetensors). "
+            "Was the model copied or downloaded whole?"
+        )
+    return read_shards(file) if file.suffix == ".json" else read_tensors(file), str(file)
+
+
+def has_weights(folder: Path) -> bool:
+    return any((folder / name).exists() for name in WEIGHTS)
 
 
 def read_shards(index: Path) -> dict[str, Tensor]:
@@ -156,19 +170,19 @@ def read_shards(index: Path) -> dict[str, Tensor]:
 
 def is_plain(name: Any) -> bool:
     """Whether a name from a file stays in the folder of that file."""
-    return isinstance(name, str) and not set(name) & set('/\\:\0\n') and name not in ("", ".", "..")
+    return isinstance(name, str) and not set(name) & set("/\\:\0\n") and name not in ("", ".", "..")
 
 
 # Writing
 
 
-def write_folder(model: VQDiffusion, folder: Path, dtype: torch.dtype | None) -> None:
+def write_folder(model: VQDiffusion, folder: Path, dtype: torch.dtype | None, on_bytes: OnBytes) -> None:
     """Write a model into an empty folder; `dtype` is that of the files, None: as the weights are."""
     text = model.text_encoder
     parts = LIBRARY if text else ["vqvae", "transformer", "scheduler"]
     listing = {part: LIBRARY[part] if part in parts else [None, None] for part in LIBRARY}
-    write_json({"_class_name": "VQDiffusionPipeline", **listing}, folder / INDEX)
-    write = partial(write_part, dtype=dtype)
+    write_json({"_class_name": PIPELINE, **listing}, folder / INDEX)
+    write = partial(write_part, dtype=dtype, on_bytes=on_bytes)
     write(folder / "vqvae", vqgan_config(model.vqgan.spec), vqgan_state(model.vqgan))
     state = rename_back(key_maps.TRANSFORMER_DIFFUSERS, model.transformer.state_dict())
     write(folder / "transformer", transformer_config(model.transformer.spec), state)
@@ -212,8 +226,9 @@ def write_part(
     config: Mapping[str, Any],
     state: Mapping[str, Tensor],
     dtype: torch.dtype | None,
+    on_bytes: OnBytes,
     stem: str = STEMS[0],
 ) -> None:
     folder.mkdir()
     write_json(dict(config), folder / "config.json")
-    write_safetensors(state, folder / f"{stem}.safetensors", dtype)
+    write_safetensors(state, folder / f"{stem}.safetensors", dtype, on_bytes)

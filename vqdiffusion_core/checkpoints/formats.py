@@ -2,15 +2,56 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+from torch import Tensor
+
 from ..specs import TextSpec, TransformerSpec, VQGANSpec
 from .errors import CheckpointError
 from .rename import Renamed
+
+ACTIVATIONS = ("quick_gelu", "gelu")  # of the CLIP models
+
+# What a file can be; they end a sentence that begins with "it is".
+CHECKPOINT = "a VQ-Diffusion checkpoint"
+TAMING_VQGAN = "a VQGAN"
+TAMING_GPT = "taming's autoregressive transformer, of which VQ-Diffusion can use the VQGAN alone"
+CODE_MAP = "a code map"
+CLIP = "OpenAI's CLIP"
+CLIP_TRANSFORMERS = "a CLIP of transformers"
+UNKNOWN = "nothing that is known here"
+
+SIGNS = (  # the first whose name is there decides
+    ("model.diffusion_model.input_blocks.0.0.weight", "a Stable Diffusion checkpoint"),
+    ("model.diffusion_model.double_blocks.0.img_attn.qkv.weight", "a Flux checkpoint"),
+    ("transformer.transformer.content_emb.emb.weight", CHECKPOINT),
+    ("transformer.tok_emb.weight", TAMING_GPT),
+    ("quantize.embedding.weight", TAMING_VQGAN),
+    ("quantize.embedding", TAMING_VQGAN),
+    ("quantize.embed.weight", TAMING_VQGAN),
+    ("transformer.resblocks.0.attn.in_proj_weight", CLIP),
+    ("text_model.embeddings.token_embedding.weight", CLIP_TRANSFORMERS),
+    ("embeddings.token_embedding.weight", CLIP_TRANSFORMERS),
+    ("latent_image_embedding.emb.weight", "the transformer of a diffusers folder, which needs the rest of that folder"),
+    ("encoder.down_blocks.0.resnets.0.conv1.weight", "a VAE or VQGAN of a diffusers folder"),
+)
+
+
+def identify(state: Mapping[str, Tensor]) -> str:
+    """What a set of tensors is, in words; one of the constants above for what can be used."""
+    if len(state) == 1 and is_code_map(next(iter(state.values()))):
+        return CODE_MAP
+    return next((kind for name, kind in SIGNS if name in state), UNKNOWN)
+
+
+def is_code_map(tensor: Tensor) -> bool:
+    return tensor.dim() == 1 and not tensor.is_floating_point() and not tensor.is_complex()
 
 
 def vqgan_spec(vqgan: Renamed, norm_groups: int, junk_code: bool) -> VQGANSpec:
     """Read off everything that the tensors tell; the groups of a norm they do not."""
     levels = vqgan.count("encoder.down.{}")
-    return VQGANSpec(
+    spec = VQGANSpec(
         level_channels=tuple(vqgan.shape(f"encoder.down.{i}.block.0.conv1.weight")[0] for i in range(levels)),
         res_blocks=vqgan.count("encoder.down.0.block.{}"),
         attention_levels=tuple(i for i in range(levels) if vqgan.count(f"encoder.down.{i}.attn.{{}}")),
@@ -21,6 +62,9 @@ def vqgan_spec(vqgan: Renamed, norm_groups: int, junk_code: bool) -> VQGANSpec:
         gumbel="quantize.proj.weight" in vqgan.tensors,
         junk_code=junk_code,
     )
+    if odd := [channels for channels in spec.level_channels if channels % norm_groups]:
+        raise CheckpointError(f"{vqgan.what}: {odd[0]} channels cannot be normed in {norm_groups} groups.")
+    return spec
 
 
 def transformer_spec(transformer: Renamed, heads: int, grid: tuple[int, int] | None) -> TransformerSpec:
@@ -58,6 +102,8 @@ def condition(transformer: Renamed) -> dict:
 
 def text_spec(text: Renamed, heads: int, activation: str) -> TextSpec:
     vocabulary, width = text.shape("embeddings.token_embedding.weight")
+    if activation not in ACTIVATIONS:
+        raise CheckpointError(f"{text.what}: hidden_act is {activation!r}; expected one of {', '.join(ACTIVATIONS)}.")
     if heads < 1 or width % heads:
         raise CheckpointError(f"{text.what}: a width of {width} cannot be split among {heads} heads.")
     return TextSpec(

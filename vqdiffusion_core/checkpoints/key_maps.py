@@ -93,3 +93,80 @@ TEXT_TRANSFORMERS: KeyMap = {
     "text_projection": None,
     "logit_scale": None,
 }
+
+# OpenAI: the text tower of CLIP, alone in a VQ-Diffusion checkpoint or in a whole model
+
+TEXT_OPENAI: KeyMap = {
+    "token_embedding": "embeddings.token_embedding",
+    "positional_embedding": "embeddings.position_embedding.weight",
+    "transformer.resblocks.{}.ln_1": "encoder.layers.{}.layer_norm1",
+    "transformer.resblocks.{}.ln_2": "encoder.layers.{}.layer_norm2",
+    **{
+        f"transformer.resblocks.{{}}.attn.in_proj_{part}": tuple(
+            f"encoder.layers.{{}}.self_attn.{which}_proj.{part}" for which in "qkv"
+        )
+        for part in ("weight", "bias")
+    },
+    "transformer.resblocks.{}.attn.out_proj": "encoder.layers.{}.self_attn.out_proj",
+    "transformer.resblocks.{}.mlp.c_fc": "encoder.layers.{}.mlp.fc1",
+    "transformer.resblocks.{}.mlp.c_proj": "encoder.layers.{}.mlp.fc2",
+    "ln_final": "final_layer_norm",
+    "text_projection": None,
+    "visual": None,
+    "logit_scale": None,
+    "input_resolution": None,
+    "context_length": None,
+    "vocab_size": None,
+}
+
+# The original training checkpoint (its `model`, overlaid by `ema`). Each table drops what another one reads.
+
+TEXT_PREFIX = "transformer.condition_emb."
+VQGAN_PREFIX = "content_codec."
+NULL_NAME = "transformer.empty_text_embed"
+BARS = ("transformer.log_cumprod_at", "transformer.log_cumprod_bt", "transformer.log_cumprod_ct")  # alpha, beta, gamma
+
+TRANSFORMER_ORIGINAL: KeyMap = {
+    "transformer.transformer.content_emb": "content_emb",
+    "transformer.transformer.blocks": "blocks",
+    "transformer.transformer.blocks.{}.attn": "blocks.{}.attn1",  # where there is no text, there is one attention
+    "transformer.transformer.blocks.{}.attn2.mask": None,  # a causal mask that nothing reads
+    "transformer.transformer.to_logits": "to_logits",
+    TEXT_PREFIX.rstrip("."): None,
+    VQGAN_PREFIX.rstrip("."): None,
+    NULL_NAME: None,
+    **dict.fromkeys(BARS),
+    "transformer.log_at": None,  # single steps, which follow from the bars
+    "transformer.log_bt": None,
+    "transformer.log_ct": None,
+    "transformer.log_1_min_ct": None,
+    "transformer.log_1_min_cumprod_ct": None,
+    "transformer.Lt_history": None,  # how often and how well a time was trained
+    "transformer.Lt_count": None,
+}
+
+# taming-transformers' VQGAN; the codebook is a buffer (ITHQ), an Embedding (f16) or called `embed` (Gumbel)
+
+VQGAN_TAMING: KeyMap = {
+    "encoder": "encoder",
+    "decoder": "decoder",
+    "quant_conv": "quant_conv",
+    "post_quant_conv": "post_quant_conv",
+    "quantize.embedding": "quantize.embedding.weight",
+    "quantize.embedding.weight": "quantize.embedding.weight",
+    "quantize.embed": "quantize.embedding",
+    "quantize.proj": "quantize.proj",
+    "quantize.cluster_size": None,
+    "quantize.embedding_avg": None,
+    "loss": None,
+    "colorize": None,
+    "transformer": None,  # of the models that draw code after code
+    "cond_stage_model": None,
+    "permuter": None,
+}
+VQGAN_IN_CHECKPOINT: KeyMap = {
+    **{f"enc.{theirs}": ours for theirs, ours in VQGAN_TAMING.items()},
+    "dec.decoder": "decoder",
+    "dec.post_quant_conv": "post_quant_conv",
+    "dec.quantize": None,  # the same codebook once more
+}

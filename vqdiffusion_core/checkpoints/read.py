@@ -15,15 +15,24 @@ import torch
 from torch import Tensor
 
 from .errors import CheckpointError
+from .jit_archive import is_jit_archive, is_tensor_entry, read_jit_archive
 
 MAX_HEADER = 100 << 20  # safetensors' own limit
 MAX_INDEX = 64 << 20  # of a PyTorch file, whose tensors lie beside it: 5,000 tensors need 1 MB
 MAX_TEXT = 32 << 20  # JSON and vocabularies: the largest, CLIP's tokenizer.json, has 3.6 MB
 AGAIN = "Copy or download it again."
 
+# Classes that published checkpoints name beside their weights. An empty one takes their place: nothing is imported.
+INERT = ("pytorch_lightning.callbacks.model_checkpoint.ModelCheckpoint",)
+
+
+class Inert:
+    """Stands for an object that is of no interest here."""
+
+
 def read_tensors(path: Path) -> dict[str, Any]:
-    """The content of a safetensors file, {name: tensor}, of or of a torch.save file. Raises
-    CheckpointError.
+    """The content of a safetensors file, {name: tensor}, of a torch.save file, often nested, or of a TorchScript
+    archive. Raises CheckpointError.
     """
     head = read_head(path)
     if head[8:9] == b"{" or path.suffix == ".safetensors":
@@ -33,6 +42,12 @@ def read_tensors(path: Path) -> dict[str, Any]:
     if head.startswith(b"\x80"):
         return unpickle(path, mmap=False)  # torch before 1.6
     raise CheckpointError(f"{path} is neither a safetensors nor a PyTorch file: {describe(head)} {AGAIN}")
+
+
+def holds_tensors(path: Path) -> bool:
+    """Whether a file looks like one for `read_tensors`, by its first bytes."""
+    head = read_head(path)
+    return head[8:9] == b"{" or head.startswith((b"PK", b"\x80"))
 
 
 def read_head(path: Path) -> bytes:
@@ -104,8 +119,10 @@ def read_zip(path: Path) -> dict[str, Any]:
             entries = archive.infolist()
     except (zipfile.BadZipFile, OSError, ValueError) as error:
         raise CheckpointError(f"{path} is cut short: the directory at its end is missing. {AGAIN}") from error
-    check_zip(path, entries)
-    return unpickle(path, mmap=True)
+    jit = is_jit_archive(entries)
+    # of an archive with a program only the tensors and their index are read; its program is compressed
+    check_zip(path, [entry for entry in entries if not jit or is_tensor_entry(entry)])
+    return read_jit_archive(path, entries) if jit else unpickle(path, mmap=True)
 
 
 def check_zip(path: Path, entries: list[zipfile.ZipInfo]) -> None:
@@ -124,7 +141,8 @@ def check_zip(path: Path, entries: list[zipfile.ZipInfo]) -> None:
 
 def unpickle(path: Path, mmap: bool) -> dict[str, Any]:
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
+        with torch.serialization.safe_globals([(Inert, name) for name in INERT]):
+            content = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
     except pickle.UnpicklingError as error:
         raise CheckpointError(
             f"{path} holds more than tensors and could run code; it was not opened ({reason(error)}). "

@@ -1,20 +1,24 @@
-"""CLIP's byte-pair vocabulary from the user's disk, in the forms that transformers publishes it in."""
+"""CLIP's byte-pair vocabulary from the user's disk, in each of the forms that it is published in."""
 
 from __future__ import annotations
 
+import gzip
 import json
+import zlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..text_encoder import END, START, TextEncoder
 from .errors import CheckpointError
-from .read import read_json, read_text
+from .read import MAX_TEXT, read_head, read_json, read_text
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-Merge = tuple[str, ...]  # two tokens that become one
+Merge = tuple[str, str]  # two tokens that become one
+OPENAI_MERGES = 49152 - 256 - 2  # OpenAI's file lists more than its models know
 
 
 @dataclass(frozen=True)
@@ -23,13 +27,25 @@ class Vocabulary:
     merges: list[Merge]  # the best first
 
 
+def find_vocabulary(folders: Iterable[Path]) -> Vocabulary | None:
+    """The first vocabulary in one of the folders or directly below. Raises CheckpointError for a broken one."""
+    for folder in folders:
+        children = sorted(child for child in folder.iterdir() if child.is_dir()) if folder.is_dir() else []
+        for place in [folder, *children]:
+            if vocabulary := read_vocabulary(place):
+                return vocabulary
+    return None
+
+
 def read_vocabulary(folder: Path) -> Vocabulary | None:
-    """vocab.json with merges.txt, or tokenizer.json; None if there is neither."""
+    """vocab.json with merges.txt, tokenizer.json, or OpenAI's gzipped merges; None if there are none of them."""
     if (folder / "vocab.json").exists() and (folder / "merges.txt").exists():
         merges = parse_merges(read_text(folder / "merges.txt"))
         return checked(Vocabulary(read_json(folder / "vocab.json"), merges), folder)
     if (folder / "tokenizer.json").exists():
         return checked(of_tokenizer_json(read_json(folder / "tokenizer.json"), folder), folder)
+    for file in sorted(folder.glob("*.gz")):
+        return checked(of_openai(parse_merges(unzip(file))), file)
     return None
 
 
@@ -37,13 +53,51 @@ def of_tokenizer_json(content: dict, folder: Path) -> Vocabulary:
     model = content.get("model")
     if not isinstance(model, dict) or not isinstance(model.get("vocab"), dict):
         raise CheckpointError(f"{folder / 'tokenizer.json'} has no byte-pair model; expected CLIP's tokenizer.")
-    merges = [merge.split(" ") if isinstance(merge, str) else merge for merge in model.get("merges", [])]
-    return Vocabulary(model["vocab"], [tuple(merge) for merge in merges])
+    return Vocabulary(model["vocab"], [pair(merge) for merge in model.get("merges", [])])
+
+
+def of_openai(merges: list[Merge]) -> Vocabulary:
+    """OpenAI's file lists merges alone; the ids follow from their order."""
+    merges = merges[:OPENAI_MERGES]
+    letters = byte_letters()
+    words = [*letters, *(letter + "</w>" for letter in letters), *map("".join, merges), START, END]
+    return Vocabulary({word: i for i, word in enumerate(words)}, merges)
+
+
+def byte_letters() -> list[str]:
+    """The character that stands for each byte: itself where it is visible, else one above 255; visible ones first."""
+    visible = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
+    hidden = 256 - len(visible)
+    return [chr(code) for code in [*visible, *range(256, 256 + hidden)]]
 
 
 def parse_merges(data: bytes) -> list[Merge]:
     lines = data.decode("utf-8", errors="replace").split("\n")
-    return [tuple(line.split()) for line in lines["#version" in lines[0] :] if line.strip()]
+    return [pair(line.strip()) for line in lines["#version" in lines[0] :] if line.strip()]
+
+
+def pair(merge: str | list[str]) -> Merge:
+    """Both ways to write a merge; what is none becomes one that no vocabulary knows.
+
+    >>> pair("re d</w>"), pair(["re", "d</w>"]), pair("a b c")
+    (('re', 'd</w>'), ('re', 'd</w>'), ('', ''))
+    """
+    tokens = merge.split(" ") if isinstance(merge, str) else merge
+    if isinstance(tokens, list) and len(tokens) == 2 and all(isinstance(token, str) for token in tokens):
+        return tokens[0], tokens[1]
+    return "", ""
+
+
+def unzip(file: Path) -> bytes:
+    read_head(file)
+    try:
+        with gzip.open(file) as archive:
+            data = archive.read(MAX_TEXT + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        raise CheckpointError(f"{file} is a broken gzip file ({error}). Copy or download it again.") from error
+    if len(data) > MAX_TEXT:
+        raise CheckpointError(f"{file} unfolds to more than {MAX_TEXT:,} bytes; CLIP's vocabulary has 3 MB.")
+    return data
 
 
 def checked(vocabulary: Vocabulary, source: Path) -> Vocabulary:
@@ -54,13 +108,9 @@ def checked(vocabulary: Vocabulary, source: Path) -> Vocabulary:
     if missing := [token for token in (START, END) if token not in ids]:
         raise CheckpointError(f"{source}: the vocabulary has no {missing[0]}; expected CLIP's.")
     for merge in merges:
-        if len(merge) != 2 or not all(isinstance(token, str) for token in merge) or not known(merge, ids):
+        if not {*merge, "".join(merge)} <= ids.keys():
             raise CheckpointError(f"{source}: the merge {merge!r} does not join two known tokens to a third.")
     return vocabulary
-
-
-def known(merge: Merge, ids: dict[str, int]) -> bool:
-    return {*merge, "".join(merge)} <= ids.keys()
 
 
 def vocabulary_of(text: TextEncoder) -> Vocabulary:
@@ -70,8 +120,7 @@ def vocabulary_of(text: TextEncoder) -> Vocabulary:
 
 def of_backend(tokenizer: Tokenizer) -> Vocabulary:
     model = json.loads(tokenizer.to_str())["model"]
-    merges = [merge.split(" ") if isinstance(merge, str) else merge for merge in model["merges"]]
-    return Vocabulary(model["vocab"], [tuple(merge) for merge in merges])
+    return Vocabulary(model["vocab"], [pair(merge) for merge in model["merges"]])
 
 
 def write_vocabulary(vocabulary: Vocabulary, length: int, folder: Path) -> None:

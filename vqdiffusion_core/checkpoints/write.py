@@ -1,9 +1,12 @@
-"""Tensors -> a safetensors file, one at a time."""
+"""Tensors -> a safetensors file, one at a time: a model larger than the memory is written in little of it. And a folder
+that is whole at every moment.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import shutil
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
@@ -20,9 +23,12 @@ CODES = {
 def write_safetensors(
     tensors: Mapping[str, Tensor],
     path: Path,
-    dtype: torch.dtype | None = None,
+    dtype: torch.dtype | None,
+    on_bytes: Callable[[int], None],
 ) -> None:
-    """Write floating-point tensors, in `dtype` if one is given. The same tensors give the same bytes."""
+    """Write floating-point tensors, in `dtype` if one is given. The same tensors give the same bytes. `on_bytes` is
+    called with the size of each tensor written and may raise to stop.
+    """
     # the wider types first, so that each tensor is aligned: the order of the safetensors library
     names = sorted(tensors, key=lambda name: (-(dtype or tensors[name].dtype).itemsize, name))
     header: dict[str, dict] = {"__metadata__": {"format": "pt"}}
@@ -36,8 +42,31 @@ def write_safetensors(
     with path.open("wb") as file:
         file.write(len(encoded).to_bytes(8, "little") + encoded)
         for name in names:
-            file.write(raw(tensors[name].to(dtype or tensors[name].dtype)))
+            on_bytes(file.write(raw(tensors[name].to(dtype or tensors[name].dtype))))
 
 
 def raw(tensor: Tensor) -> memoryview:
     return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data
+
+
+def replace_folder(folder: Path, write: Callable[[Path], None]) -> None:
+    """Let `write` fill a new folder beside `folder`, then put it in its place.
+
+    Interrupted at any moment, even by a kill, the old content or the new one is there: under its name or, if that hit
+    between two renamings, as `.<name>.old`, which the next call puts back.
+    """
+    new, old = (folder.with_name(f".{folder.name}.{state}") for state in ("new", "old"))
+    if old.exists() and not folder.exists():
+        old.rename(folder)
+    for rest in (new, old):
+        shutil.rmtree(rest, ignore_errors=True)
+    new.mkdir(parents=True)
+    try:
+        write(new)
+    except BaseException:
+        shutil.rmtree(new, ignore_errors=True)
+        raise
+    if folder.exists():
+        folder.rename(old)
+    new.rename(folder)
+    shutil.rmtree(old, ignore_errors=True)

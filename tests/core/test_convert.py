@@ -1,0 +1,166 @@
+"""`vqdiffusion convert`: any layout becomes one folder, the same bytes each time, whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from diffusers import Transformer2DModel, VQModel
+from pack.vqdiffusion_core.checkpoints import CheckpointError, load
+from pack.vqdiffusion_core.checkpoints.convert import convert
+from pack.vqdiffusion_core.checkpoints.write import replace_folder
+from safetensors.torch import load_file
+
+from . import tiny_checkpoints, tiny_originals
+
+MAKERS = {
+    "diffusers": tiny_checkpoints.diffusers_folder,
+    "ithq": tiny_originals.ithq_folder,
+    "coco": tiny_originals.coco_folder,
+    "imagenet": tiny_originals.imagenet_folder,
+    "ffhq": tiny_originals.ffhq_folder,
+}
+
+
+@pytest.fixture
+def source(request, tmp_path):
+    place = tmp_path / "source"
+    place.mkdir()
+    return MAKERS[request.param](place)
+
+
+def digests(folder: Path) -> dict[str, str]:
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+@pytest.mark.parametrize("source", MAKERS, indirect=True)
+def test_the_converted_model_is_the_same_model(source, tmp_path):
+    convert(source, tmp_path / "out")
+    before, after = load(source), load(tmp_path / "out")
+    assert before.transformer.spec == after.transformer.spec and before.vqgan.spec == after.vqgan.spec
+    for part in ("transformer", "vqgan", "text_encoder"):
+        if (module := getattr(before, part)) is not None:
+            state = getattr(after, part).state_dict()
+            assert all(torch.equal(tensor, state[name]) for name, tensor in module.state_dict().items()), part
+    assert (before.schedule.gamma_bar == after.schedule.gamma_bar).all()
+
+
+@pytest.mark.parametrize("source", MAKERS, indirect=True)
+def test_converting_twice_or_what_was_converted_gives_the_same_bytes(source, tmp_path):
+    for origin, target in ((source, "one"), (source, "two"), (tmp_path / "one", "three")):
+        convert(origin, tmp_path / target)
+    assert digests(tmp_path / "one") == digests(tmp_path / "two") == digests(tmp_path / "three")
+
+
+@pytest.mark.parametrize("source", ["ithq"], indirect=True)
+def test_a_converted_text_model_opens_in_the_classes_of_diffusers_and_agrees(source, tmp_path):
+    convert(source, tmp_path / "out")
+    ours = load(tmp_path / "out")
+    transformer = Transformer2DModel.from_pretrained(tmp_path / "out" / "transformer").eval()
+    x_BN = torch.arange(16)[None] % (tiny_originals.K + 1)
+    text_BLD = tiny_originals.value("text", (1, tiny_originals.TEXT_LENGTH, tiny_originals.TEXT.text_width), 1.0)
+    with torch.no_grad():
+        theirs = transformer(x_BN, encoder_hidden_states=text_BLD, timestep=torch.tensor(3)).sample
+    log_p = ours.transformer(x_BN, torch.tensor([3]), ours.transformer.remember(text_BLD)).log_softmax(-1)
+    torch.testing.assert_close(log_p.transpose(1, 2), theirs, atol=1e-5, rtol=0)
+    vqgan = VQModel.from_pretrained(tmp_path / "out" / "vqvae").eval()
+    image = tiny_originals.value("image", (1, 3, 64, 64), 1.0)
+    codes = vqgan.quantize(vqgan.encode(image).latents)[2][2]
+    assert torch.equal(ours.vqgan.encode(image).flatten(), codes)
+
+
+@pytest.mark.parametrize("source", ["coco"], indirect=True)
+def test_a_dtype_is_that_of_every_file(source, tmp_path):
+    convert(source, tmp_path / "out", torch.bfloat16)
+    files = list((tmp_path / "out").rglob("*.safetensors"))
+    assert files and {t.dtype for file in files for t in load_file(file).values()} == {torch.bfloat16}
+    assert load(tmp_path / "out").transformer.to_logits[1].weight.dtype == torch.float32
+
+
+@pytest.mark.parametrize("source", ["coco"], indirect=True)
+def test_progress_runs_to_the_whole(source, tmp_path):
+    reports = []
+    convert(source, tmp_path / "out", on_progress=lambda done, total: reports.append((done, total)))
+    assert reports == sorted(reports) and reports[-1][0] == reports[-1][1]
+
+
+@pytest.mark.parametrize("source", ["coco"], indirect=True)
+def test_nothing_is_left_behind_by_a_failure_and_nothing_is_overwritten(source, tmp_path, monkeypatch):
+    def full(done, total):
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="No space left"):
+        convert(source, tmp_path / "out", on_progress=full)
+    with pytest.raises(CheckpointError, match="source exists already"):
+        convert(source, source)
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: type("Usage", (), {"free": 1})())
+    with pytest.raises(CheckpointError, match=r"out would take 0.01 GB; .* has 0.00 GB left"):
+        convert(source, tmp_path / "out")
+    assert [path.name for path in tmp_path.iterdir()] == ["source"]
+
+
+@pytest.mark.skipif(os.getuid() == 0, reason="root may write everywhere")
+@pytest.mark.parametrize("source", ["coco"], indirect=True)
+def test_a_read_only_place_is_an_error(source, tmp_path):
+    (tmp_path / "locked").mkdir(mode=0o500)
+    with pytest.raises(PermissionError):
+        convert(source, tmp_path / "locked" / "out")
+
+
+SLOW = """
+import sys, time, types
+from pathlib import Path
+pack = types.ModuleType("pack"); pack.__path__ = [sys.argv[1]]; sys.modules["pack"] = pack
+from pack.vqdiffusion_core.checkpoints.convert import convert
+def slow(done, total):
+    print(done, flush=True)
+    time.sleep(0.2)
+convert(Path(sys.argv[2]), Path(sys.argv[3]), on_progress=slow)
+"""
+
+
+@pytest.mark.parametrize("source", ["coco"], indirect=True)
+def test_after_a_kill_there_is_no_half_model_and_the_next_run_cleans_up(source, tmp_path):
+    arguments = [sys.executable, "-c", SLOW, str(Path(__file__).parents[2]), str(source), str(tmp_path / "out")]
+    process = subprocess.Popen(arguments, stdout=subprocess.PIPE)
+    process.stdout.readline()  # it is writing
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    process.stdout.close()
+    assert not (tmp_path / "out").exists()
+    convert(source, tmp_path / "out")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "source"]
+
+
+def test_a_folder_is_put_back_if_a_run_was_killed_while_it_was_replaced(tmp_path):
+    """The moment between two renamings: the old content is aside, the new one not yet in place."""
+    (tmp_path / ".model.old").mkdir()
+    (tmp_path / ".model.old" / "weights").write_text("old")
+
+    def fail(folder):
+        raise RuntimeError("stop")
+
+    with pytest.raises(RuntimeError):
+        replace_folder(tmp_path / "model", fail)
+    assert (tmp_path / "model" / "weights").read_text() == "old"
+    replace_folder(tmp_path / "model", lambda folder: (folder / "weights").write_text("new"))
+    assert (tmp_path / "model" / "weights").read_text() == "new"
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+@pytest.mark.parametrize("source", ["ithq"], indirect=True)
+def test_the_model_stays_usable_while_its_files_are_replaced(source, tmp_path):
+    convert(source, tmp_path / "out")
+    model = load(tmp_path / "out")
+    weight = model.transformer.to_logits[1].weight.clone()
+    shutil.rmtree(tmp_path / "out")
+    convert(source, tmp_path / "out", torch.float16)
+    assert torch.equal(model.transformer.to_logits[1].weight, weight)

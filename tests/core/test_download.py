@@ -1,0 +1,219 @@
+"""Downloading, against a server on this machine that speaks the hub's language and can break off half-way."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import subprocess
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from huggingface_hub import constants
+from pack.vqdiffusion_core.checkpoints import CheckpointError, load
+from pack.vqdiffusion_core.checkpoints.download import ITHQ, choose, download, plan
+
+from . import tiny_checkpoints
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+BIG = "transformer/diffusion_pytorch_model.safetensors"
+ROOT = Path(__file__).parents[2]
+
+
+class Hub(ThreadingHTTPServer):
+    """Serves a folder as a repository. `breaks`: how often it hangs up in the middle of BIG; `down`: it refuses."""
+
+    daemon_threads = True
+
+    def __init__(self, folder: Path):
+        super().__init__(("127.0.0.1", 0), Answer)
+        self.files = {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+        self.breaks = 0
+        self.down = False
+        self.requests: list[tuple[str, str | None]] = []
+        self.claimed: dict[str, str] = {}
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+
+class Answer(BaseHTTPRequestHandler):
+    server: Hub
+
+    def do_GET(self):
+        if self.server.down:
+            return self.send_error(503)
+        if self.path.startswith(f"/api/models/{ITHQ}"):
+            return self.send(json.dumps(self.listing()).encode())
+        match = re.fullmatch(rf"/{ITHQ}/resolve/{COMMIT}/(.*)", self.path)
+        if not match or match[1] not in self.server.files:
+            return self.send_error(404)
+        self.send_file(match[1])
+
+    def listing(self) -> dict:
+        siblings = []
+        for name, data in self.server.files.items():
+            digest = self.server.claimed.get(name, hashlib.sha256(data).hexdigest())
+            lfs = {"sha256": digest, "size": len(data), "pointerSize": 130} if name.endswith("safetensors") else None
+            siblings.append({"rfilename": name, "size": len(data)} | ({"lfs": lfs} if lfs else {}))
+        return {"id": ITHQ, "modelId": ITHQ, "sha": COMMIT, "siblings": siblings, "tags": [], "private": False}
+
+    def send_file(self, name: str) -> None:
+        data = self.server.files[name]
+        asked = self.headers.get("Range")
+        self.server.requests.append((name, asked))
+        start = int(re.fullmatch(r"bytes=(\d+)-", asked)[1]) if asked else 0
+        self.send(data[start:], 206 if asked else 200, breaking=name == BIG and self.server.breaks > 0)
+
+    def send(self, data: bytes, status: int = 200, breaking: bool = False) -> None:
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        if breaking:
+            self.server.breaks -= 1
+            data = data[: len(data) // 2]
+            self.close_connection = True
+        self.wfile.write(data)
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    folder = tiny_checkpoints.diffusers_folder(tmp_path / "repository")
+    (folder / "model_index.json").write_text('{"_class_name": "VQDiffusionPipeline"}')
+    (folder / "README.md").write_text("Not needed to draw.")
+    (folder / "transformer" / "diffusion_pytorch_model.bin").write_text("The same weights once more.")
+    server = Hub(folder)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    template = constants.HUGGINGFACE_CO_URL_TEMPLATE.replace(constants.ENDPOINT, server.url)
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+    monkeypatch.setattr(constants, "ENDPOINT", server.url)
+    monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 1000)  # what is less than a chunk is lost when a line breaks
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+def half(hub: Hub) -> int:
+    """How much of BIG arrives before the line breaks, in whole chunks."""
+    return len(hub.files[BIG]) // 2 // 1000 * 1000
+
+
+def test_the_plan_says_what_it_takes_before_anything_is_fetched(hub):
+    files = plan()
+    assert {file.path for file in files.files} == hub.files.keys() - {
+        "README.md",
+        "transformer/diffusion_pytorch_model.bin",
+    }
+    assert files.size == sum(len(hub.files[file.path]) for file in files.files)
+    assert hub.requests == []
+
+
+def test_a_download_gives_the_model_and_leaves_nothing_else(hub, tmp_path):
+    reports = []
+    files = plan()
+    target = download(files, tmp_path / "models", lambda done, total: reports.append((done, total)))
+    assert load(target).transformer.spec.codebook_size == tiny_checkpoints.K
+    assert [path.name for path in (tmp_path / "models").iterdir()] == ["vq-diffusion-ithq"]
+    assert {path.name for path in target.rglob("*.part")} == set()
+    assert reports == sorted(reports) and reports[-1] == (files.size, files.size)
+
+
+def test_a_connection_that_breaks_half_way_is_taken_up_again(hub, tmp_path):
+    hub.breaks = 1
+    target = download(plan(), tmp_path / "models")
+    assert (target / BIG).read_bytes() == hub.files[BIG]
+    assert [asked for name, asked in hub.requests if name == BIG] == [None, f"bytes={half(hub)}-"]
+
+
+def test_a_download_that_failed_goes_on_later_from_where_it_was(hub, tmp_path):
+    files = plan()
+    hub.breaks = 1
+
+    def go_down(done: int, total: int) -> None:
+        hub.down = hub.down or hub.breaks == 0
+
+    with pytest.raises(CheckpointError, match=r"transformer/.* could not be fetched whole at .*503.*what has arrived"):
+        download(files, tmp_path / "models", go_down)
+    assert not (tmp_path / "models" / "vq-diffusion-ithq").exists()
+    hub.down = False
+    before = len(hub.requests)
+    target = download(files, tmp_path / "models")
+    assert (target / BIG).read_bytes() == hub.files[BIG]
+    again = hub.requests[before:]
+    assert (BIG, f"bytes={half(hub)}-") in again
+    assert not {name for name, _ in again} & {"vqvae/config.json", "model_index.json"}
+
+
+def test_a_download_can_be_stopped_from_outside(hub, tmp_path):
+    class Stop(Exception):
+        pass
+
+    def stop(done, total):
+        raise Stop
+
+    with pytest.raises(Stop):
+        download(plan(), tmp_path / "models", stop)
+
+
+def test_a_file_that_is_not_what_was_promised_is_thrown_away(hub, tmp_path):
+    hub.claimed[BIG] = "0" * 64
+    with pytest.raises(CheckpointError, match=r"transformer/.* arrived damaged and was deleted"):
+        download(plan(), tmp_path / "models")
+    assert list((tmp_path / "models").rglob("transformer/*.part")) == []
+
+
+def test_nothing_is_downloaded_over_a_model_or_onto_a_full_disk(hub, tmp_path, monkeypatch):
+    (tmp_path / "vq-diffusion-ithq").mkdir()
+    with pytest.raises(CheckpointError, match="exists already"):
+        download(plan(), tmp_path)
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: type("Usage", (), {"free": 1})())
+    with pytest.raises(CheckpointError, match=r"needs 0.00 GB more"):
+        download(plan(), tmp_path / "models")
+    assert hub.requests == []
+
+
+def test_being_offline_or_asking_for_another_repository_is_said_at_once(hub, monkeypatch):
+    with pytest.raises(CheckpointError, match=r"nobody/nothing was not found at http://127.0.0.1"):
+        plan("nobody/nothing")
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
+    with pytest.raises(CheckpointError, match="Is this machine online"):
+        plan()
+
+
+def test_names_that_lead_out_of_the_folder_are_not_fetched():
+    paths = ["model_index.json", "vqvae/../../evil.json", "vqvae//etc/passwd.json", "/vqvae/x.json", "vqvae/a\\b.json"]
+    assert choose(paths) == ["model_index.json"]
+
+
+def command(hub: Hub, *arguments: str, **environment: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "-m", "vqdiffusion_core.cli", "download", *arguments],
+        cwd=ROOT,
+        env={**os.environ, "HF_ENDPOINT": hub.url, **environment},
+        input="n\n",
+        capture_output=True,
+        text=True,
+    )
+
+
+def test_the_command_shows_the_size_and_waits_for_a_yes(hub, tmp_path):
+    refused = command(hub, str(tmp_path / "models"))
+    assert f"{plan().size / 1e9:.2f} GB" in refused.stdout and refused.returncode == 1
+    assert hub.requests == [] and not (tmp_path / "models").exists()
+    agreed = command(hub, str(tmp_path / "models"), "--yes")
+    assert agreed.returncode == 0, agreed.stderr
+    assert load(tmp_path / "models" / "vq-diffusion-ithq").name == "vq-diffusion-ithq"
+
+
+def test_the_command_says_in_one_line_that_it_is_offline(hub, tmp_path):
+    offline = command(hub, str(tmp_path), "--yes", HF_HUB_OFFLINE="1")
+    assert offline.returncode == 1 and "set to be offline (HF_HUB_OFFLINE)" in offline.stderr
+    assert offline.stderr.count("\n") == 1

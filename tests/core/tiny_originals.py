@@ -1,0 +1,210 @@
+"""Models of a few thousand weights in the layouts that the authors published theirs in.
+
+Every weight follows from its name, so that others can build the same model: the golden numbers beside this file were
+made with the original classes.
+"""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from pack.vqdiffusion_core.specs import TransformerSpec, VQGANSpec
+from pack.vqdiffusion_core.transformer import Transformer
+from pack.vqdiffusion_core.vqgan import VQGAN
+from torch import Tensor
+
+K, FULL_K, T = 11, 24, 10
+F8 = VQGANSpec((32, 32, 64, 64), 1, (3,), latent_channels=16, code_dim=8, codebook_size=K)
+GUMBEL_F8 = replace(F8, codebook_size=FULL_K, gumbel=True, code_dim=16)
+F16 = VQGANSpec((32, 32, 32, 32, 64), 1, (4,), latent_channels=16, code_dim=16, codebook_size=FULL_K)
+TEXT = TransformerSpec(K, (4, 4), layers=2, width=32, heads=16, num_timesteps=T, text_width=128)
+CLASS = TransformerSpec(
+    K,
+    (16, 16),
+    layers=2,
+    width=32,
+    heads=16,
+    num_timesteps=T,
+    condition="class",
+    class_rows=5,
+    mlp="conv",
+    position_grid=(32, 32),
+)
+UNCONDITIONAL = replace(CLASS, condition="none", codebook_size=FULL_K)
+TEXT_LENGTH, TEXT_LAYERS = 9, 2
+CODE_MAP = torch.tensor([0, 0, 1, 0, 2, 3, 0, 4, 0, 0, 5, 6, 0, 7, 0, 0, 8, 0, 9, 0, 10, 0, 0, 0])
+KEPT = [0, 2, 4, 5, 7, 10, 11, 13, 16, 18, 20]
+
+
+def value(name: str, shape: tuple[int, ...], gain: float | None = None) -> Tensor:
+    """Numbers in -gain..gain that follow from the name, the same on every machine; norm weights lie around 1."""
+    index = np.arange(int(np.prod(shape)), dtype=np.uint64)
+    mixed = (index + np.uint64(zlib.crc32(name.encode()))) * np.uint64(0x9E3779B97F4A7C15)
+    mixed ^= mixed >> np.uint64(31)
+    mixed *= np.uint64(0xBF58476D1CE4E5B9)
+    uniform = (mixed >> np.uint64(40)).astype(np.float64) / 2**23 - 1
+    if gain is None:
+        gain = 0.1 if len(shape) == 1 else float(np.sqrt(3 / np.prod(shape[1:]))) if len(shape) != 2 else 0.5
+    centre = 1.0 if len(shape) == 1 and name.endswith("weight") else 0.0
+    return torch.from_numpy((centre + gain * uniform).astype(np.float32)).reshape(shape)
+
+
+def filled(shapes: dict[str, tuple[int, ...]]) -> dict[str, Tensor]:
+    return {name: value(name, shape) for name, shape in shapes.items()}
+
+
+def shapes_of(module: torch.nn.Module, prefix: str = "") -> dict[str, tuple[int, ...]]:
+    return {prefix + name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
+
+
+# The parts, under the authors' names
+
+
+def transformer_state(spec: TransformerSpec) -> dict[str, Tensor]:
+    """`DiffusionTransformer`'s state: the network, the schedule's buffers, what the training kept."""
+    with torch.device("meta"):
+        shapes = shapes_of(Transformer(spec), "transformer.")
+    if spec.condition != "text":
+        shapes = {name.replace(".attn1.", ".attn."): shape for name, shape in shapes.items()}
+    masks = {f"transformer.blocks.{i}.attn2.mask": torch.ones(16, 16).tril()[None, None] for i in range(spec.layers)}
+    history = {"Lt_history": torch.zeros(T), "Lt_count": torch.zeros(T)}
+    return filled(shapes) | buffers(spec.codebook_size) | history | (masks if spec.condition == "text" else {})
+
+
+def buffers(codes: int, gamma_end: float = 0.99999) -> dict[str, Tensor]:
+    """The schedule as the original stores it: logarithms in float32, cumulative ones with the clean state last."""
+    alpha_bar = np.append(np.linspace(0.99999, 0.000009, T), 1.0)
+    gamma_bar = np.append(np.linspace(0.000009, gamma_end, T), 0.0)
+    beta_bar = (1 - alpha_bar - gamma_bar) / codes
+    with np.errstate(divide="ignore"):
+        logs = {"log_cumprod_at": alpha_bar, "log_cumprod_bt": beta_bar, "log_cumprod_ct": gamma_bar}
+        logs = {name: torch.from_numpy(np.log(bar)).float() for name, bar in logs.items()}
+    steps = ("log_at", "log_bt", "log_ct", "log_1_min_ct")
+    return logs | {name: torch.zeros(T) for name in steps} | {"log_1_min_cumprod_ct": torch.zeros(T + 1)}
+
+
+def clip_state(dtype: torch.dtype = torch.float16) -> dict[str, Tensor]:
+    """The text tower of OpenAI's CLIP as the checkpoints hold it: float16."""
+    words, width = len(vocabulary_words()), TEXT.text_width
+    shapes: dict[str, tuple[int, ...]] = {
+        "token_embedding.weight": (words, width),
+        "positional_embedding": (TEXT_LENGTH, width),
+        "ln_final.weight": (width,),
+        "ln_final.bias": (width,),
+        "text_projection": (width, width),
+    }
+    for i in range(TEXT_LAYERS):
+        block = f"transformer.resblocks.{i}."
+        shapes |= {block + f"ln_{j}.{part}": (width,) for j in (1, 2) for part in ("weight", "bias")}
+        shapes |= {block + "attn.in_proj_weight": (3 * width, width), block + "attn.in_proj_bias": (3 * width,)}
+        for layer, (out, into) in {
+            "attn.out_proj": (width, width),
+            "mlp.c_fc": (4 * width, width),
+            "mlp.c_proj": (width, 4 * width),
+        }.items():
+            shapes |= {f"{block}{layer}.weight": (out, into), f"{block}{layer}.bias": (out,)}
+    return {name: value("clip." + name, shape, 0.1).to(dtype) for name, shape in shapes.items()}
+
+
+def vqgan_state(spec: VQGANSpec) -> dict[str, Tensor]:
+    """A VQGAN as its own file has it: the codebook of ITHQ's is a buffer, that of a Gumbel codec is called `embed`."""
+    with torch.device("meta"):
+        state = filled(shapes_of(VQGAN(spec)))
+    codebook = state.pop("quantize.embedding.weight")
+    if spec.gumbel:
+        return state | {"quantize.embed.weight": codebook}
+    if spec.code_dim == F8.code_dim:
+        return state | {
+            "quantize.embedding": codebook,
+            "quantize.cluster_size": torch.ones(spec.codebook_size),
+            "quantize.embedding_avg": codebook.clone(),
+        }
+    return state | {"quantize.embedding.weight": codebook}
+
+
+# The files
+
+
+def training_checkpoint(
+    spec: TransformerSpec, *, vqgan: VQGANSpec | None = None, clip: bool = False, learned_null: bool = False
+) -> dict:
+    """What the authors' trainer saved: the averaged weights are the good ones, the last ones are shifted here."""
+    ema = transformer_state(spec)
+    if clip:
+        ema |= {f"condition_emb.{name}": tensor for name, tensor in clip_state().items()}
+    if learned_null:
+        ema["empty_text_embed"] = value("null", (TEXT_LENGTH, spec.text_width)).double()
+    model = {f"transformer.{name}": tensor if name.startswith("log") else tensor + 1 for name, tensor in ema.items()}
+    if vqgan:
+        model |= content_codec(vqgan)
+    junk = {"optimizer": {"module": {"state": {0: {"exp_avg": torch.ones(3), "step": 7}}, "param_groups": []}}}
+    return {
+        "last_epoch": 3,
+        "last_iter": 99,
+        "model": model,
+        "ema": ema,
+        "clip_grad_norm": {"last_epoch": 3},
+        "optimizer_and_scheduler": {"none": junk},
+    }
+
+
+def content_codec(spec: VQGANSpec) -> dict[str, Tensor]:
+    """The VQGAN inside a training checkpoint, in an encoding and a decoding half that share the codebook."""
+    halves = {}
+    for name, tensor in vqgan_state(spec).items():
+        part = name.split(".")[0]
+        if part != "quantize":
+            halves[f"content_codec.{'dec' if part in ('decoder', 'post_quant_conv') else 'enc'}.{name}"] = tensor
+        else:
+            halves |= {f"content_codec.{half}.{name}": tensor for half in ("enc", "dec")}
+    return halves
+
+
+def vocabulary_words() -> list[str]:
+    """OpenAI's vocabulary with two merges."""
+    visible = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    letters = [chr(code) for code in [*visible, *range(256, 256 + 256 - len(visible))]]
+    return [*letters, *(letter + "</w>" for letter in letters), "re", "red</w>", "<|startoftext|>", "<|endoftext|>"]
+
+
+def write_vocabulary(folder: Path) -> None:
+    text = '"bpe_simple_vocab_16e6.txt#version: 0.2\nr e\nre d</w>\n'
+    (folder / "bpe_simple_vocab_16e6.txt.gz").write_bytes(gzip.compress(text.encode()))
+
+
+def ithq_folder(folder: Path) -> Path:
+    """Everything in the checkpoint but the vocabulary."""
+    torch.save(training_checkpoint(TEXT, vqgan=F8, clip=True, learned_null=True), folder / "ithq.pth")
+    write_vocabulary(folder)
+    return folder
+
+
+def coco_folder(folder: Path) -> Path:
+    """Gumbel VQGAN, code map and CLIP beside the checkpoint."""
+    torch.save(training_checkpoint(TEXT), folder / "coco.pth")
+    torch.save({"state_dict": vqgan_state(GUMBEL_F8) | {"loss.logvar": torch.ones(())}}, folder / "vqgan.pth")
+    torch.save(CODE_MAP, folder / "map.pt")
+    torch.save(clip_state() | {"visual.proj": torch.ones(2, 2)}, folder / "clip.pt")
+    write_vocabulary(folder)
+    return folder
+
+
+def imagenet_folder(folder: Path, class_rows: int = CLASS.class_rows) -> Path:
+    torch.save(training_checkpoint(replace(CLASS, class_rows=class_rows)), folder / "imagenet.pth")
+    torch.save({"state_dict": vqgan_state(F16)}, folder / "vqgan.pth")
+    torch.save(CODE_MAP, folder / "map.pt")
+    return folder
+
+
+def ffhq_folder(folder: Path) -> Path:
+    """The VQGAN comes inside taming's two-stage model."""
+    torch.save(training_checkpoint(UNCONDITIONAL), folder / "ffhq.pth")
+    first_stage = {f"first_stage_model.{name}": tensor for name, tensor in vqgan_state(F16).items()}
+    gpt = {"transformer.tok_emb.weight": torch.ones(4, 2), "transformer.head.weight": torch.ones(4, 2)}
+    torch.save({"state_dict": first_stage | gpt}, folder / "two_stages.pth")
+    return folder

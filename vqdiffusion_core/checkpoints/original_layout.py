@@ -1,0 +1,289 @@
+"""The files that the authors published: a training checkpoint and, beside it, what it does not contain.
+
+    checkpoint     transformer, noise schedule, learned null; often its VQGAN and text encoder as well
+    VQGAN          of taming-transformers or of ITHQ, where the checkpoint has none
+    code map       which codes of the VQGAN a model with a reduced codebook uses
+    CLIP           OpenAI's ViT-B-32.pt or a transformers folder, where the checkpoint has none
+    vocabulary     see vocabulary.py
+
+They are told apart by the names in them, whatever they are called.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..model import VQDiffusion
+from ..schedule import Schedule
+from ..specs import TransformerSpec, VQGANSpec
+from ..text_encoder import TextEncoder, clip_tokenizer
+from ..vqgan import VQGAN
+from . import key_maps
+from .build import Dtypes, build_text_model, build_transformer, build_vqgan, check_parts
+from .diffusers_layout import has_weights, read_weights, vocabulary_for
+from .errors import CheckpointError, listed
+from .formats import (
+    CHECKPOINT,
+    CLIP,
+    CLIP_TRANSFORMERS,
+    CODE_MAP,
+    TAMING_GPT,
+    TAMING_VQGAN,
+    identify,
+    text_spec,
+    transformer_spec,
+    vqgan_spec,
+)
+from .read import holds_tensors, read_tensors
+from .releases import CLASSES, HEADS, MIRROR, PICTURE, parts_for
+from .rename import Renamed, apply
+
+SUFFIXES = (".pth", ".pt", ".ckpt", ".bin", ".safetensors")
+PIECE = re.compile(r"(.+)_([a-z]{2})")  # what `split` calls the pieces of a file
+FIRST_STAGE = "first_stage_model."  # the VQGAN of taming's two-stage models
+CODEBOOK = "quantize.embedding.weight"
+BUFFER_NOISE = 1e-4  # in log space: their average over the training, taken in float32, wanders by this at most
+
+
+@dataclass(frozen=True)
+class File:
+    path: Path
+    kind: str
+    state: Mapping[str, Tensor]
+
+
+def load_original(place: Path, dtypes: Dtypes, tokenizer: Path | None) -> VQDiffusion:
+    """From a folder of files, or from a checkpoint with the folder that it lies in. Raises CheckpointError."""
+    folder = place if place.is_dir() else place.parent
+    files = [File(place, *open_file(place))] if place.is_file() else []
+    files += [File(path, *open_file(path)) for path in tensor_files(folder) if path != place]
+    checkpoint = choose_checkpoint(place, files)
+    weights = apply(key_maps.TRANSFORMER_ORIGINAL, checkpoint.state, str(checkpoint.path))
+    add_null_class(weights)
+    vqgan = load_vqgan(checkpoint, files, weights.shape("content_emb.emb.weight")[0] - 1, dtypes)
+    transformer = build_transformer(transformer_spec(weights, HEADS, grid_of(weights, vqgan.spec)), weights, dtypes)
+    text = null_1LD = None
+    if transformer.spec.condition == "text":
+        text = load_text_encoder(checkpoint, files, [folder, *([tokenizer] if tokenizer else [])], dtypes)
+        null_1LD = load_null(checkpoint)
+    schedule = load_schedule(checkpoint, transformer.spec)
+    name = place.resolve().name if place.is_dir() else place.stem
+    model = VQDiffusion(name, transformer, schedule, vqgan, text, null_1LD)
+    check_parts(model)
+    return model
+
+
+# The files
+
+
+def is_original_folder(folder: Path) -> bool:
+    return any(path.suffix.lower() in SUFFIXES or PIECE.fullmatch(path.name) for path in folder.iterdir())
+
+
+def tensor_files(folder: Path) -> Iterator[Path]:
+    """The files that should hold tensors, by their name or by their first bytes, and folders of transformers."""
+    pieces = {piece for group in pieces_in(folder).values() for piece in group}
+    for path in sorted(folder.iterdir()):
+        if path.name.startswith(".") or path in pieces:
+            continue
+        if path.is_dir():
+            yield from [path] if has_weights(path) else []
+        elif path.suffix.lower() in SUFFIXES or (not path.suffix and path.is_file() and holds_tensors(path)):
+            yield path
+
+
+def pieces_in(folder: Path) -> dict[str, list[Path]]:
+    """{name of the whole: its pieces name_aa, name_ab ...}"""
+    groups: dict[str, list[Path]] = {}
+    for path in sorted(folder.iterdir()):
+        if path.is_file() and (match := PIECE.fullmatch(path.name)) and (folder / f"{match[1]}_aa").exists():
+            groups.setdefault(match[1], []).append(path)
+    return groups
+
+
+def open_file(path: Path) -> tuple[str, Mapping[str, Tensor]]:
+    """What a file or a folder of transformers is, and its tensors."""
+    content = read_weights(path)[0] if path.is_dir() else read_tensors(path)
+    state = flatten(content)
+    return identify(state), state
+
+
+def flatten(content: Mapping[str, Any]) -> dict[str, Tensor]:
+    """The tensors of interest: no optimizer, and the average over the training, `ema`, in place of the last state."""
+    nested = next((content[key] for key in ("model", "state_dict") if isinstance(content.get(key), dict)), content)
+    state = {name.removeprefix(FIRST_STAGE): tensor for name, tensor in nested.items() if torch.is_tensor(tensor)}
+    if isinstance(ema := content.get("ema"), dict):
+        state |= {f"transformer.{name}": tensor for name, tensor in ema.items() if torch.is_tensor(tensor)}
+    return state
+
+
+def choose_checkpoint(place: Path, files: list[File]) -> File:
+    found = [file for file in files if file.kind == CHECKPOINT]
+    if place.is_file():
+        found = [file for file in found if file.path == place]
+    if not found:
+        raise CheckpointError(without_checkpoint(place, files))
+    if len(found) > 1:
+        names = listed([file.path.name for file in found])
+        raise CheckpointError(f"{place} holds several models ({names}): name one of the files, or give each a folder.")
+    return found[0]
+
+
+def without_checkpoint(place: Path, files: list[File]) -> str:
+    if place.is_dir() and (pieces := pieces_in(place)):
+        return in_pieces(place, *next(iter(pieces.items())))
+    there = listed([f"{file.path.name} is {file.kind}" for file in files if place.is_dir() or file.path == place])
+    return (
+        f"{place} holds no VQ-Diffusion model ({there or 'no file in it holds tensors'}); expected a training "
+        "checkpoint such as ithq_learnable.pth, or a folder in the diffusers layout with model_index.json."
+    )
+
+
+def in_pieces(folder: Path, whole: str, pieces: list[Path]) -> str:
+    letters = [path.name[-2:] for path in pieces]
+    wanted = [a + b for a in "abcdefghijklmnopqrstuvwxyz" for b in "abcdefghijklmnopqrstuvwxyz"]
+    if gaps := [letter for letter in wanted[: wanted.index(letters[-1])] if letter not in letters]:
+        return (
+            f"{folder} holds {whole} in {len(pieces)} pieces, of which {whole}_{gaps[0]} is missing. Download it too."
+        )
+    return (
+        f"{folder} holds {whole} in {len(pieces)} pieces, which must be joined first, in this folder: "
+        f"cat {whole}_?? > {whole}.pth (on Windows: copy /b {whole}_a? {whole}.pth), then delete the pieces."
+    )
+
+
+# The parts
+
+
+def add_null_class(weights: Renamed) -> None:
+    """Give class tables without a trained null class one: the mean of all classes, which the original computes when it
+    is asked for class 1000.
+    """
+    for name, table in weights.tensors.items():
+        if name.endswith(".ln2.emb.weight") and len(table) != CLASSES + 1:
+            weights.tensors[name] = torch.cat([table, table.mean(0, keepdim=True)])
+
+
+def grid_of(transformer: Renamed, vqgan: VQGANSpec) -> tuple[int, int] | None:
+    """The tokens of a picture. Models without text keep larger position tables than they use."""
+    if "blocks.0.attn2.key.weight" in transformer.tensors:
+        return None
+    return PICTURE // vqgan.downscale, PICTURE // vqgan.downscale
+
+
+def load_vqgan(checkpoint: File, files: list[File], codes: int, dtypes: Dtypes) -> VQGAN:
+    """The VQGAN, inside the checkpoint or beside it, that has `codes` codes or is left with them by a code map."""
+    if inside := under(key_maps.VQGAN_PREFIX, checkpoint.state):
+        candidates = [apply(key_maps.VQGAN_IN_CHECKPOINT, inside, f"the VQGAN in {checkpoint.path}")]
+    else:
+        beside = [file for file in files if file.kind in (TAMING_VQGAN, TAMING_GPT)]
+        candidates = [apply(key_maps.VQGAN_TAMING, file.state, str(file.path)) for file in beside]
+    maps = [next(iter(file.state.values())) for file in files if file.kind == CODE_MAP]
+    fitting = [(vqgan, code_map) for vqgan in candidates for code_map in [None, *maps] if fits(vqgan, code_map, codes)]
+    if len({vqgan.what for vqgan, _ in fitting}) != 1:
+        raise CheckpointError(without_vqgan(checkpoint, candidates, maps, codes))
+    vqgan, code_map = fitting[0]
+    junk_code = code_map is not None and cut_codebook(vqgan, code_map)
+    return build_vqgan(vqgan_spec(vqgan, norm_groups=32, junk_code=junk_code), vqgan, dtypes)
+
+
+def fits(vqgan: Renamed, code_map: Tensor | None, codes: int) -> bool:
+    entries = vqgan.shape(CODEBOOK)[0]
+    if code_map is None:
+        return entries == codes
+    return len(code_map) == entries and set(code_map.tolist()) == set(range(codes))
+
+
+def cut_codebook(vqgan: Renamed, code_map: Tensor) -> bool:
+    """Leave the codes that a model uses, for each number in the map the first code that has it. True if number 0 stands
+    for many codes: all that the model never learned to draw.
+    """
+    numbers, counts = code_map.unique(return_counts=True)
+    kept = torch.stack([(code_map == number).nonzero()[0, 0] for number in numbers])
+    for name in (CODEBOOK, "quantize.proj.weight", "quantize.proj.bias"):
+        if name in vqgan.tensors:
+            vqgan.tensors[name] = vqgan.tensors[name][kept]
+    return bool(counts[0] > 1)
+
+
+def without_vqgan(checkpoint: File, candidates: list[Renamed], maps: list[Tensor], codes: int) -> str:
+    there = [f"{vqgan.what} has {vqgan.shape(CODEBOOK)[0]} codes" for vqgan in candidates]
+    there += [f"a code map leads from {len(code_map)} codes to {len(code_map.unique())}" for code_map in maps]
+    return (
+        f"{checkpoint.path} draws with {codes} codes and needs one VQGAN for them, {parts_for(codes)}, inside it or "
+        f"beside it. There: {listed(there) or 'none'}. VQGANs are at {MIRROR}, code maps in help_folder/statistics "
+        "of github.com/microsoft/VQ-Diffusion."
+    )
+
+
+def load_text_encoder(checkpoint: File, files: list[File], folders: list[Path], dtypes: Dtypes) -> TextEncoder:
+    """The text encoder inside the checkpoint, which may have been averaged with it, else the one beside it."""
+    if inside := under(key_maps.TEXT_PREFIX, checkpoint.state):
+        weights = apply(key_maps.TEXT_OPENAI, inside, f"the text encoder in {checkpoint.path}")
+    else:
+        weights = text_beside(checkpoint, files)
+    width = weights.shape("embeddings.token_embedding.weight")[1]
+    spec = text_spec(weights, heads=width // 64, activation="quick_gelu")  # OpenAI's rule, for every size of CLIP
+    vocabulary = vocabulary_for(spec, folders)
+    return TextEncoder(build_text_model(spec, weights, dtypes), clip_tokenizer(vocabulary.ids, vocabulary.merges))
+
+
+def text_beside(checkpoint: File, files: list[File]) -> Renamed:
+    tables = {CLIP: key_maps.TEXT_OPENAI, CLIP_TRANSFORMERS: key_maps.TEXT_TRANSFORMERS}
+    for file in files:
+        if file.kind in tables:
+            return apply(tables[file.kind], file.state, str(file.path))
+    raise CheckpointError(
+        f"{checkpoint.path} has no text encoder inside, and none lies beside it. Put OpenAI's ViT-B-32.pt (also at "
+        f"{MIRROR}) or a folder with openai/clip-vit-base-patch32 there."
+    )
+
+
+def under(prefix: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The part of a state dict under a prefix, without it."""
+    return {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
+
+
+def load_null(checkpoint: File) -> Tensor | None:
+    """The learned null embedding (1, L, D), float32 from float64; None where the model has none."""
+    null_LD = checkpoint.state.get(key_maps.NULL_NAME)
+    if null_LD is None:
+        return None
+    if null_LD.dim() != 2:
+        raise CheckpointError(f"{checkpoint.path}: {key_maps.NULL_NAME} is {tuple(null_LD.shape)}, expected a table.")
+    return null_LD.float()[None]
+
+
+def load_schedule(checkpoint: File, spec: TransformerSpec) -> Schedule:
+    """The schedule that the model was trained with, from its buffers: logarithms, float32, the clean state last.
+
+    Where they are those of the usual schedule up to their own rounding, that one is taken, which is exact.
+    """
+    usual = Schedule.linear(spec.num_timesteps, spec.codebook_size)
+    logs = [checkpoint.state[name].double() for name in key_maps.BARS if name in checkpoint.state]
+    if not logs:
+        return usual
+    if [len(log) for log in logs] != [spec.num_timesteps + 1] * 3:
+        raise CheckpointError(
+            f"{checkpoint.path}: {', '.join(key_maps.BARS)} do not have {spec.num_timesteps + 1} times."
+        )
+    bars = [log.exp().roll(1).numpy() for log in logs]
+    same = (np.log(bar[1:]) - np.log(expected[1:]) for bar, expected in zip(bars, bars_of(usual), strict=True))
+    if all(np.abs(difference).max() < BUFFER_NOISE for difference in same):
+        return usual
+    try:
+        return Schedule(spec.codebook_size, *bars)
+    except ValueError as error:
+        raise CheckpointError(f"{checkpoint.path}: the noise schedule makes no sense: {error}") from error
+
+
+def bars_of(schedule: Schedule) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    return schedule.alpha_bar, schedule.beta_bar, schedule.gamma_bar

@@ -1,0 +1,78 @@
+"""The published models, as data: what files each of them consists of, and what tells them apart."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from ..specs import TransformerSpec
+
+HEADS = 16  # of every transformer in the authors' configurations; no file tells it
+PICTURE = 256  # pixels a side, of every model
+CLASSES = 1000  # ImageNet's; a model with one row more has a trained null class
+MIRROR = "https://github.com/tzco/storage/releases/tag/vqdiffusion"
+
+ITHQ_VQGAN = "ithq_vqvae.pth"
+OPENIMAGES_VQGAN = "taming_f8_8192_openimages_last.pth"
+IMAGENET_VQGAN = "vqgan_imagenet_f16_16384.pth"
+FFHQ_VQGAN = "vqgan_ffhq_f16_1024.pth"
+
+
+@dataclass(frozen=True)
+class Release:
+    """A model of the papers (Gu et al. 2022, Tang et al. 2022), its files called as they were published."""
+
+    name: str
+    checkpoint: str | None  # None: the transformer was never published
+    codebook_size: int
+    layers: int
+    width: int
+    condition: Literal["text", "class", "none"]
+    learned_null: bool
+    vqgan: str
+    code_map: str | None = None
+
+
+def base_text(name: str, checkpoint: str, learned_null: bool = False) -> Release:
+    """The model of 19 layers, which five data sets were learned with."""
+    return Release(
+        name, checkpoint, 2887, 19, 1024, "text", learned_null, OPENIMAGES_VQGAN, code_map="taming_vqvae_2887.pt"
+    )
+
+
+def imagenet(name: str, checkpoint: str, learned_null: bool) -> Release:
+    return Release(
+        name, checkpoint, 974, 24, 512, "class", learned_null, IMAGENET_VQGAN, code_map="taming_vqvae_974.pt"
+    )
+
+
+RELEASES = (
+    Release("ithq", "ithq_learnable.pth", 4096, 36, 1408, "text", learned_null=True, vqgan=ITHQ_VQGAN),
+    base_text("coco", "coco_pretrained.pth"),
+    base_text("coco-learnable", "coco_learnable.pth", learned_null=True),
+    base_text("conceptual-captions", "CC_pretrained.pth"),
+    base_text("conceptual-captions-learnable", "cc_learnable.pth", learned_null=True),
+    base_text("cub-200", "cub_pretrained.pth"),
+    base_text("laion-human", "human_pretrained.pth"),
+    imagenet("imagenet", "imagenet_pretrained.pth", learned_null=False),
+    imagenet("imagenet-learnable", "imagenet_learnable.pth", learned_null=True),
+    Release("ffhq", None, 1024, 20, 512, "none", learned_null=False, vqgan=FFHQ_VQGAN),
+)
+
+
+def releases_like(spec: TransformerSpec) -> list[Release]:
+    """The releases of this shape: one, or those that differ in their training alone."""
+    shape = (spec.codebook_size, spec.layers, spec.width, spec.condition)
+    return [r for r in RELEASES if shape == (r.codebook_size, r.layers, r.width, r.condition)]
+
+
+def parts_for(codebook_size: int) -> str:
+    """The files, beside the checkpoint, that a codebook of this size is made from, in words.
+
+    >>> parts_for(974)
+    'vqgan_imagenet_f16_16384.pth with taming_vqvae_974.pt'
+    """
+    for release in RELEASES:
+        if release.codebook_size == codebook_size:
+            return release.vqgan + (f" with {release.code_map}" if release.code_map else "")
+    return f"a VQGAN of {codebook_size} codes"
