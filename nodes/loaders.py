@@ -91,7 +91,7 @@ def open_model(folder: Path, dtype_name: str) -> VQModel:
     key = (folder, stamp(folder), dtype)
     vq_model = LOADED.get(key)
     if vq_model is None:
-        vq_model = LOADED[key] = VQModel.of(checkpoints.load(folder, dtype))
+        vq_model = LOADED[key] = VQModel.of(checkpoints.load(folder, dtype, runtime.clip_vocabulary()))
     return vq_model
 
 

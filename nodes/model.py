@@ -14,7 +14,7 @@ from ..vqdiffusion_core.model import VQDiffusion
 from ..vqdiffusion_core.schedule import Schedule
 from ..vqdiffusion_core.specs import TransformerSpec
 from ..vqdiffusion_core.transformer import Transformer
-from . import conditioning, runtime
+from . import runtime
 from .clip import Clip
 from .vae import Vae
 
@@ -64,10 +64,7 @@ class VQModel:
         if self.learned_null_1LD is not None:
             return self.learned_null_1LD
         if self.spec.condition == "class":
-            raise conditioning.ConditioningError(
-                f"{self.name} has learned no picture of nothing for guidance to push away from. Connect the class to "
-                "keep away from as negative, or set guidance to 1."
-            )
+            return torch.tensor([self.spec.null_class])
         return self.clip.encode("") if self.clip else None
 
     @cached_property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Literal, cast
 
 import comfy.model_management as management
@@ -55,6 +56,11 @@ def transformer_dtype() -> torch.dtype:
     """The number type that suits the device, or that the user has set for all diffusion models."""
     dtype = management.unet_dtype(management.get_torch_device(), supported_dtypes=TRANSFORMER_TYPES)
     return dtype if dtype in TRANSFORMER_TYPES else torch.bfloat16  # never 8 bits, which need layers of their own
+
+
+def clip_vocabulary() -> Path:
+    """The folder of CLIP's vocabulary that ComfyUI carries, for model files that come without one."""
+    return Path(comfy.utils.__file__).parent / "sd1_tokenizer"
 
 
 def tiled(

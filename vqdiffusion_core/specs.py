@@ -49,6 +49,11 @@ class TransformerSpec:
         return self.grid[0] * self.grid[1]
 
     @property
+    def null_class(self) -> int:
+        """The row of the class table that stands for no class: the last, in every model that is loaded."""
+        return self.class_rows - 1
+
+    @property
     def mask_id(self) -> int:
         """The absorbing state: always the id after the last codebook entry."""
         return self.codebook_size

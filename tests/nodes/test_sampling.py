@@ -4,7 +4,6 @@ import comfy.model_management
 import pytest
 import torch
 from pack.nodes import conditioning, latents, sampling
-from pack.nodes.conditioning import ConditioningError
 from pack.nodes.latents import LatentError
 from pack.nodes.model import VQModel
 from pack.nodes.prompt import VQDiffusionClassEncode, VQDiffusionTextEncode
@@ -162,9 +161,11 @@ def test_a_class_is_drawn_by_its_number(class_model):
     assert draw(class_model, positive=one, negative=other)["samples"].max() < MASK
 
 
-def test_a_class_model_has_nothing_to_be_guided_away_from_by_itself(class_model):
-    with pytest.raises(ConditioningError, match="classes has learned no picture of nothing"):
-        draw(class_model, positive=conditioning.of_class(1))
+def test_without_a_negative_a_class_model_is_guided_away_from_its_null_class(class_model):
+    one, null = (VQDiffusionClassEncode.execute(class_model, label)[0] for label in ("1", "4"))
+    drawn = draw(class_model, positive=one)["samples"]
+    assert torch.equal(drawn, draw(class_model, positive=one, negative=null)["samples"])
+    assert not torch.equal(drawn, draw(class_model, positive=one, guidance=1.0)["samples"])
 
 
 @pytest.mark.parametrize("label", ["5", "-1", "", "cat", "1.0", "²"])
