@@ -68,7 +68,7 @@ def parser() -> argparse.ArgumentParser:
     command.set_defaults(run=run_train)
     command.add_argument("folder", type=Path, help="where the run keeps its checkpoints and logs")
     command.add_argument("--codec-steps", type=int, default=3400)
-    command.add_argument("--diffusion-steps", type=int, default=2200)
+    command.add_argument("--diffusion-steps", type=int, default=5000)
     command.add_argument("--save-as", type=Path, help="folder to write the finished model to")
     return top
 

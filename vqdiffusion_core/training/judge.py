@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 from PIL import Image
 
@@ -24,6 +26,7 @@ def ranking(picture: Image.Image) -> list[str]:
     return [scenes.SUBJECTS[i].name for i in np.argsort(distance)]
 
 
+@cache
 def renderings_on(colour: str) -> np.ndarray:
     """Every subject on a colour: (subjects, H, W, 3), float32 in 0..255."""
     pictures = (scenes.render(scenes.Scene(subject, colour)) for subject in scenes.SUBJECTS)
