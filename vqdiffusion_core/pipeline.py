@@ -28,7 +28,7 @@ class Settings:
     """How a picture is drawn. Raises ValueError where a number has no meaning."""
 
     steps: int = 16  # network evaluations a picture, 1 or more
-    guidance: float = 3.0  # 1: none
+    guidance: float = 1.5  # 1: none; the card of the embedded model has the measurements behind it
     truncation: float = 0.86  # 0..1, the kept probability mass; 1: all
     sampler: str = "ancestral"
     denoise: float = 1.0  # 0..1, how far the tokens are taken back before they are drawn anew
