@@ -216,15 +216,33 @@ def test_loading_maps_the_file_instead_of_reading_it(folder):
 
 
 CLIP_FOLDER = Path(__file__).parents[2] / ".cache" / "comfyui-0.3.75" / "comfy" / "sd1_tokenizer"
-PROMPTS = ["horse", "", "w " * 100, "Café &amp;amp; bar", "two 😀🎉 👩‍👩‍👧", "UPPER it's they'll 1234", "日本語 ١٢٣"]
+# Recorded by running OpenAI's own tokenizer, as open_clip carries it, on the prompts as they are.
+OPENAI_IDS = {
+    "horse": [4558],
+    "": [],
+    "w " * 100: [342] * 100,
+    "Café &amp;amp; bar": [15304, 261, 2411],
+    "two 😀🎉 👩‍👩‍👧": [1237, 12832, 3986, 26304, 26304, 964, 356],
+    "UPPER it's they'll 1234": [7067, 585, 568, 889, 1342, 272, 273, 274, 275],
+    "日本語 ١٢٣": [39121, 44353, 34002, 508, 149, 350, 149, 351, 149, 352],
+}
 
 
 @pytest.mark.skipif(not CLIP_FOLDER.is_dir(), reason="CLIP's vocabulary comes with the test host: ./dev test")
-def test_prompts_become_the_ids_of_transformers_clip_tokenizer():
+def test_prompts_become_the_ids_of_openai_and_of_transformers():
     vocabulary = read_vocabulary(CLIP_FOLDER)
     ours = clip_tokenizer(vocabulary.ids, vocabulary.merges)
     theirs = CLIPTokenizer.from_pretrained(CLIP_FOLDER)
-    for prompt in map(clean, PROMPTS):
-        expected = theirs(prompt, add_special_tokens=False)["input_ids"]
-        assert ours(prompt, add_special_tokens=False)["input_ids"] == expected
+    for prompt, expected in OPENAI_IDS.items():
+        assert ours(clean(prompt), add_special_tokens=False)["input_ids"] == expected
+        assert theirs(clean(prompt), add_special_tokens=False)["input_ids"] == expected
     assert (ours.bos_token_id, ours.eos_token_id, vocabulary.ids["!"]) == (49406, 49407, 0)
+
+
+def test_a_long_prompt_keeps_its_end_and_a_short_one_is_padded_with_zero(model):
+    long, short = (model.text_encoder.tokenize(text) for text in ("b " * 50, "b"))
+    assert len(long) == len(short) == tiny.LENGTH
+    assert long[-1] == model.text_encoder.tokenizer.eos_token_id and 0 not in long
+    assert short[2:] == [model.text_encoder.tokenizer.eos_token_id] + [0] * (tiny.LENGTH - 3)
+    norms = model.text_encoder.encode(["b"]).norm(dim=-1)
+    torch.testing.assert_close(norms, torch.ones(1, tiny.LENGTH))
