@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
+from ..vqdiffusion_core.classes import class_number
 from . import conditioning
 from .clip import Clip
 from .model import VQModel
@@ -44,25 +45,21 @@ class VQDiffusionClassEncode(io.ComfyNode):
         return schema(
             "VQDiffusionClassEncode",
             display_name="VQ-Diffusion Class Encode",
-            description="Chooses what to draw by the number of a class, for models that were trained on classes.",
+            description="Chooses what to draw by a class, for models that were trained on classes.",
             search_aliases=["class label", "imagenet"],
             inputs=[
                 VQ_DIFFUSION.Input("vq_model", tooltip="A model that draws classes, such as one trained on ImageNet."),
-                io.String.Input("class_label", default="0", tooltip="The number of the class, from 0."),
+                io.String.Input(
+                    "class_label",
+                    default="0",
+                    tooltip="The number of the class, from 0, or for ImageNet's models its name: golden retriever.",
+                ),
             ],
             outputs=[io.Conditioning.Output(tooltip="The class, for the sampler.")],
         )
 
     @classmethod
     def execute(cls, vq_model: VQModel, class_label: str) -> io.NodeOutput:
-        return io.NodeOutput(conditioning.of_class(class_number(vq_model, class_label)))
-
-
-def class_number(vq_model: VQModel, class_label: str) -> int:
-    spec = vq_model.spec
-    if spec.condition != "class":
-        raise ValueError(f"{vq_model.name} does not draw classes. Use VQ-Diffusion Text Encode with its CLIP.")
-    label = class_label.strip()
-    if not label.isdecimal() or int(label) >= spec.class_rows:
-        raise ValueError(f"class_label is {label!r}; {vq_model.name} has classes 0 to {spec.class_rows - 1}.")
-    return int(label)
+        if vq_model.spec.condition != "class":
+            raise ValueError(f"{vq_model.name} does not draw classes. Use VQ-Diffusion Text Encode with its CLIP.")
+        return io.NodeOutput(conditioning.of_class(class_number(class_label, vq_model.spec.class_rows)))

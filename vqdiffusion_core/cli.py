@@ -18,6 +18,11 @@ from .pipeline import SAMPLERS, Settings, generate
 from .specs import TransformerSpec
 
 DEFAULTS = Settings()
+SOURCES = {
+    "text": "a prompt; give it one, and no --class",
+    "class": "a class; give it --class with a name or a number, and no prompt",
+    "none": "nothing but its training; give it no prompt and no --class",
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -37,7 +42,8 @@ def parser() -> argparse.ArgumentParser:
 
     command = commands.add_parser("generate", help="draw pictures of a prompt")
     command.set_defaults(run=run_generate)
-    command.add_argument("prompt")
+    command.add_argument("prompt", nargs="?", help="what to draw, for models that read text")
+    command.add_argument("--class", dest="class_label", metavar="CLASS", help="name or number, for models of classes")
     command.add_argument("-o", "--output", type=Path, default=Path("picture.png"), help="PNG; several are numbered")
     command.add_argument("--negative", help="what to keep away from; the model's learned null without it")
     command.add_argument("--seed", type=int, default=0)
@@ -92,13 +98,14 @@ def run_generate(options: argparse.Namespace) -> None:
     if options.count < 1:
         raise ValueError(f"count is {options.count}; expected 1 or more pictures.")
     model = load(options.model, options.dtype, options.tokenizer)
+    prompt = choose_prompt(options, model.transformer.spec)
 
     def report(step: int, tokens: object) -> None:
         print(f"\rstep {step}/{settings.steps}", end="" if step < settings.steps else "\n", file=sys.stderr, flush=True)
 
     pictures = generate(
         model,
-        options.prompt,
+        prompt,
         negative=options.negative,
         seed=options.seed,
         count=options.count,
@@ -109,6 +116,15 @@ def run_generate(options: argparse.Namespace) -> None:
         path = options.output if len(pictures) == 1 else options.output.with_stem(f"{options.output.stem}_{i}")
         write_picture(picture, path)
         print(path)
+
+
+def choose_prompt(options: argparse.Namespace, spec: TransformerSpec) -> str:
+    """The prompt or the class, whichever the model draws from."""
+    choice = {"text": options.prompt, "class": options.class_label, "none": None}[spec.condition]
+    given = [part for part in (options.prompt, options.class_label) if part is not None]
+    if given != ([] if spec.condition == "none" else [choice]):
+        raise ValueError(f"This model draws from {SOURCES[spec.condition]}.")
+    return choice or ""
 
 
 def write_picture(picture: Image.Image, path: Path) -> None:

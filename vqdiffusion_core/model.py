@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
+from .classes import class_number
+from .guidance import Condition
 from .schedule import Schedule
 from .text_encoder import TextEncoder
 from .transformer import Transformer
@@ -18,19 +21,28 @@ class VQDiffusion:
     transformer: Transformer
     schedule: Schedule
     vqgan: VQGAN
-    text_encoder: TextEncoder | None = None  # None: the model is conditioned on a class, or on nothing
+    text_encoder: TextEncoder | None = None  # None: the model draws classes, or without any condition
     learned_null_1LD: Tensor | None = None  # used as it is; None: the encoded empty prompt stands in for it
 
-    def encode(self, prompt: str) -> Tensor:
-        """Text vectors (1, L, D) of a prompt. Raises ValueError where the model reads no text."""
-        if self.text_encoder is None:
-            raise ValueError(f"{self.name} has no text encoder: it does not draw from prompts.")
-        return self.text_encoder.encode([prompt])
-
-    def null(self, negative: str | None = None) -> Tensor:
-        """The condition that guidance pushes away from: the negative prompt, else the learned null embedding, else the
-        empty prompt. (1, L, D)
+    def encode(self, prompt: str) -> Condition:
+        """What the transformer reads of a prompt: text vectors (1, L, D); of a class, by name or number, its id (1,);
+        None where it draws without any. Raises ValueError where the model cannot draw that.
         """
-        if negative is None and self.learned_null_1LD is not None:
-            return self.learned_null_1LD
-        return self.encode(negative or "")
+        if self.text_encoder is not None:
+            return self.text_encoder.encode([prompt])
+        spec = self.transformer.spec
+        if spec.condition == "class":
+            return torch.tensor([class_number(prompt, spec.class_rows)])
+        if prompt:
+            raise ValueError(f"{self.name} draws without a prompt, of what it was trained on alone; give it none.")
+        return None
+
+    def null(self, negative: str | None = None) -> Condition:
+        """The condition that guidance pushes away from: the negative prompt or class, else the learned null embedding
+        or null class, else the empty prompt.
+        """
+        if negative is not None:
+            return self.encode(negative)
+        if self.transformer.spec.condition == "class":
+            return torch.tensor([self.transformer.spec.null_class])
+        return self.encode("") if self.learned_null_1LD is None else self.learned_null_1LD

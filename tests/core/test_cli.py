@@ -72,6 +72,38 @@ def test_the_authors_files_draw_and_their_conversion_draws_the_same(tmp_path, ca
     assert "target exists already" in capsys.readouterr().err
 
 
-def test_a_model_that_reads_no_text_says_so(tmp_path, capsys):
-    assert main(["generate", PROMPT, "--model", str(tiny_originals.ffhq_folder(tmp_path))]) == 1
-    assert "has no text encoder" in capsys.readouterr().err
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    """A model of each kind of condition."""
+    makers = {
+        "text": tiny_originals.ithq_folder,
+        "class": tiny_originals.imagenet_folder,
+        "none": tiny_originals.ffhq_folder,
+    }
+    return {kind: make(tmp_path_factory.mktemp(kind)) for kind, make in makers.items()}
+
+
+@pytest.mark.parametrize(("kind", "words"), [("class", ["--class", "3"]), ("none", [])])
+def test_models_without_text_draw_too(kind, words, folders, tmp_path):
+    target = tmp_path / "picture.png"
+    assert main(["generate", *words, "--model", str(folders[kind]), "--steps", "2", "-o", str(target)]) == 0
+    (expected,) = generate(load(folders[kind]), *words[1:] or [""], settings=Settings(steps=2))
+    assert ImageChops.difference(Image.open(target), expected).getbbox() is None
+
+
+MISMATCHES = [
+    ("text", ["--class", "3"], "draws from a prompt"),
+    ("text", [], "draws from a prompt"),
+    ("class", ["a fox"], "give it --class"),
+    ("class", ["a fox", "--class", "3"], "and no prompt"),
+    ("class", ["--class", "5 cats"], "There is no class '5 cats'; expected a number from 0 to 4"),
+    ("class", [], "give it --class"),
+    ("none", ["a fox"], "give it no prompt"),
+]
+
+
+@pytest.mark.parametrize(("kind", "words", "message"), MISMATCHES)
+def test_what_a_model_does_not_draw_from_is_refused(kind, words, message, folders, capsys):
+    assert main(["generate", *words, "--model", str(folders[kind])]) == 1
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1
