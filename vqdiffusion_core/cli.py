@@ -10,12 +10,13 @@ from pathlib import Path
 
 from PIL import Image
 
-from .checkpoints import POCKET_FOLDER, CheckpointError, choose_dtype, load, save
+from .checkpoints import POCKET_FOLDER, CheckpointError, choose_dtype, load
 from .checkpoints.convert import convert
 from .checkpoints.releases import releases_like
 from .model import VQDiffusion
 from .pipeline import SAMPLERS, Settings, generate
 from .specs import TransformerSpec
+from .training.commands import add_evaluate, add_train
 
 DEFAULTS = Settings()
 SOURCES = {
@@ -70,12 +71,8 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("folder", type=Path, help="where models lie, such as ComfyUI's models/vq_diffusion")
     command.add_argument("--yes", action="store_true", help="do not ask before downloading")
 
-    command = commands.add_parser("train", help="train the pocket model from nothing; a run can be cut off and resumed")
-    command.set_defaults(run=run_train)
-    command.add_argument("folder", type=Path, help="where the run keeps its checkpoints and logs")
-    command.add_argument("--codec-steps", type=int, default=3400)
-    command.add_argument("--diffusion-steps", type=int, default=5000)
-    command.add_argument("--save-as", type=Path, help="folder to write the finished model to")
+    add_train(commands)
+    add_evaluate(commands)
     return top
 
 
@@ -178,19 +175,6 @@ def run_download(options: argparse.Namespace) -> None:
     if not options.yes and input("Download it? [y/N] ").strip().lower() not in ("y", "yes"):
         raise CheckpointError("Nothing was downloaded; answer y, or give --yes.")
     print(download(files, options.folder))  # the hub's library shows the progress
-
-
-def run_train(options: argparse.Namespace) -> None:
-    import torch
-
-    from .training import pocket
-
-    codec, diffusion = options.folder / "codec", options.folder / "diffusion"
-    pocket.train_codec(codec, options.codec_steps)
-    pocket.train_diffusion(diffusion, codec, options.diffusion_steps)
-    if options.save_as:
-        save(pocket.assemble(diffusion, codec), options.save_as, torch.float16)
-        print(options.save_as)
 
 
 if __name__ == "__main__":

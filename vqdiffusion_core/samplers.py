@@ -35,4 +35,3 @@ def ancestral(
             drawn_M = draw_posterior(x_BN[where_BN], x0_M, s, t, schedule, coin_BN[where_BN])
             x_BN = x_BN.masked_scatter(where_BN, drawn_M)
         yield x_BN
-

@@ -54,8 +54,23 @@ class Schedule:
         """Bars on straight lines from t = 1 to t = T; the defaults are those of every released model."""
         alpha_bar = np.concatenate([[1.0], np.linspace(alpha_start, alpha_end, num_timesteps)])
         gamma_bar = np.concatenate([[0.0], np.linspace(gamma_start, gamma_end, num_timesteps)])
-        beta_bar = (1 - alpha_bar - gamma_bar).clip(min=0) / codebook_size
-        return cls(codebook_size, alpha_bar, beta_bar, gamma_bar)
+        replaced = 1 - alpha_bar - gamma_bar
+        replaced[replaced < 1e-12] = 0.0  # rounding: such a kernel never replaces
+        return cls(codebook_size, alpha_bar, replaced / codebook_size, gamma_bar)
+
+    @classmethod
+    def absorbing(
+        cls, num_timesteps: int, codebook_size: int, gamma_start: float = 0.000009, gamma_end: float = 0.99999
+    ) -> Schedule:
+        """Tokens are masked and never replaced (the absorbing kernel of Austin et al. 2021)."""
+        return cls.linear(num_timesteps, codebook_size, 1 - gamma_start, 1 - gamma_end, gamma_start, gamma_end)
+
+    @classmethod
+    def uniform(
+        cls, num_timesteps: int, codebook_size: int, alpha_start: float = 0.99999, alpha_end: float = 0.000009
+    ) -> Schedule:
+        """Tokens are replaced and never masked (multinomial diffusion, Hoogeboom et al. 2021)."""
+        return cls.linear(num_timesteps, codebook_size, alpha_start, alpha_end, gamma_start=0.0, gamma_end=0.0)
 
     @property
     def num_timesteps(self) -> int:

@@ -11,7 +11,7 @@ from pack.vqdiffusion_core.training import judge, scenes
 # How many of the prompts below must come out right; set by what the shipped weights can do.
 SUBJECTS_RIGHT = 7
 COLOURS_RIGHT = 7
-FIRST = 1  # the subject has to be the nearest of all 76
+FIRST = 1  # the subject has to be the nearest of all that the scenes have
 
 SCENES = [
     ("teddy bear", "blue"),
@@ -37,7 +37,7 @@ every_workflow = pytest.mark.parametrize("name", shipped.NAMES)
 @pytest.fixture(scope="module")
 def drawn(comfy):
     """A picture of each scene, drawn as it is asked for in words."""
-    prompts = [scenes.Scene(SUBJECTS[subject], colour).caption() for subject, colour in SCENES]
+    prompts = [scenes.plain(SUBJECTS[subject], colour).caption for subject, colour in SCENES]
     return [shipped.picture(comfy, text_to_image(prompt)) for prompt in prompts]
 
 

@@ -2,70 +2,85 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from PIL import Image
+from torch import Tensor, nn
 
 from ..vqgan import VQGAN
-from .loop import cosine
+from .data import Source, to_sheet, to_tensor
+from .loop import cosine, precision
+from .workers import ALONE, Workers
 
 COMMITMENT = 0.25  # weight of the pull of latents towards their codes
 CODE_DECAY = 0.98
 REVIVE_BELOW = 0.02  # a code used less than this, in latents a step, is moved to a latent at random
+CODEBOOK_BATCHES = 16  # whose latents the codebook is started from
+SHEET = 8  # pictures
 
 
 class CodecTraining:
     """One run: continuous latents for a while, then a codebook started by k-means and kept by moving averages.
 
-    `pictures(generator, count)` gives a batch of pictures (count, 3, H, W) in -1..1.
+    `batch` is that of all workers together. `continuous_steps` None: the model has a good codebook, go on with it.
     """
 
     def __init__(
         self,
         model: VQGAN,
-        pictures: Callable[[torch.Generator, int], Tensor],
+        source: Source,
+        workers: Workers = ALONE,
         *,
         batch: int = 16,
         learning_rate: float = 1e-3,
-        continuous_steps: int = 400,
+        continuous_steps: int | None = 400,
+        mixed: bool = True,
         seed: int = 0,
     ):
-        self.model = model.train()
-        self.pictures = pictures
+        self.model = model.to(workers.device).train()
+        self.source = source
+        self.workers = workers
         self.batch = batch
         self.learning_rate = learning_rate
         self.continuous_steps = continuous_steps
+        self.mixed = mixed
         self.seed = seed
         model.quantize.embedding.weight.requires_grad_(False)
         self.weights = [p for p in model.parameters() if p.requires_grad]
         self.optimizer = torch.optim.AdamW(self.weights, betas=(0.9, 0.99), weight_decay=1e-4)
-        self.code_uses = torch.ones(model.spec.codebook_size)
+        self.code_uses = torch.ones(model.spec.codebook_size, device=workers.device)
         self.code_sums = model.quantize.embedding.weight.clone()
+        self.reconstruct = workers.together(Reconstruction(model))
+
+    @property
+    def setup(self) -> dict[str, Any]:
+        names = ("batch", "learning_rate", "continuous_steps", "mixed", "seed")
+        return {"codec": asdict(self.model.spec), **{name: getattr(self, name) for name in names}}
 
     def step(self, step: int, progress: float) -> dict[str, float]:
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + step)
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate * cosine(progress)
-        image = self.pictures(generator, self.batch).contiguous(memory_format=torch.channels_last)
+        image = self.pictures(generator)
         if step == self.continuous_steps:
             self.start_codebook(generator)
 
-        quantised = step >= self.continuous_steps
-        with torch.autocast("cpu", torch.bfloat16):
-            latents = self.model.latents(image).float()
-            codes = self.quantise(latents, generator) if quantised else latents
-            straight_through = latents + (codes - latents).detach()
-            drawn = self.model.render(straight_through).float()
+        quantised = self.continuous_steps is None or step >= self.continuous_steps
+        with precision(self.workers.device, self.mixed):
+            quantise = (lambda latents: self.quantise(latents, generator)) if quantised else Tensor.detach
+            drawn, latents, codes = self.reconstruct(image, quantise)
         error = drawn - image
-        commitment = F.mse_loss(latents, codes.detach())
+        commitment = F.mse_loss(latents, codes)
         loss = error.abs().mean() + error.square().mean() + COMMITMENT * commitment
 
         self.optimizer.zero_grad()
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.weights, 1.0)
+        nn.utils.clip_grad_norm_(self.weights, 1.0)
         self.optimizer.step()
         return {
             "loss": loss.item(),
@@ -73,43 +88,61 @@ class CodecTraining:
             "used_codes": float((self.code_uses > REVIVE_BELOW).sum()) if quantised else 0.0,
         }
 
+    def pictures(self, generator: torch.Generator) -> Tensor:
+        """This worker's pictures of the next batch, (B, 3, H, W) in -1..1. Each follows from one drawn number."""
+        tickets_B = self.workers.share(torch.randint(2**62, (self.batch,), generator=generator))
+        pictures = [to_tensor(self.source.picture(random.Random(ticket))) for ticket in tickets_B.tolist()]
+        return torch.stack(pictures).to(self.workers.device)
+
     @torch.no_grad()
     def quantise(self, latents_BDhw: Tensor, generator: torch.Generator) -> Tensor:
-        """Nearest codes of the latents; moves the codebook a step towards the latents that chose it."""
+        """Nearest codes of the latents; moves the codebook a step towards all workers' latents that chose it."""
         book = self.model.quantize
-        tokens = book.nearest(latents_BDhw)
-        codes = book.lookup(tokens)
-        flat_MD = latents_BDhw.permute(0, 2, 3, 1).reshape(-1, latents_BDhw.shape[1])
-        chosen = tokens.flatten()
-        uses = torch.bincount(chosen, minlength=len(self.code_uses)).float()
-        sums = torch.zeros_like(self.code_sums).index_add_(0, chosen, flat_MD)
+        tokens_Bhw = book.nearest(latents_BDhw)
+        codes = book.lookup(tokens_Bhw)
+        flat_MD, chosen_M = self.flat(latents_BDhw), self.workers.gather(tokens_Bhw).flatten()
+        uses = torch.bincount(chosen_M, minlength=len(self.code_uses)).float()
+        sums = torch.zeros_like(self.code_sums).index_add_(0, chosen_M, flat_MD)
         self.code_uses.lerp_(uses, 1 - CODE_DECAY)
         self.code_sums.lerp_(sums, 1 - CODE_DECAY)
         dead = self.code_uses < REVIVE_BELOW
         if dead.any():
             picks = torch.randint(len(flat_MD), (int(dead.sum()),), generator=generator)
             self.code_uses[dead] = 0.5
-            self.code_sums[dead] = 0.5 * flat_MD[picks]
+            self.code_sums[dead] = 0.5 * flat_MD[picks.to(flat_MD.device)]
         book.embedding.weight.copy_(self.code_sums / self.code_uses.clamp(min=1e-5)[:, None])
         return codes
 
     @torch.no_grad()
     def start_codebook(self, generator: torch.Generator) -> None:
         """K-means over the latents of many pictures, so that no code starts where nothing is."""
-        latents = [self.model.latents(self.pictures(generator, self.batch)) for _ in range(16)]
-        flat_MD = torch.cat([z.permute(0, 2, 3, 1).flatten(0, 2) for z in latents])
-        centres = flat_MD[torch.randperm(len(flat_MD), generator=generator)[: len(self.code_uses)]].clone()
+        flat_MD = torch.cat([self.flat(self.model.latents(self.pictures(generator))) for _ in range(CODEBOOK_BATCHES)])
+
+        def some(count: int) -> Tensor:
+            return flat_MD[torch.randint(len(flat_MD), (count,), generator=generator).to(flat_MD.device)]
+
+        centres = some(len(self.code_uses))
         for _ in range(10):
             nearest = torch.cdist(flat_MD, centres).argmin(1)
             count = torch.bincount(nearest, minlength=len(centres))
             total = torch.zeros_like(centres).index_add_(0, nearest, flat_MD)
             filled = count > 0
             centres[filled] = total[filled] / count[filled, None]
-            empty = int((~filled).sum())
-            centres[~filled] = flat_MD[torch.randint(len(flat_MD), (empty,), generator=generator)]
+            centres[~filled] = some(int((~filled).sum()))
         self.code_uses.fill_(1.0)
         self.code_sums.copy_(centres)
         self.model.quantize.embedding.weight.copy_(centres)
+
+    def flat(self, latents_BDhw: Tensor) -> Tensor:
+        """The latents of all workers' pictures, (pictures * h * w, D), in the order of the batch."""
+        return self.workers.gather(latents_BDhw.float()).permute(0, 2, 3, 1).flatten(0, 2)
+
+    @torch.no_grad()
+    def sheet(self) -> Image.Image:
+        """Pictures, and below them their reconstructions."""
+        pictures = [to_tensor(self.source.picture(random.Random(i))) for i in range(SHEET)]
+        image = torch.stack(pictures).to(self.workers.device)
+        return to_sheet([image, self.model.decode(self.model.encode(image))])
 
     def state_dict(self) -> dict[str, Any]:
         return {
@@ -124,6 +157,20 @@ class CodecTraining:
         self.optimizer.load_state_dict(state["optimizer"])
         self.code_uses.copy_(state["code_uses"])
         self.code_sums.copy_(state["code_sums"])
+
+
+class Reconstruction(nn.Module):
+    """A picture's way through the codec as one call, as DistributedDataParallel wants it."""
+
+    def __init__(self, model: VQGAN):
+        super().__init__()
+        self.model = model
+
+    def forward(self, image: Tensor, quantise: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        """What was drawn, the latents, and the codes that took their place; gradients pass the codes by."""
+        latents = self.model.latents(image).float()
+        codes = quantise(latents)
+        return self.model.render(latents + (codes - latents).detach()).float(), latents, codes
 
 
 def psnr(drawn: Tensor, image: Tensor) -> float:

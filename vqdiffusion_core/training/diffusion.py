@@ -2,96 +2,186 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import random
 from copy import deepcopy
-from typing import Any
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
 
 import torch
+from PIL import Image
 from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from ..guidance import guided
+from ..model import VQDiffusion
+from ..pipeline import Settings, sample
 from ..posterior import q_sample
 from ..schedule import Schedule
 from ..text_encoder import TextEncoder
 from ..transformer import Transformer
-from .loop import cosine
-from .objective import TimeSampler, loss_terms
+from ..vqgan import VQGAN
+from .data import Source, to_sheet, to_tensor
+from .loop import cosine, precision
+from .objective import TimeSampler, loss_terms, unsure
+from .workers import ALONE, Workers
 
 NULL_SHARE = 0.1  # captions replaced by the learned null, so that guidance has something to push away from
 EMA_DECAY = 0.999
+SHEET = 8  # pictures
+
+Learn = Literal["all", "transformer", "null"]  # each with what comes after it
 
 
 class Networks(nn.Module):
     """What is trained together."""
 
-    def __init__(self, transformer: Transformer, text_encoder: TextEncoder):
+    def __init__(self, transformer: Transformer, text_encoder: TextEncoder, null_1LD: Tensor | None = None):
         super().__init__()
         self.transformer = transformer
         self.text_encoder = text_encoder
-        vectors = torch.randn(1, text_encoder.length, text_encoder.width)
-        self.null_1LD = nn.Parameter(nn.functional.normalize(vectors, dim=-1))
+        if null_1LD is None:
+            null_1LD = nn.functional.normalize(torch.randn(1, text_encoder.length, text_encoder.width), dim=-1)
+        self.null_1LD = nn.Parameter(null_1LD.detach().float().clone())
 
-    def forward(self, x_BN: Tensor, index_B: Tensor, ids_BL: Tensor, drop_B: Tensor) -> Tensor:
+    def learn(self, what: Learn) -> None:
+        """Choose what training may change."""
+        self.requires_grad_(what == "all")
+        self.transformer.requires_grad_(what in ("all", "transformer"))
+        self.null_1LD.requires_grad_(True)
+
+    def forward(self, x_BN: Tensor, index_B: Tensor, ids_BL: Tensor, drop_B: Tensor, where_BN: Tensor) -> Tensor:
+        """Logits (M, K) at the M asked positions; captions whose `drop_B` is true are replaced by the null."""
         text_BLD = self.text_encoder.embed(ids_BL)
         text_BLD = torch.where(drop_B[:, None, None], self.null_1LD, text_BLD)
-        return self.transformer(x_BN, index_B, self.transformer.remember(text_BLD))
+        h_BNW = self.transformer.hidden(x_BN, index_B, self.transformer.remember(text_BLD))
+        return self.transformer.to_logits(h_BNW[where_BN])
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Pictures as tokens, each with its captions as ids."""
+
+    tokens_SN: Tensor
+    ids: list[Tensor]  # of each picture: (its captions, L)
+
+    def draw(self, ticket: int) -> tuple[Tensor, Tensor]:
+        """Tokens (N,) and ids (L,) of the example that follows from this number."""
+        rng = random.Random(ticket)
+        i = rng.randrange(len(self.tokens_SN))
+        return self.tokens_SN[i].long(), self.ids[i][rng.randrange(len(self.ids[i]))]
+
+
+@torch.no_grad()
+def encode(source: Source, vqgan: VQGAN, text_encoder: TextEncoder) -> Examples:
+    """Every picture of a source as its tokens: worked out once, since they are the same in every epoch."""
+    device = next(vqgan.parameters()).device
+    tokens, ids = [], []
+    for picture, captions in source.captioned():
+        tokens.append(vqgan.encode(to_tensor(picture)[None].to(device)).flatten(1).short().cpu())
+        ids.append(torch.tensor([text_encoder.tokenize(caption) for caption in captions]))
+    return Examples(torch.cat(tokens), ids)
 
 
 class DiffusionTraining:
-    """One run. `examples(generator, count)` gives clean tokens (count, N) and caption ids (count, L)."""
+    """One run. `batch` is that of all workers together; `vqgan` draws the sheets."""
 
     def __init__(
         self,
         networks: Networks,
         schedule: Schedule,
-        examples: Callable[[torch.Generator, int], tuple[Tensor, Tensor]],
+        examples: Examples,
+        vqgan: VQGAN,
+        workers: Workers = ALONE,
         *,
+        learn: Learn = "all",
         batch: int = 32,
         learning_rate: float = 1e-3,
+        mixed: bool = True,
         seed: int = 0,
     ):
-        self.networks = networks.train()
+        self.networks = networks.to(workers.device).train()
         self.ema = deepcopy(networks).eval().requires_grad_(False)
         self.schedule = schedule
         self.examples = examples
+        self.vqgan = vqgan
+        self.workers = workers
+        self.learn = learn
         self.batch = batch
         self.learning_rate = learning_rate
+        self.mixed = mixed
         self.seed = seed
         self.times = TimeSampler(schedule.num_timesteps)
-        self.optimizer = torch.optim.AdamW(networks.parameters(), betas=(0.9, 0.96), weight_decay=0.01)
+        networks.learn(learn)
+        self.weights = [p for p in networks.parameters() if p.requires_grad]
+        self.optimizer = torch.optim.AdamW(self.weights, betas=(0.9, 0.96), weight_decay=0.01)
+        self.predict = workers.together(self.networks)
+
+    @property
+    def setup(self) -> dict[str, Any]:
+        names = ("learn", "batch", "learning_rate", "mixed", "seed")
+        return {"transformer": asdict(self.networks.transformer.spec), **{name: getattr(self, name) for name in names}}
 
     def step(self, step: int, progress: float) -> dict[str, float]:
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + step)
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate * cosine(progress)
-        x0_BN, ids_BL = self.examples(generator, self.batch)
-        t_B, p_B = self.times.sample(self.batch, generator)
-        coin_BN = torch.rand(x0_BN.shape, generator=generator, dtype=torch.float64)
-        xt_BN = torch.stack(
-            [q_sample(x0, t, self.schedule, coin) for x0, t, coin in zip(x0_BN, t_B, coin_BN, strict=True)]
-        )
+        tickets_B = torch.randint(2**62, (self.batch,), generator=generator)
+        all_t_B, all_p_B = self.times.sample(self.batch, generator)
+        coin_BN = torch.rand(self.batch, self.examples.tokens_SN.shape[1], generator=generator, dtype=torch.float64)
         drop_B = torch.rand(self.batch, generator=generator) < NULL_SHARE
 
-        # On a CPU the backward pass of fused attention takes half of a step; with the plain one, steps are 1.6 times as
-        # fast.
-        with torch.autocast("cpu", torch.bfloat16), sdpa_kernel(SDPBackend.MATH):
-            logits_BNK = self.networks(xt_BN, torch.from_numpy(t_B) - 1, ids_BL, drop_B)
-        bound_B, auxiliary_B = loss_terms(logits_BNK, x0_BN, xt_BN, t_B, self.schedule)
-        loss = ((bound_B + auxiliary_B) / p_B).mean().float()
+        share, device = self.workers.share, self.workers.device
+        drawn = [self.examples.draw(ticket) for ticket in share(tickets_B).tolist()]
+        x0_BN, ids_BL = (torch.stack(column) for column in zip(*drawn, strict=True))
+        t_B, p_B = share(torch.from_numpy(all_t_B)), share(all_p_B)
+        noisy = [
+            q_sample(x0, t, self.schedule, coin)
+            for x0, t, coin in zip(x0_BN, t_B.tolist(), share(coin_BN), strict=True)
+        ]
+        xt_BN = torch.stack(noisy)
+        where_BN = unsure(xt_BN, self.schedule)
+
+        inputs = (xt_BN, t_B - 1, ids_BL, share(drop_B), where_BN)
+        with precision(device, self.mixed):
+            logits_MK = self.predict(*(tensor.to(device) for tensor in inputs))
+        t_M = t_B[:, None].expand_as(where_BN)[where_BN].numpy()
+        terms = loss_terms(logits_MK, x0_BN[where_BN].to(device), xt_BN[where_BN].to(device), t_M, self.schedule)
+        bound_B, auxiliary_B = (mean_by_picture(term_M, where_BN.to(device)) for term_M in terms)
+        loss = ((bound_B + auxiliary_B) / p_B.to(bound_B)).mean()
 
         self.optimizer.zero_grad()
         loss.backward()
-        norm = nn.utils.clip_grad_norm_(self.networks.parameters(), 1.0)
+        norm = nn.utils.clip_grad_norm_(self.weights, 1.0)
         self.optimizer.step()
-        self.times.update(t_B, bound_B.detach())
+        self.times.update(all_t_B, self.workers.gather(bound_B).cpu())
         self.update_ema(step)
-        return {"loss": loss.item(), "bound": (bound_B / p_B).mean().item(), "gradient": norm.item()}
+        bound = (bound_B.detach() / p_B.to(bound_B)).mean()
+        return {"loss": loss.item(), "bound": bound.item(), "gradient": norm.item()}
 
     @torch.no_grad()
     def update_ema(self, step: int) -> None:
         decay = min(EMA_DECAY, (1 + step) / (10 + step))
         for mean, weight in zip(self.ema.parameters(), self.networks.parameters(), strict=True):
             mean.lerp_(weight, 1 - decay)
+
+    def model(self, name: str) -> VQDiffusion:
+        """What has been learned so far, with the averaged weights."""
+        networks = self.ema
+        return VQDiffusion(
+            name, networks.transformer, self.schedule, self.vqgan, networks.text_encoder, networks.null_1LD.detach()
+        )
+
+    @torch.no_grad()
+    def sheet(self) -> Image.Image:
+        """Pictures of the training as their tokens show them, and below them what is drawn from their captions."""
+        spec, device = self.networks.transformer.spec, self.workers.device
+        drawn = [self.examples.draw(ticket) for ticket in range(SHEET)]
+        tokens_BN, ids_BL = (torch.stack(column).to(device) for column in zip(*drawn, strict=True))
+        branches = guided(self.ema.text_encoder.embed(ids_BL), self.ema.null_1LD, Settings().guidance)
+        canvas_BN = torch.full_like(tokens_BN, spec.mask_id)
+        *_, sampled_BN = sample(
+            self.ema.transformer, self.schedule, branches, canvas_BN, None, Settings(), seeds=range(SHEET)
+        )
+        return to_sheet(self.vqgan.decode(x_BN.unflatten(1, spec.grid)) for x_BN in (tokens_BN, sampled_BN))
 
     def state_dict(self) -> dict[str, Any]:
         return {
@@ -106,6 +196,11 @@ class DiffusionTraining:
         self.ema.load_state_dict(state["ema"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.times.load_state_dict(state["times"])
+
+
+def mean_by_picture(term_M: Tensor, where_BN: Tensor) -> Tensor:
+    """Means over the N tokens of each picture; those that were not asked for cost nothing."""
+    return torch.zeros(where_BN.shape, device=term_M.device).masked_scatter(where_BN, term_M.float()).mean(1)
 
 
 def initialise(transformer: Transformer) -> None:

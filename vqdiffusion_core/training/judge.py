@@ -1,33 +1,59 @@
-"""A judge of the pocket model's pictures that is not the model: the nearest rendering, and the border's colour."""
+"""A judge of the pocket model's pictures that is not the model: the nearest rendering, and the border's colours."""
 
 from __future__ import annotations
 
-from functools import cache
+from functools import lru_cache
 
 import numpy as np
 from PIL import Image
 
 from . import scenes
 
+EDGE = 4  # pixels of border that are looked at
+LARGE_BOX = scenes.plain(scenes.SUBJECTS[0], "white").boxes[0]
+
 
 def background_of(picture: Image.Image) -> str:
     """The palette colour nearest to the median of the picture's border."""
-    pixels = np.asarray(picture.convert("RGB"), dtype=np.float32)
-    border = np.concatenate([pixels[:4].reshape(-1, 3), pixels[-4:].reshape(-1, 3), pixels[:, :4].reshape(-1, 3)])
-    median = np.median(border, axis=0)
+    pixels = to_pixels(picture)
+    sides = (pixels[:EDGE], pixels[-EDGE:], pixels[:, :EDGE], pixels[:, -EDGE:])
+    return nearest_colour(np.concatenate([side.reshape(-1, 3) for side in sides]))
+
+
+def gradient_of(picture: Image.Image) -> tuple[str, str]:
+    """The palette colours nearest to the medians of the top and the bottom edge."""
+    pixels = to_pixels(picture)
+    return nearest_colour(pixels[:EDGE].reshape(-1, 3)), nearest_colour(pixels[-EDGE:].reshape(-1, 3))
+
+
+def nearest_colour(pixels_P3: np.ndarray) -> str:
+    median = np.median(pixels_P3, axis=0)
     return min(scenes.COLOURS, key=lambda name: float(np.abs(median - scenes.COLOURS[name]).sum()))
 
 
-def ranking(picture: Image.Image) -> list[str]:
-    """All subjects' names, the one whose rendering is nearest to the picture (mean square) first."""
-    pixels = np.asarray(picture.convert("RGB"), dtype=np.float32)
-    renderings = renderings_on(background_of(picture))
-    distance = ((renderings - pixels) ** 2).mean(axis=(1, 2, 3))
+def ranking(picture: Image.Image, box: tuple[int, int, int, int] = LARGE_BOX) -> list[str]:
+    """All subjects' names, the one whose rendering in the box is nearest to the picture there (mean square) first.
+
+    The renderings stand on the background that the picture has, whatever was asked for.
+    """
+    top, bottom = gradient_of(picture)
+    background = (top,) if top == bottom else (top, bottom)
+    distance = ((renderings(box, background) - to_pixels(picture.crop(box))) ** 2).mean(axis=(1, 2, 3))
     return [scenes.SUBJECTS[i].name for i in np.argsort(distance)]
 
 
-@cache
-def renderings_on(colour: str) -> np.ndarray:
-    """Every subject on a colour: (subjects, H, W, 3), float32 in 0..255."""
-    pictures = (scenes.render(scenes.Scene(subject, colour)) for subject in scenes.SUBJECTS)
-    return np.stack([np.asarray(picture, dtype=np.float32) for picture in pictures])
+@lru_cache(maxsize=64)
+def renderings(box: tuple[int, int, int, int], background: tuple[str, ...]) -> np.ndarray:
+    """Every subject in a box of a background: (subjects, height, width, 3), float32 in 0..255."""
+    left, top, right, _ = box
+    ground = scenes.backdrop([scenes.COLOURS[colour] for colour in background])
+    shown = []
+    for subject in scenes.SUBJECTS:
+        picture = ground.copy()
+        scenes.place(picture, subject.glyph, right - left, (left, top))
+        shown.append(to_pixels(picture.crop(box)))
+    return np.stack(shown)
+
+
+def to_pixels(picture: Image.Image) -> np.ndarray:
+    return np.asarray(picture.convert("RGB"), dtype=np.float32)

@@ -13,27 +13,34 @@ AUXILIARY_WEIGHT = 5e-4  # the text releases; ImageNet and FFHQ were trained wit
 
 
 def loss_terms(
-    logits_BNK: Tensor,
-    x0_BN: Tensor,
-    xt_BN: Tensor,
-    t_B: np.ndarray,
+    logits_MK: Tensor,
+    x0_M: Tensor,
+    xt_M: Tensor,
+    t_M: np.ndarray,
     schedule: Schedule,
     auxiliary_weight: float = AUXILIARY_WEIGHT,
 ) -> tuple[Tensor, Tensor]:
-    """(bound_B, auxiliary_B), in nats a token, of pictures at whole times `t_B` in 1..T.
+    """(bound_M, auxiliary_M), in nats, of M tokens at whole times `t_M` in 1..T.
 
     bound: KL(q(x_{t-1} | x_t, x_0) || p(x_{t-1} | x_t)), which at t = 1 is -log p(x_0 | x_1).
     auxiliary: -log p(x_0 | x_t), weighted 2 - t / T, so that early, harder times do not drown the late ones.
     """
-    log_p_BNK = logits_BNK.float().log_softmax(-1)
-    log_p_x0_BN = log_p_BNK.gather(-1, x0_BN[..., None])[..., 0]
-    truth_BNK = torch.zeros_like(log_p_BNK).scatter_(-1, x0_BN[..., None], 1.0)
-    q = q_posterior(truth_BNK, xt_BN, t_B - 1, t_B, schedule)
-    p = q_posterior(log_p_BNK.exp(), xt_BN, t_B - 1, t_B, schedule)
+    log_p_MK = logits_MK.float().log_softmax(-1)
+    log_p_x0_M = log_p_MK.gather(-1, x0_M[:, None])[:, 0]
+    truth_MK = torch.zeros_like(log_p_MK).scatter_(-1, x0_M[:, None], 1.0)
+    q = q_posterior(truth_MK[:, None], xt_M[:, None], t_M - 1, t_M, schedule)
+    p = q_posterior(log_p_MK.exp()[:, None], xt_M[:, None], t_M - 1, t_M, schedule)
     tiny = torch.finfo(p.dtype).tiny
-    bound_B = (q * (q.clamp(min=tiny).log() - p.clamp(min=tiny).log())).sum(-1).mean(-1)
-    weight_B = torch.from_numpy(2 - t_B / schedule.num_timesteps).to(bound_B)
-    return bound_B, -auxiliary_weight * weight_B * log_p_x0_BN.mean(-1)
+    bound_M = (q * (q.clamp(min=tiny).log() - p.clamp(min=tiny).log())).sum((1, 2))
+    weight_M = torch.from_numpy(2 - t_M / schedule.num_timesteps).to(bound_M)
+    return bound_M, -auxiliary_weight * weight_M * log_p_x0_M
+
+
+def unsure(xt_BN: Tensor, schedule: Schedule) -> Tensor:
+    """Where the prediction matters, bool (B, N): everywhere, but for a kernel that never replaces a token, under which
+    what is visible is clean.
+    """
+    return torch.ones_like(xt_BN, dtype=torch.bool) if schedule.beta_bar.any() else xt_BN == schedule.codebook_size
 
 
 class TimeSampler:

@@ -1,0 +1,52 @@
+"""Training runs small enough to repeat in a second: three pictures of 16 x 16 pixels, a codec of 16 codes."""
+
+import random
+
+import torch
+from pack.vqdiffusion_core.specs import VQGANSpec
+from pack.vqdiffusion_core.training import recipe
+from pack.vqdiffusion_core.training.workers import ALONE
+from pack.vqdiffusion_core.vqgan import VQGAN
+from PIL import Image
+
+CODEC = VQGANSpec((8, 8), 1, (), 8, 4, codebook_size=16, norm_groups=4)
+COLOURS = {"red": (200, 40, 40), "green": (40, 160, 60), "blue": (50, 90, 210)}
+
+
+class Pictures:
+    """A coloured picture with a brighter half, and its name."""
+
+    size = 16
+
+    def picture(self, rng):
+        return paint(rng.choice(list(COLOURS.values())), rng.randint(2, 14))
+
+    def captions(self):
+        return [f"a {colour} picture" for colour in COLOURS]
+
+    def captioned(self):
+        for name, colour in COLOURS.items():
+            yield paint(colour, 8), [f"a {name} picture", f"{name}"]
+
+
+def paint(colour, height):
+    picture = Image.new("RGB", (16, 16), colour)
+    picture.paste(tuple(channel + 45 for channel in colour), (0, 0, 16, height))
+    return picture
+
+
+def codec(folder, workers=ALONE, **settings):
+    return recipe.new_codec_training(CODEC, Pictures(), workers, **{"batch": 4, "continuous_steps": 3} | settings)
+
+
+def diffusion(folder, workers=ALONE, model=None, kernel="absorbing", **settings):
+    """Training of a new model, or of `model`."""
+    if model is None:
+        torch.manual_seed(1)
+        codec = VQGAN(CODEC)
+        model = recipe.new_model(codec, Pictures(), folder, workers, recipe.Shape(1, 16, 2), kernel)
+    return recipe.diffusion_training(model, Pictures(), folder, workers, **{"batch": 4} | settings)
+
+
+def rng(seed=0):
+    return random.Random(seed)

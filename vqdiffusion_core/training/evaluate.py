@@ -1,0 +1,221 @@
+"""How well a model draws the built-in scenes, by a judge that is not the model. Same model and numbers, same figures,
+but for the seconds.
+"""
+
+from __future__ import annotations
+
+import io
+import random
+import statistics
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from ..guidance import guided
+from ..model import VQDiffusion
+from ..pipeline import Settings, decode, generate, sample
+from . import judge, scenes
+from .codec import psnr
+from .data import to_tensor
+
+DEFAULTS = Settings()
+BATCH = 25
+GUIDANCES = (1.0, 1.5, 2.0, 3.0, 5.0)
+TRUNCATIONS = (0.5, 0.86, 1.0)
+CURVE_PROMPTS, CURVE_PICTURES = 20, 5  # of every point of the curves
+TIMED = 5  # pictures
+
+Figures = dict[str, Any]
+
+
+def evaluate(
+    model: VQDiffusion, prompts: int = 400, subjects: int | None = None, report: Callable[[str], None] = print
+) -> Figures:
+    """All figures, as shares 0..1, dB and seconds; `subjects` limits the prompts to the first so many."""
+    known = scenes.SUBJECTS[:subjects]
+    parts: dict[str, Callable[[], Any]] = {
+        "codec": lambda: codec_figures(model, known, prompts),
+        "one object": lambda: one_object(model, known, prompts),
+        "two objects": lambda: two_objects(model, known, prompts),
+        "inpainting": lambda: inpainting(model, known, prompts),
+        "guidance": lambda: curve(model, known, [Settings(guidance=guidance) for guidance in GUIDANCES]),
+        "truncation": lambda: curve(model, known, [Settings(truncation=rate) for rate in TRUNCATIONS]),
+        "speed": lambda: {"seconds from prompt to PNG": seconds(model)},
+    }
+    figures: Figures = {}
+    for name, measure in parts.items():
+        figures[name] = measure()
+        report(f"{name}: {figures[name]}")
+    return figures
+
+
+@torch.no_grad()
+def codec_figures(model: VQDiffusion, known: Sequence[scenes.Subject], count: int) -> Figures:
+    """Likeness of what the codec makes of scenes that no training shows, and how much of the codebook they use."""
+    rng = random.Random(1)
+    likeness, used = [], torch.zeros(model.vqgan.spec.codebook_size, dtype=torch.bool)
+    for scene in unseen_scenes(rng, known, count):
+        image = to_tensor(scenes.render(scene))[None]
+        tokens = model.vqgan.encode(image)
+        used[tokens.flatten()] = True
+        likeness.append(psnr(model.vqgan.decode(tokens), image))
+    return {"PSNR in dB": statistics.mean(likeness), "share of the codes used": used.float().mean().item()}
+
+
+def unseen_scenes(rng: random.Random, known: Sequence[scenes.Subject], count: int) -> list[scenes.Scene]:
+    """Half with one large subject on a colour that is held out for it, half with two of which one is on such."""
+    found: list[scenes.Scene] = []
+    while len(found) < count:
+        scene = scenes.any_scene(rng, "one" if len(found) % 2 else "two", known)
+        if not scenes.is_seen(scene):
+            found.append(scene)
+    return found
+
+
+def one_object(model: VQDiffusion, known: Sequence[scenes.Subject], count: int) -> Figures:
+    """Half of the prompts name combinations of subject and colour that training held out."""
+    rng = random.Random(2)
+    pool = [scenes.plain(subject, colour) for subject in known for colour in scenes.COLOURS]
+    seen = [scene for scene in pool if scenes.is_seen(scene)]
+    unseen = [scene for scene in pool if not scenes.is_seen(scene)]
+    figures = {}
+    for name, part in (("seen", seen), ("unseen", unseen)):
+        asked = [rng.choice(part) for _ in range(count // 2)]
+        pictures = draw(model, [scenes.wording(scene, rng, silent=0) for scene in asked])
+        judged = list(zip(asked, pictures, strict=True))
+        figures[f"{name}: subject first"] = share(is_first(scene, picture, 0) for scene, picture in judged)
+        figures[f"{name}: background"] = share(
+            judge.background_of(image) == scene.background[0] for scene, image in judged
+        )
+    return figures
+
+
+def two_objects(model: VQDiffusion, known: Sequence[scenes.Subject], count: int) -> Figures:
+    rng = random.Random(3)
+    asked = [scenes.any_scene(rng, "two", known) for _ in range(count)]
+    pictures = draw(model, [scenes.wording(scene, rng, silent=0) for scene in asked])
+    right = [[is_first(scene, picture, i) for i in range(2)] for scene, picture in zip(asked, pictures, strict=True)]
+    return {
+        "both right, each on its side": share(all(sides) for sides in right),
+        "left right": share(sides[0] for sides in right),
+        "right right": share(sides[1] for sides in right),
+    }
+
+
+def inpainting(model: VQDiffusion, known: Sequence[scenes.Subject], count: int) -> Figures:
+    """Two subjects are drawn, and the right half of the picture anew for another one in the place of the second."""
+    rng = random.Random(4)
+    first = [scenes.any_scene(rng, "two", known) for _ in range(count)]
+    second = [replace(scene, subjects=(scene.subjects[0], rng.choice(known))) for scene in first]
+    tokens_BN = draw_tokens(model, [scene.caption for scene in first])
+    rows, columns = model.transformer.spec.grid
+    right_N = (torch.arange(columns) >= columns // 2).repeat(rows)
+    painted_BN = draw_tokens(model, [scene.caption for scene in second], tokens_BN, right_N)
+    pictures = decode(model, painted_BN)
+    return {
+        "asked object there": share(is_first(scene, image, 1) for scene, image in zip(second, pictures, strict=True)),
+        "other half unchanged": share((tokens_BN == painted_BN)[:, ~right_N].all(1).tolist()),
+    }
+
+
+def curve(model: VQDiffusion, known: Sequence[scenes.Subject], settings: Sequence[Settings]) -> list[Figures]:
+    """Fidelity: the share of pictures whose subject is first. Diversity: how far pictures of one prompt lie apart, root
+    mean square in grey levels of 255. Likeness: to the true rendering.
+    """
+    rng = random.Random(5)
+    asked = [scenes.plain(rng.choice(known), rng.choice(list(scenes.COLOURS))) for _ in range(CURVE_PROMPTS)]
+    every = [scene for scene in asked for _ in range(CURVE_PICTURES)]
+    points = []
+    for setting in settings:
+        pictures = draw(model, [scene.caption for scene in every], setting)
+        groups = [pictures[i : i + CURVE_PICTURES] for i in range(0, len(pictures), CURVE_PICTURES)]
+        images = [
+            (to_tensor(scenes.render(scene)), to_tensor(image)) for scene, image in zip(every, pictures, strict=True)
+        ]
+        points.append(
+            {
+                "guidance": setting.guidance,
+                "truncation": setting.truncation,
+                "subject first": share(is_first(scene, image, 0) for scene, image in zip(every, pictures, strict=True)),
+                "likeness in dB": statistics.mean(psnr(drawn, true) for true, drawn in images),
+                "diversity": statistics.mean(apart(a, b) for group in groups for a, b in combinations(group, 2)),
+            }
+        )
+    return points
+
+
+def seconds(model: VQDiffusion) -> float:
+    """From a prompt to the bytes of a PNG, one picture at default settings, the median of a few."""
+
+    def one(seed: int) -> float:
+        begun = time.perf_counter()
+        generate(model, "a fox on a green background", seed=seed)[0].save(io.BytesIO(), "PNG")
+        return time.perf_counter() - begun
+
+    one(0)
+    return statistics.median(one(seed) for seed in range(TIMED))
+
+
+def draw(model: VQDiffusion, prompts: Sequence[str], settings: Settings = DEFAULTS) -> list[Image.Image]:
+    return decode(model, draw_tokens(model, prompts, settings=settings))
+
+
+@torch.no_grad()
+def draw_tokens(
+    model: VQDiffusion,
+    prompts: Sequence[str],
+    tokens_BN: Tensor | None = None,
+    region_N: Tensor | None = None,
+    settings: Settings = DEFAULTS,
+) -> Tensor:
+    """Tokens (B, N) of one picture a prompt, of the seeds 0 to B - 1."""
+    spec, text_encoder = model.transformer.spec, model.text_encoder
+    if text_encoder is None:
+        raise ValueError(f"{model.name} does not draw from prompts; the built-in scenes are asked for in words.")
+    if tokens_BN is None:
+        tokens_BN = torch.full((len(prompts), spec.num_tokens), spec.mask_id)
+    drawn = []
+    for begin in range(0, len(prompts), BATCH):
+        part = range(begin, min(begin + BATCH, len(prompts)))
+        condition = text_encoder.encode([prompts[i] for i in part])
+        branches = guided(condition, model.null(), settings.guidance)
+        region_BN = None if region_N is None else region_N.expand(len(part), -1)
+        *_, last = sample(
+            model.transformer, model.schedule, branches, tokens_BN[part.start : part.stop], region_BN, settings, part
+        )
+        drawn.append(last)
+    return torch.cat(drawn)
+
+
+def is_first(scene: scenes.Scene, picture: Image.Image, which: int) -> bool:
+    """Whether, of all subjects, the scene's is the one that its place in the picture looks most like."""
+    return judge.ranking(picture, scene.boxes[which])[0] == scene.subjects[which].name
+
+
+def share(outcomes: Sequence[bool] | Iterator[bool]) -> float:
+    return statistics.mean(float(outcome) for outcome in outcomes)
+
+
+def apart(first: Image.Image, second: Image.Image) -> float:
+    difference = np.asarray(first, dtype=np.float32) - np.asarray(second, dtype=np.float32)
+    return float(np.sqrt(np.square(difference).mean()))
+
+
+def table(figures: Figures) -> str:
+    """The figures as Markdown, one line each."""
+    lines = ["| | |", "|---|---|"]
+    for part, numbers in figures.items():
+        for point in numbers if isinstance(numbers, list) else [numbers]:
+            given = {name: value for name, value in point.items() if name in ("guidance", "truncation")}
+            title = ", ".join([part if not given else "", *(f"{name} {value:g}" for name, value in given.items())])
+            lines += [
+                f"| {title.strip(', ')}: {name} | {value:.3g} |" for name, value in point.items() if name not in given
+            ]
+    return "\n".join(lines)

@@ -1,0 +1,141 @@
+"""From pictures to a model: the parts of a run put together, for the built-in scenes and for a folder alike."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..checkpoints.vocabulary import Vocabulary, read_vocabulary, write_vocabulary
+from ..model import VQDiffusion
+from ..schedule import Schedule
+from ..specs import TextSpec, TransformerSpec, VQGANSpec
+from ..text_encoder import TextEncoder, clip_text_model, clip_tokenizer
+from ..transformer import Transformer
+from ..vqgan import VQGAN
+from .codec import CodecTraining
+from .data import Source
+from .diffusion import DiffusionTraining, Examples, Networks, encode, initialise
+from .tokenizer import learn_vocabulary
+from .workers import Workers
+
+NUM_TIMESTEPS = 100
+MERGES = 1500  # of the tokenizer, at most: nearly every word of the built-in captions is one token
+MAX_LENGTH = 77  # of a prompt in tokens: CLIP's
+TEXT_WIDTH = 128
+CODE_WIDTH = 16
+GROUPS = 8  # of channels that are normalised together
+
+KERNELS: dict[str, Callable[[int, int], Schedule]] = {
+    "absorbing": Schedule.absorbing,
+    "mask-and-replace": partial(Schedule.linear, gamma_end=0.9),  # the paper's; its releases hardly replace
+    "uniform": Schedule.uniform,
+}
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Size of a new transformer; the defaults are the pocket model's."""
+
+    layers: int = 6
+    width: int = 192
+    heads: int = 6
+
+
+def codec_shape(channels: tuple[int, ...], codes: int) -> VQGANSpec:
+    """A codec with self-attention at its lowest resolution. Raises ValueError for channels that cannot be grouped."""
+    if len(channels) < 2 or any(count < GROUPS or count % GROUPS for count in channels):
+        raise ValueError(f"channels are {channels}; expected two numbers or more, each a multiple of {GROUPS}.")
+    return VQGANSpec(channels, 1, (len(channels) - 1,), channels[-1], CODE_WIDTH, codes, GROUPS)
+
+
+def new_codec_training(
+    spec: VQGANSpec, source: Source, workers: Workers, seed: int = 0, **settings: Any
+) -> CodecTraining:
+    torch.manual_seed(seed)
+    return CodecTraining(VQGAN(spec), source, workers, seed=seed, **settings)
+
+
+def load_codec(folder: Path) -> VQGAN:
+    """The codec of a run. Raises ValueError where the folder has none."""
+    path = folder / "checkpoint.pt"
+    checkpoint = torch.load(path, map_location="cpu", weights_only=True) if path.exists() else {}
+    if "codec" not in checkpoint.get("setup", {}):
+        raise ValueError(f"{folder} has no checkpoint of a codec; train one first: vqdiffusion train codec {folder}")
+    codec = VQGAN(VQGANSpec(**checkpoint["setup"]["codec"]))
+    codec.load_state_dict(checkpoint["training"]["model"])
+    return codec.eval().requires_grad_(False)
+
+
+def new_model(
+    vqgan: VQGAN, source: Source, folder: Path, workers: Workers, shape: Shape, kernel: str, seed: int = 0
+) -> VQDiffusion:
+    """A model without training around a trained codec, with a vocabulary of the source's captions."""
+    vocabulary = own_vocabulary(source, folder / "tokenizer", workers)
+    tokenizer = clip_tokenizer(vocabulary.ids, vocabulary.merges)
+    longest = max(len(tokenizer(caption)["input_ids"]) for caption in set(source.captions()))
+    length = min(longest + 2, MAX_LENGTH)
+    text = TextSpec(len(vocabulary.ids), length, TEXT_WIDTH, layers=2, heads=4, mlp_width=4 * TEXT_WIDTH)
+    torch.manual_seed(seed)
+    text_encoder = TextEncoder(clip_text_model(text), tokenizer)
+    side, codes = source.size // vqgan.spec.downscale, vqgan.spec.codebook_size
+    spec = TransformerSpec(
+        codes, (side, side), shape.layers, shape.width, shape.heads, NUM_TIMESTEPS, text_width=TEXT_WIDTH
+    )
+    transformer = Transformer(spec)
+    initialise(transformer)
+    return VQDiffusion(folder.name, transformer, KERNELS[kernel](NUM_TIMESTEPS, codes), vqgan, text_encoder)
+
+
+def own_vocabulary(source: Source, folder: Path, workers: Workers) -> Vocabulary:
+    """The run's vocabulary, learned once and kept: the order of equally frequent merges differs each time that one is
+    learned.
+    """
+    if workers.leads and not folder.exists():
+        vocabulary = learn_vocabulary(source.captions(), MERGES)
+        unfinished = folder.with_name(f"{folder.name}.part")
+        shutil.rmtree(unfinished, ignore_errors=True)
+        write_vocabulary(vocabulary, MAX_LENGTH, unfinished)
+        unfinished.rename(folder)
+    workers.wait()
+    kept = read_vocabulary(folder)
+    assert kept is not None
+    return kept
+
+
+def diffusion_training(
+    model: VQDiffusion, source: Source, folder: Path, workers: Workers, **settings: Any
+) -> DiffusionTraining:
+    """Training of a model, new or loaded. Raises ValueError where it does not read text."""
+    if model.text_encoder is None:
+        raise ValueError(f"{model.name} does not draw from prompts; expected a model with a text encoder.")
+    side = source.size // model.vqgan.spec.downscale
+    if model.transformer.spec.grid != (side, side):
+        rows, columns = model.transformer.spec.grid
+        raise ValueError(
+            f"Pictures of {source.size} pixels are {side} x {side} tokens, but {model.name} draws {rows} x {columns}; "
+            f"train it with --size {rows * model.vqgan.spec.downscale}."
+        )
+    vqgan = model.vqgan.to(workers.device).eval().requires_grad_(False)
+    examples = own_examples(source, vqgan, model.text_encoder, folder / "examples.pt", workers)
+    networks = Networks(model.transformer.float(), model.text_encoder.float(), model.learned_null_1LD)
+    return DiffusionTraining(networks, model.schedule, examples, vqgan, workers, **settings)
+
+
+def own_examples(source: Source, vqgan: VQGAN, text_encoder: TextEncoder, path: Path, workers: Workers) -> Examples:
+    """The run's pictures as tokens, encoded once and kept."""
+    if workers.leads and not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        examples = encode(source, vqgan, text_encoder)
+        unfinished = path.with_suffix(".part")
+        torch.save({"tokens": examples.tokens_SN, "ids": examples.ids}, unfinished)
+        os.replace(unfinished, path)
+    workers.wait()
+    kept = torch.load(path, weights_only=True)
+    return Examples(kept["tokens"], kept["ids"])
