@@ -177,7 +177,12 @@ def is_plain(name: Any) -> bool:
 
 
 def write_folder(model: VQDiffusion, folder: Path, dtype: torch.dtype | None, on_bytes: OnBytes) -> None:
-    """Write a model into an empty folder; `dtype` is that of the files, None: as the weights are."""
+    """Write a model into an empty folder; `dtype` is that of the files, None: as the weights are.
+
+    Raises CheckpointError for a model that was made ready for drawing, which lacks the weights that it needs no more.
+    """
+    if model.transformer.tabulated:
+        raise CheckpointError(f"{model.name} was made ready for drawing (tabulated); load it anew to save it.")
     text = model.text_encoder
     parts = LIBRARY if text else ["vqvae", "transformer", "scheduler"]
     listing = {part: LIBRARY[part] if part in parts else [None, None] for part in LIBRARY}

@@ -1,0 +1,68 @@
+"""Linear layers and attention by the fastest kernels that PyTorch has, where its own choice is far from that.
+
+It is on x86 processors, without gradients. There float32 products go to MKL, which reaches less than half of what AMD's
+processors can do; oneDNN, which PyTorch carries too, reaches all of it. And its attention never asks oneDNN. Everywhere
+else (CUDA, ARM, Apple, training) both functions are PyTorch's own. Results differ by the order of additions alone.
+"""
+
+from __future__ import annotations
+
+import platform
+from functools import cache
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+X86 = platform.machine() in ("x86_64", "AMD64")
+ONEDNN = X86 and torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+LONG = 64  # keys: below, the products of one head are too small to be worth a call each
+FEW_THREADS = 8  # PyTorch's attention gives every thread a head of its own, which many threads need
+
+
+class Linear(nn.Linear):
+    def forward(self, input: Tensor) -> Tensor:
+        return linear(input, self.weight, self.bias)
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """x (..., in) times weight (out, in), transposed, plus bias (out,): as `torch.nn.functional.linear`."""
+    if on_cpu(x, weight):
+        return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
+    return F.linear(x, weight, bias)
+
+
+def attention(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+    """Each of (B, heads, N, D) -> (B, heads, N, D): as `torch.nn.functional.scaled_dot_product_attention`.
+
+    On a CPU one head at a time, so that its scores stay in the cache.
+    """
+    if keys.shape[2] < LONG or not on_cpu(queries, keys) or torch.get_num_threads() > FEW_THREADS:
+        return F.scaled_dot_product_attention(queries, keys, values)
+    mixed = torch.empty_like(queries)
+    for picture in range(queries.shape[0]):
+        for head in range(queries.shape[1]):
+            q_ND, k_LD, v_LD = queries[picture, head], keys[picture, head], values[picture, head]
+            scores_NL = linear(q_ND * queries.shape[3] ** -0.5, k_LD.contiguous())
+            mixed[picture, head] = linear(scores_NL.softmax(-1), v_LD.contiguous().t().contiguous())
+    return mixed
+
+
+def on_cpu(x: Tensor, weight: Tensor) -> bool:
+    """Whether x and weight are where the functions above know better than PyTorch."""
+    gradient = torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad)
+    return ONEDNN and x.device.type == "cpu" and x.dtype in onednn_types() and not gradient
+
+
+@cache
+def onednn_types() -> list[torch.dtype]:
+    """What this processor's oneDNN multiplies fast; its float16 products are PyTorch's business."""
+    return [torch.float32, *([torch.bfloat16] if torch.ops.mkldnn._is_mkldnn_bf16_supported() else [])]
+
+
+@cache
+def keep_freed_memory() -> None:
+    """Make glibc keep freed memory for the next layer, instead of giving it back and faulting it in again: 5 to 10 % of
+    a step on a CPU. Its thresholds follow the largest block ever freed, up to 32 MB (mallopt(3)). Elsewhere: no effect.
+    """
+    torch.empty(31 << 20, dtype=torch.uint8)
