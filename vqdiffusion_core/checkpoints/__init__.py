@@ -39,6 +39,8 @@ def load(
 def open_model(place: Path, dtypes: Dtypes, tokenizer: Path | None) -> VQDiffusion:
     if not (place.is_dir() or place.is_file()):
         raise CheckpointError(f"{place} is no folder and no file; expected those of a model.")
+    # Where the folder itself lies is the user's choice; links inside it are the model's, see `check_link`.
+    place = place.resolve() if place.is_dir() else place.parent.resolve() / place.name
     if place.is_dir() and is_diffusers_folder(place):
         return load_folder(place, dtypes, tokenizer)
     return load_original(place, dtypes, tokenizer)
@@ -63,5 +65,8 @@ def find(folders: Iterable[str | os.PathLike]) -> dict[str, Path]:
 
 
 def could_be_model(folder: Path) -> bool:
-    """Told from file names alone: a menu must be fast."""
-    return is_diffusers_folder(folder) or is_original_folder(folder)
+    """Told from file names alone: a menu must be fast. A folder that may not be read is none."""
+    try:
+        return is_diffusers_folder(folder) or is_original_folder(folder)
+    except OSError:
+        return False

@@ -9,6 +9,7 @@ written. What that layout has no word for is added to it:
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -74,7 +75,7 @@ def load_folder(folder: Path, dtypes: Dtypes, tokenizer: Path | None) -> VQDiffu
     if transformer.spec.condition == "text":
         text = load_text_encoder(folder, dtypes, [folder / "tokenizer", *([tokenizer] if tokenizer else [])])
         null_1LD = load_null(folder / NULL)
-    model = VQDiffusion(folder.resolve().name, transformer, schedule, vqgan, text, null_1LD)
+    model = VQDiffusion(folder.name, transformer, schedule, vqgan, text, null_1LD)
     check_parts(model)
     return model
 
@@ -150,7 +151,10 @@ def read_weights(folder: Path) -> tuple[dict[str, Tensor], str]:
             f"{folder} has no weights; expected {WEIGHTS[0]} (or .bin, or .fp16.safetensors). "
             "Was the model copied or downloaded whole?"
         )
-    return read_shards(file) if file.suffix == ".json" else read_tensors(file), str(file)
+    state = read_shards(file) if file.suffix == ".json" else read_tensors(file)
+    if odd := [name for name, tensor in state.items() if not (isinstance(name, str) and torch.is_tensor(tensor))]:
+        raise CheckpointError(f"{file} holds {odd[0]!r}, which is no tensor; expected named tensors alone.")
+    return state, str(file)
 
 
 def has_weights(folder: Path) -> bool:
@@ -170,7 +174,7 @@ def read_shards(index: Path) -> dict[str, Tensor]:
 
 def is_plain(name: Any) -> bool:
     """Whether a name from a file stays in the folder of that file."""
-    return isinstance(name, str) and not set(name) & set("/\\:\0\n") and name not in ("", ".", "..")
+    return isinstance(name, str) and re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_. -]*", name) is not None
 
 
 # Writing

@@ -52,12 +52,12 @@ def vqgan_spec(vqgan: Renamed, norm_groups: int, junk_code: bool) -> VQGANSpec:
     """Read off everything that the tensors tell; the groups of a norm they do not."""
     levels = vqgan.count("encoder.down.{}")
     spec = VQGANSpec(
-        level_channels=tuple(vqgan.shape(f"encoder.down.{i}.block.0.conv1.weight")[0] for i in range(levels)),
+        level_channels=tuple(vqgan.shape(f"encoder.down.{i}.block.0.conv1.weight", 4)[0] for i in range(levels)),
         res_blocks=vqgan.count("encoder.down.0.block.{}"),
         attention_levels=tuple(i for i in range(levels) if vqgan.count(f"encoder.down.{i}.attn.{{}}")),
-        latent_channels=vqgan.shape("encoder.conv_out.weight")[0],
-        code_dim=vqgan.shape("quantize.embedding.weight")[1],
-        codebook_size=vqgan.shape("quantize.embedding.weight")[0],
+        latent_channels=vqgan.shape("encoder.conv_out.weight", 4)[0],
+        code_dim=vqgan.shape("quantize.embedding.weight", 2)[1],
+        codebook_size=vqgan.shape("quantize.embedding.weight", 2)[0],
         norm_groups=norm_groups,
         gumbel="quantize.proj.weight" in vqgan.tensors,
         junk_code=junk_code,
@@ -69,19 +69,21 @@ def vqgan_spec(vqgan: Renamed, norm_groups: int, junk_code: bool) -> VQGANSpec:
 
 def transformer_spec(transformer: Renamed, heads: int, grid: tuple[int, int] | None) -> TransformerSpec:
     """Read off everything that the tensors tell; the heads they do not. `grid` None: that of the position tables."""
-    rows, width = transformer.shape("content_emb.emb.weight")
-    tables = transformer.shape("content_emb.height_emb.weight")[0], transformer.shape("content_emb.width_emb.weight")[0]
-    names = transformer.tensors.keys()
-    conv = "blocks.0.mlp.conv1.weight" in names
+    rows, width = transformer.shape("content_emb.emb.weight", 2)
+    table_rows, _ = transformer.shape("content_emb.height_emb.weight", 2)
+    table_columns, _ = transformer.shape("content_emb.width_emb.weight", 2)
+    tables = table_rows, table_columns
+    conv = "blocks.0.mlp.conv1.weight" in transformer.tensors
+    mlp = ("blocks.0.mlp.conv1.weight", 4) if conv else ("blocks.0.mlp.0.weight", 2)
     spec = TransformerSpec(
         codebook_size=rows - 1,
         grid=grid or tables,
         layers=transformer.count("blocks.{}"),
         width=width,
         heads=heads,
-        num_timesteps=transformer.shape("blocks.0.ln1.emb.weight")[0],
+        num_timesteps=transformer.shape("blocks.0.ln1.emb.weight", 2)[0],
         mlp="conv" if conv else "linear",
-        mlp_ratio=transformer.shape("blocks.0.mlp.conv1.weight" if conv else "blocks.0.mlp.0.weight")[0] // width,
+        mlp_ratio=transformer.shape(*mlp)[0] // width,
         position_grid=None if grid in (None, tables) else tables,
         **condition(transformer),
     )
@@ -94,24 +96,24 @@ def transformer_spec(transformer: Renamed, heads: int, grid: tuple[int, int] | N
 
 def condition(transformer: Renamed) -> dict:
     if "blocks.0.attn2.key.weight" in transformer.tensors:
-        return {"condition": "text", "text_width": transformer.shape("blocks.0.attn2.key.weight")[1]}
+        return {"condition": "text", "text_width": transformer.shape("blocks.0.attn2.key.weight", 2)[1]}
     if "blocks.0.ln2.emb.weight" in transformer.tensors:
-        return {"condition": "class", "class_rows": transformer.shape("blocks.0.ln2.emb.weight")[0]}
+        return {"condition": "class", "class_rows": transformer.shape("blocks.0.ln2.emb.weight", 2)[0]}
     return {"condition": "none"}
 
 
 def text_spec(text: Renamed, heads: int, activation: str) -> TextSpec:
-    vocabulary, width = text.shape("embeddings.token_embedding.weight")
+    vocabulary, width = text.shape("embeddings.token_embedding.weight", 2)
     if activation not in ACTIVATIONS:
         raise CheckpointError(f"{text.what}: hidden_act is {activation!r}; expected one of {', '.join(ACTIVATIONS)}.")
     if heads < 1 or width % heads:
         raise CheckpointError(f"{text.what}: a width of {width} cannot be split among {heads} heads.")
     return TextSpec(
         vocabulary=vocabulary,
-        length=text.shape("embeddings.position_embedding.weight")[0],
+        length=text.shape("embeddings.position_embedding.weight", 2)[0],
         width=width,
         layers=text.count("encoder.layers.{}"),
         heads=heads,
-        mlp_width=text.shape("encoder.layers.0.mlp.fc1.weight")[0],
+        mlp_width=text.shape("encoder.layers.0.mlp.fc1.weight", 2)[0],
         activation=activation,
     )

@@ -75,7 +75,9 @@ def walk(root: Any, name: str) -> Iterator[tuple[str, Tensor]]:
                 pending.append((f"{prefix}{attribute}.", value))
 
 
-class Unpickler(pickle.Unpickler):
+class Unpickler(pickle._Unpickler):
+    """In Python, not in C: that one makes as many places for objects as the highest number that a file gives to one."""
+
     def __init__(self, index: bytes, path: Path, entries: dict[str, zipfile.ZipInfo]):
         super().__init__(io.BytesIO(index))
         self.path = path

@@ -68,14 +68,14 @@ def load_original(place: Path, dtypes: Dtypes, tokenizer: Path | None) -> VQDiff
     checkpoint = choose_checkpoint(place, files)
     weights = apply(key_maps.TRANSFORMER_ORIGINAL, checkpoint.state, str(checkpoint.path))
     add_null_class(weights)
-    vqgan = load_vqgan(checkpoint, files, weights.shape("content_emb.emb.weight")[0] - 1, dtypes)
+    vqgan = load_vqgan(checkpoint, files, weights.shape("content_emb.emb.weight", 2)[0] - 1, dtypes)
     transformer = build_transformer(transformer_spec(weights, HEADS, grid_of(weights, vqgan.spec)), weights, dtypes)
     text = null_1LD = None
     if transformer.spec.condition == "text":
         text = load_text_encoder(checkpoint, files, [folder, *([tokenizer] if tokenizer else [])], dtypes)
         null_1LD = load_null(checkpoint)
     schedule = load_schedule(checkpoint, transformer.spec)
-    name = place.resolve().name if place.is_dir() else place.stem
+    name = place.name if place.is_dir() else place.stem
     model = VQDiffusion(name, transformer, schedule, vqgan, text, null_1LD)
     check_parts(model)
     return model
@@ -119,10 +119,14 @@ def open_file(path: Path) -> tuple[str, Mapping[str, Tensor]]:
 def flatten(content: Mapping[str, Any]) -> dict[str, Tensor]:
     """The tensors of interest: no optimizer, and the average over the training, `ema`, in place of the last state."""
     nested = next((content[key] for key in ("model", "state_dict") if isinstance(content.get(key), dict)), content)
-    state = {name.removeprefix(FIRST_STAGE): tensor for name, tensor in nested.items() if torch.is_tensor(tensor)}
+    state = {name.removeprefix(FIRST_STAGE): tensor for name, tensor in named_tensors(nested)}
     if isinstance(ema := content.get("ema"), dict):
-        state |= {f"transformer.{name}": tensor for name, tensor in ema.items() if torch.is_tensor(tensor)}
+        state |= {f"transformer.{name}": tensor for name, tensor in named_tensors(ema)}
     return state
+
+
+def named_tensors(content: Mapping[Any, Any]) -> Iterator[tuple[str, Tensor]]:
+    return ((name, value) for name, value in content.items() if isinstance(name, str) and torch.is_tensor(value))
 
 
 def choose_checkpoint(place: Path, files: list[File]) -> File:
@@ -196,7 +200,7 @@ def load_vqgan(checkpoint: File, files: list[File], codes: int, dtypes: Dtypes) 
 
 
 def fits(vqgan: Renamed, code_map: Tensor | None, codes: int) -> bool:
-    entries = vqgan.shape(CODEBOOK)[0]
+    entries = vqgan.shape(CODEBOOK, 2)[0]
     if code_map is None:
         return entries == codes
     return len(code_map) == entries and set(code_map.tolist()) == set(range(codes))
@@ -215,7 +219,7 @@ def cut_codebook(vqgan: Renamed, code_map: Tensor) -> bool:
 
 
 def without_vqgan(checkpoint: File, candidates: list[Renamed], maps: list[Tensor], codes: int) -> str:
-    there = [f"{vqgan.what} has {vqgan.shape(CODEBOOK)[0]} codes" for vqgan in candidates]
+    there = [f"{vqgan.what} has {vqgan.shape(CODEBOOK, 2)[0]} codes" for vqgan in candidates]
     there += [f"a code map leads from {len(code_map)} codes to {len(code_map.unique())}" for code_map in maps]
     return (
         f"{checkpoint.path} draws with {codes} codes and needs one VQGAN for them, {parts_for(codes)}, inside it or "
@@ -230,7 +234,7 @@ def load_text_encoder(checkpoint: File, files: list[File], folders: list[Path], 
         weights = apply(key_maps.TEXT_OPENAI, inside, f"the text encoder in {checkpoint.path}")
     else:
         weights = text_beside(checkpoint, files)
-    width = weights.shape("embeddings.token_embedding.weight")[1]
+    width = weights.shape("embeddings.token_embedding.weight", 2)[1]
     spec = text_spec(weights, heads=width // 64, activation="quick_gelu")  # OpenAI's rule, for every size of CLIP
     vocabulary = vocabulary_for(spec, folders)
     return TextEncoder(build_text_model(spec, weights, dtypes), clip_tokenizer(vocabulary.ids, vocabulary.merges))
@@ -257,7 +261,7 @@ def load_null(checkpoint: File) -> Tensor | None:
     null_LD = checkpoint.state.get(key_maps.NULL_NAME)
     if null_LD is None:
         return None
-    if null_LD.dim() != 2:
+    if null_LD.dim() != 2 or not null_LD.is_floating_point():
         raise CheckpointError(f"{checkpoint.path}: {key_maps.NULL_NAME} is {tuple(null_LD.shape)}, expected a table.")
     return null_LD.float()[None]
 

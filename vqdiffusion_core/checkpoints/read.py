@@ -5,10 +5,14 @@ with their size before memory is taken. Tensors are mapped, not read: a weight t
 from __future__ import annotations
 
 import json
+import os
 import pickle
+import pickletools
+import re
 import zipfile
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import safetensors
 import torch
@@ -17,13 +21,32 @@ from torch import Tensor
 from .errors import CheckpointError
 from .jit_archive import is_jit_archive, is_tensor_entry, read_jit_archive
 
-MAX_HEADER = 100 << 20  # safetensors' own limit
-MAX_INDEX = 64 << 20  # of a PyTorch file, whose tensors lie beside it: 5,000 tensors need 1 MB
-MAX_TEXT = 32 << 20  # JSON and vocabularies: the largest, CLIP's tokenizer.json, has 3.6 MB
+# In bytes. What is read whole can take some thirty times as much memory: these leave that below 300 MB.
+MAX_HEADER = 8 << 20  # of a safetensors file: 5,000 tensors need 0.7 MB
+MAX_INDEX = 8 << 20  # of a PyTorch file, whose tensors lie beside it: 5,000 tensors need 1 MB
+MAX_TEXT = 8 << 20  # JSON and vocabularies: the largest, CLIP's tokenizer.json, has 3.6 MB
+MAX_DEPTH = 16  # of JSON: no file of a model nests deeper than 6
+SHARED = 2  # how often the bytes of a file may be claimed: encoder and decoder share a codebook, for instance
 AGAIN = "Copy or download it again."
 
 # Classes that published checkpoints name beside their weights. An empty one takes their place: nothing is imported.
 INERT = ("pytorch_lightning.callbacks.model_checkpoint.ModelCheckpoint",)
+
+
+HARMLESS = {
+    *INERT,
+    "collections.OrderedDict",
+    "torch._utils._rebuild_parameter",
+    "torch._utils._rebuild_tensor",
+    "torch._utils._rebuild_tensor_v2",
+    "torch.Size",
+}
+STORAGE = re.compile(r"torch\.(cuda\.)?[A-Z][A-Za-z0-9]*Storage")
+LEGACY_PICKLES = 5  # magic number, version, system, content, names of the storages that follow
+
+# The end of a zip file
+END_SIGN, LARGE_END_SIGN = b"PK\5\6", b"PK\6\6"
+DIRECTORY_END, MAX_COMMENT = 22, 65535  # bytes
 
 
 class Inert:
@@ -36,12 +59,32 @@ def read_tensors(path: Path) -> dict[str, Any]:
     """
     head = read_head(path)
     if head[8:9] == b"{" or path.suffix == ".safetensors":
-        return read_safetensors(path)
-    if head.startswith(b"PK"):
-        return read_zip(path)
-    if head.startswith(b"\x80"):
-        return unpickle(path, mmap=False)  # torch before 1.6
-    raise CheckpointError(f"{path} is neither a safetensors nor a PyTorch file: {describe(head)} {AGAIN}")
+        content = read_safetensors(path)
+    elif head.startswith(b"PK"):
+        content = read_zip(path)
+    elif head.startswith(b"\x80"):
+        content = read_legacy(path)
+    else:
+        raise CheckpointError(f"{path} is neither a safetensors nor a PyTorch file: {describe(head)} {AGAIN}")
+    check_claims(path, content)
+    return content
+
+
+def check_claims(path: Path, content: dict[str, Any]) -> None:
+    """Compare what the tensors of a file would take with its size: a tensor can repeat a single number for ever."""
+    nested = [value for value in content.values() if isinstance(value, dict)]
+    tensors = [tensor for part in [content, *nested] for tensor in part.values() if torch.is_tensor(tensor)]
+    if odd := [tensor for tensor in tensors if tensor.layout != torch.strided or tensor.device.type != "cpu"]:
+        raise CheckpointError(
+            f"{path} has a {str(odd[0].layout).removeprefix('torch.')} tensor on {odd[0].device}; expected plain ones. "
+            "Only take models from where their authors published them."
+        )
+    claimed, size = sum(tensor.numel() * tensor.element_size() for tensor in tensors), path.stat().st_size
+    if claimed > SHARED * size:
+        raise CheckpointError(
+            f"{path} claims tensors of {claimed:,} bytes in a file of {size:,}. Not opened. "
+            "Only take models from where their authors published them."
+        )
 
 
 def holds_tensors(path: Path) -> bool:
@@ -51,14 +94,28 @@ def holds_tensors(path: Path) -> bool:
 
 
 def read_head(path: Path) -> bytes:
-    """The first bytes of a regular file; a device or a pipe could be read for ever."""
+    """The first bytes of a regular file of the model; a device or a pipe could be read for ever."""
     if not path.is_file():
         raise CheckpointError(f"{path} is {'a folder' if path.is_dir() else 'missing'}; expected a file.")
+    check_link(path)
     try:
         with path.open("rb") as file:
             return file.read(512)
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read: {error.strerror}.") from error
+
+
+def check_link(path: Path) -> None:
+    """Refuse a link that a stranger could have packed to have any file of this machine read.
+
+    Files of one model and of models side by side may be shared; in the hub's cache, those of all versions of a model.
+    The model's own folder may lie, or be linked, anywhere.
+    """
+    target = path.resolve()
+    versions = [folder for folder in path.absolute().parents if folder.name == "snapshots"]
+    allowed = [path.absolute().parents[1], *(folder.parent for folder in versions[:1])]
+    if not any(target.is_relative_to(folder) for folder in allowed):
+        raise CheckpointError(f"{path} is a link out of its model, to {target}. Not opened. Put the file itself there.")
 
 
 def describe(head: bytes) -> str:
@@ -114,15 +171,39 @@ def check_safetensors(path: Path) -> None:
 
 
 def read_zip(path: Path) -> dict[str, Any]:
+    check_directory(path)
     try:
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()
-    except (zipfile.BadZipFile, OSError, ValueError) as error:
-        raise CheckpointError(f"{path} is cut short: the directory at its end is missing. {AGAIN}") from error
-    jit = is_jit_archive(entries)
-    # of an archive with a program only the tensors and their index are read; its program is compressed
-    check_zip(path, [entry for entry in entries if not jit or is_tensor_entry(entry)])
+            jit = is_jit_archive(entries)
+            # of an archive with a program only the tensors and their index are read; its program is compressed
+            check_zip(path, [entry for entry in entries if not jit or is_tensor_entry(entry)])
+            if not jit:
+                check_pickles(path, [archive.read(entry) for entry in entries if entry.filename.endswith(".pkl")])
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, RuntimeError) as error:
+        if isinstance(error, CheckpointError):
+            raise
+        raise CheckpointError(f"{path} is cut short or damaged: {error}. {AGAIN}") from error
     return read_jit_archive(path, entries) if jit else unpickle(path, mmap=True)
+
+
+def check_directory(path: Path) -> None:
+    """The size of a zip file's directory, which comes last and is read whole before anything else is known."""
+    with path.open("rb") as file:
+        file.seek(-min(path.stat().st_size, DIRECTORY_END + MAX_COMMENT), os.SEEK_END)
+        tail = file.read()
+    plain = tail[-DIRECTORY_END:].startswith(END_SIGN) and tail.endswith(b"\0\0")  # no comment
+    end = len(tail) - DIRECTORY_END if plain else tail.rfind(END_SIGN)
+    if end < 0:
+        raise CheckpointError(f"{path} is cut short: the directory at its end is missing. {AGAIN}")
+    size = int.from_bytes(tail[end + 12 : end + 16], "little")
+    if size == 0xFFFFFFFF:  # then a longer record stands before the short one
+        large = tail.rfind(LARGE_END_SIGN, 0, end)
+        size = int.from_bytes(tail[large + 40 : large + 48], "little")
+    if size > MAX_INDEX:
+        raise CheckpointError(
+            f"{path} has a directory of {size:,} bytes; at most {MAX_INDEX:,} are allowed. Not opened."
+        )
 
 
 def check_zip(path: Path, entries: list[zipfile.ZipInfo]) -> None:
@@ -134,9 +215,38 @@ def check_zip(path: Path, entries: list[zipfile.ZipInfo]) -> None:
             f"{path} unfolds to {total:,} bytes from {size:,}: it is compressed, which PyTorch's files never are. "
             "Not opened. A .zip around a model must be unpacked first."
         )
+    if len({entry.filename.casefold() for entry in entries}) < len(entries):
+        raise CheckpointError(f"{path} has two entries of one name, which PyTorch's files never have. Not opened.")
     index = max((entry.file_size for entry in entries if entry.filename.endswith(".pkl")), default=0)
     if index > MAX_INDEX:
         raise CheckpointError(f"{path} has an index of {index:,} bytes; at most {MAX_INDEX:,} are allowed. Not opened.")
+
+
+def read_legacy(path: Path) -> dict[str, Any]:
+    """A file of torch before 1.6: some pickles, one after the other, then the numbers."""
+    with path.open("rb") as file:
+        check_pickles(path, [file] * LEGACY_PICKLES)
+    return unpickle(path, mmap=False)
+
+
+def check_pickles(path: Path, pickles: Iterable[bytes | IO[bytes]]) -> None:
+    """Refuse every name that does not belong among tensors. weights_only runs no code of a file, but it makes objects
+    of any size: `bytearray(10**11)`.
+    """
+    try:
+        names = [
+            argument.replace(" ", ".", 1)
+            for content in pickles
+            for opcode, argument, _ in pickletools.genops(content)
+            if opcode.name in ("GLOBAL", "INST") and isinstance(argument, str)
+        ]
+    except Exception as error:  # a damaged pickle can raise anything that its instructions lead to
+        raise CheckpointError(f"{path} is cut short or damaged ({reason(error)}). {AGAIN}") from error
+    if foreign := [name for name in names if not (name in HARMLESS or STORAGE.fullmatch(name))]:
+        raise CheckpointError(
+            f"{path} holds more than tensors and could run code; it was not opened ({foreign[0]}). "
+            "Only take models from where their authors published them."
+        )
 
 
 def unpickle(path: Path, mmap: bool) -> dict[str, Any]:
@@ -184,4 +294,17 @@ def parse_json(data: bytes, path: Path) -> dict[str, Any]:
         raise CheckpointError(f"{path} has no readable JSON: {describe(data[:64])} ({error}) {AGAIN}") from error
     if not isinstance(content, dict):
         raise CheckpointError(f"{path} holds a JSON {type(content).__name__}; expected an object.")
+    check_depth(content, path)
     return content
+
+
+def check_depth(content: Any, path: Path) -> None:
+    layer = [content]
+    for _ in range(MAX_DEPTH):
+        layer = [child for value in layer for child in children(value)]
+    if layer:
+        raise CheckpointError(f"{path} nests its JSON deeper than {MAX_DEPTH} levels. It is no file of a model.")
+
+
+def children(value: Any) -> Iterable[Any]:
+    return value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()

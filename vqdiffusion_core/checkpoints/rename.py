@@ -18,6 +18,8 @@ from .key_maps import KeyMap
 
 Target = str | tuple[str, ...] | None
 
+NUMBER = r"([0-9]{1,4})"  # of a layer: longer ones, and the digits of other scripts, are no names of ours
+
 
 @dataclass
 class Renamed:
@@ -31,11 +33,14 @@ class Renamed:
     unknown: list[str] = field(default_factory=list)
     doubled: list[str] = field(default_factory=list)
 
-    def shape(self, name: str) -> tuple[int, ...]:
+    def shape(self, name: str, dimensions: int) -> tuple[int, ...]:
         """The shape of a tensor that the part cannot be recognised without. Raises CheckpointError."""
         if name not in self.tensors:
             raise CheckpointError(f"{self.what}: {self.foreign(name)} is missing. {self.complaint([name])}".strip())
-        return tuple(self.tensors[name].shape)
+        shape = tuple(self.tensors[name].shape)
+        if len(shape) != dimensions or 0 in shape:
+            raise CheckpointError(f"{self.what}: {self.foreign(name)} is {shape}; expected {dimensions} sizes above 0.")
+        return shape
 
     def count(self, pattern: str) -> int:
         """How many numbers stand at the one `{}` of the pattern among our names. Raises CheckpointError on a gap."""
@@ -114,7 +119,7 @@ def pattern_of(row: str) -> str:
     >>> bool(re.match(pattern_of("blocks.{}.ln1"), "blocks.12.ln1.emb.weight"))
     True
     """
-    return re.escape(row).replace(r"\{\}", r"(\d+)").replace(r"\{\-\}", r"(\d+)") + r"(?=\.|$)"
+    return re.escape(row).replace(r"\{\}", NUMBER).replace(r"\{\-\}", NUMBER) + r"(?=\.|$)"
 
 
 def mirrored(row: str, numbers: Iterable[str], levels: int) -> list[int]:

@@ -29,7 +29,7 @@ class Vocabulary:
 
 def find_vocabulary(folders: Iterable[Path]) -> Vocabulary | None:
     """The first vocabulary in one of the folders or directly below. Raises CheckpointError for a broken one."""
-    for folder in folders:
+    for folder in map(Path.resolve, folders):
         children = sorted(child for child in folder.iterdir() if child.is_dir()) if folder.is_dir() else []
         for place in [folder, *children]:
             if vocabulary := read_vocabulary(place):
