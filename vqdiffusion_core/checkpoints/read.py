@@ -113,7 +113,7 @@ def check_link(path: Path) -> None:
     """
     target = path.resolve()
     versions = [folder for folder in path.absolute().parents if folder.name == "snapshots"]
-    allowed = [path.absolute().parents[1], *(folder.parent for folder in versions[:1])]
+    allowed = [folder.resolve() for folder in (path.absolute().parents[1], *(found.parent for found in versions[:1]))]
     if not any(target.is_relative_to(folder) for folder in allowed):
         raise CheckpointError(f"{path} is a link out of its model, to {target}. Not opened. Put the file itself there.")
 
