@@ -2,6 +2,7 @@
 
 from comfy_api.latest import ComfyExtension, io
 
+from .download import VQDiffusionDownload
 from .inpainting import VQDiffusionTokenMask
 from .inspector import VQDiffusionTokenInspector
 from .loaders import VQDiffusionLoader
@@ -20,6 +21,7 @@ NODES: list[type[io.ComfyNode]] = [
     VQDiffusionEncode,
     VQDiffusionTokenMask,
     VQDiffusionTokenInspector,
+    VQDiffusionDownload,
 ]
 
 

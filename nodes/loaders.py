@@ -20,7 +20,9 @@ POCKET = "pocket (built in)"
 # What some workflow still holds. Two loaders of one model share it, and it is read again only when its files change.
 LOADED: WeakValueDictionary[tuple, VQModel] = WeakValueDictionary()
 
-folder_paths.add_model_folder_path(FOLDER, str(Path(folder_paths.models_dir) / FOLDER))
+HOME = Path(folder_paths.models_dir) / FOLDER  # the one of the places for models that is ours
+
+folder_paths.add_model_folder_path(FOLDER, str(HOME))
 
 
 class VQDiffusionLoader(io.ComfyNode):

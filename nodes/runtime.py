@@ -89,12 +89,15 @@ def tiled(
 
 
 class Progress:
-    """A node's progress bar with a live preview. Call it after each step: it ends the run if the user has asked so."""
+    """A node's progress bar, with a live preview or without. Call it after each step: it ends the run if the user has
+    asked so.
+    """
 
     def __init__(self, total: int):
         self.total = total
         self.bar = comfy.utils.ProgressBar(total)
 
-    def __call__(self, done: int, preview: Image.Image) -> None:
+    def __call__(self, done: int, preview: Image.Image | None = None) -> None:
         management.throw_exception_if_processing_interrupted()
-        self.bar.update_absolute(done, self.total, ("JPEG", preview, max(preview.size)))  # as it is, not scaled
+        picture = preview and ("JPEG", preview, max(preview.size))  # as it is, not scaled
+        self.bar.update_absolute(done, self.total, picture)

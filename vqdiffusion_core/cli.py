@@ -168,10 +168,10 @@ def run_convert(options: argparse.Namespace) -> None:
 
 
 def run_download(options: argparse.Namespace) -> None:
-    from .checkpoints.download import download, gigabytes, plan  # here, because it brings the hub's library in
+    from .checkpoints.download import download, plan, summary  # here, because it brings the hub's library in
 
     files = plan()
-    print(f"{files.repo}: {len(files.files)} files, {gigabytes(files.size)}, to {options.folder / files.name}")
+    print(summary(files, options.folder))
     if not options.yes and input("Download it? [y/N] ").strip().lower() not in ("y", "yes"):
         raise CheckpointError("Nothing was downloaded; answer y, or give --yes.")
     print(download(files, options.folder))  # the hub's library shows the progress

@@ -25,11 +25,11 @@ class VQDiffusion:
     learned_null_1LD: Tensor | None = None  # used as it is; None: the encoded empty prompt stands in for it
 
     def encode(self, prompt: str) -> Condition:
-        """What the transformer reads of a prompt: text vectors (1, L, D); of a class, by name or number, its id (1,);
-        None where it draws without any. Raises ValueError where the model cannot draw that.
+        """What the transformer reads of a prompt: text vectors (1, L, D), of the transformer's number type; of a class,
+        by name or number, its id (1,); None where it draws without any. Raises ValueError where it cannot draw that.
         """
         if self.text_encoder is not None:
-            return self.text_encoder.encode([prompt])
+            return self.text_encoder.encode([prompt]).to(self.dtype)
         spec = self.transformer.spec
         if spec.condition == "class":
             return torch.tensor([class_number(prompt, spec.class_rows)])
@@ -45,4 +45,9 @@ class VQDiffusion:
             return self.encode(negative)
         if self.transformer.spec.condition == "class":
             return torch.tensor([self.transformer.spec.null_class])
-        return self.encode("") if self.learned_null_1LD is None else self.learned_null_1LD
+        return self.encode("") if self.learned_null_1LD is None else self.learned_null_1LD.to(self.dtype)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The transformer's number type."""
+        return self.transformer.content_emb.emb.weight.dtype

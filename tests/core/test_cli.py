@@ -21,6 +21,13 @@ def test_generate_writes_what_the_pipeline_draws(tmp_path, capsys):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bear_0.png", "bear_1.png"]
 
 
+@pytest.mark.parametrize("negative", [[], ["--negative", "a fox"]])
+def test_a_model_in_sixteen_bits_draws_from_prompts(negative, tmp_path):
+    target = tmp_path / "bear.png"
+    arguments = ["generate", PROMPT, *negative, "--dtype", "bfloat16", "--steps", "2", "-o", str(target)]
+    assert main(arguments) == 0 and target.exists()
+
+
 def test_info_describes_the_pocket_model(capsys):
     assert main(["info"]) == 0
     assert "96 x 96 pixels, 12 x 12 tokens of 512 codes" in capsys.readouterr().out

@@ -66,7 +66,7 @@ def test_a_converted_text_model_opens_in_the_classes_of_diffusers_and_agrees(sou
     ours = load(tmp_path / "out")
     transformer = Transformer2DModel.from_pretrained(tmp_path / "out" / "transformer").eval()
     x_BN = torch.arange(16)[None] % (tiny_originals.K + 1)
-    text_BLD = tiny_originals.value("text", (1, tiny_originals.TEXT_LENGTH, tiny_originals.TEXT.text_width), 1.0)
+    text_BLD = tiny_originals.value("text", (1, tiny_originals.CLIP.length, tiny_originals.TEXT.text_width), 1.0)
     with torch.no_grad():
         theirs = transformer(x_BN, encoder_hidden_states=text_BLD, timestep=torch.tensor(3)).sample
     log_p = ours.transformer(x_BN, torch.tensor([3]), ours.transformer.remember(text_BLD)).log_softmax(-1)

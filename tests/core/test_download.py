@@ -2,86 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
-import re
 import subprocess
 import sys
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 from huggingface_hub import constants
 from pack.vqdiffusion_core.checkpoints import CheckpointError, load
-from pack.vqdiffusion_core.checkpoints.download import ITHQ, choose, download, plan
+from pack.vqdiffusion_core.checkpoints.download import choose, download, plan, summary
 
 from . import tiny_checkpoints
+from .local_hub import BIG, Hub, ask_there, serving
 
-COMMIT = "0123456789abcdef0123456789abcdef01234567"
-BIG = "transformer/diffusion_pytorch_model.safetensors"
 ROOT = Path(__file__).parents[2]
-
-
-class Hub(ThreadingHTTPServer):
-    """Serves a folder as a repository. `breaks`: how often it hangs up in the middle of BIG; `down`: it refuses."""
-
-    daemon_threads = True
-
-    def __init__(self, folder: Path):
-        super().__init__(("127.0.0.1", 0), Answer)
-        self.files = {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-        self.breaks = 0
-        self.down = False
-        self.requests: list[tuple[str, str | None]] = []
-        self.claimed: dict[str, str] = {}
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_address[1]}"
-
-
-class Answer(BaseHTTPRequestHandler):
-    server: Hub
-
-    def do_GET(self):
-        if self.server.down:
-            return self.send_error(503)
-        if self.path.startswith(f"/api/models/{ITHQ}"):
-            return self.send(json.dumps(self.listing()).encode())
-        match = re.fullmatch(rf"/{ITHQ}/resolve/{COMMIT}/(.*)", self.path)
-        if not match or match[1] not in self.server.files:
-            return self.send_error(404)
-        self.send_file(match[1])
-
-    def listing(self) -> dict:
-        siblings = []
-        for name, data in self.server.files.items():
-            digest = self.server.claimed.get(name, hashlib.sha256(data).hexdigest())
-            lfs = {"sha256": digest, "size": len(data), "pointerSize": 130} if name.endswith("safetensors") else None
-            siblings.append({"rfilename": name, "size": len(data)} | ({"lfs": lfs} if lfs else {}))
-        return {"id": ITHQ, "modelId": ITHQ, "sha": COMMIT, "siblings": siblings, "tags": [], "private": False}
-
-    def send_file(self, name: str) -> None:
-        data = self.server.files[name]
-        asked = self.headers.get("Range")
-        self.server.requests.append((name, asked))
-        start = int(re.fullmatch(r"bytes=(\d+)-", asked)[1]) if asked else 0
-        self.send(data[start:], 206 if asked else 200, breaking=name == BIG and self.server.breaks > 0)
-
-    def send(self, data: bytes, status: int = 200, breaking: bool = False) -> None:
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        if breaking:
-            self.server.breaks -= 1
-            data = data[: len(data) // 2]
-            self.close_connection = True
-        self.wfile.write(data)
-
-    def log_message(self, *_):
-        pass
 
 
 @pytest.fixture
@@ -90,15 +24,9 @@ def hub(tmp_path, monkeypatch):
     (folder / "model_index.json").write_text('{"_class_name": "VQDiffusionPipeline"}')
     (folder / "README.md").write_text("Not needed to draw.")
     (folder / "transformer" / "diffusion_pytorch_model.bin").write_text("The same weights once more.")
-    server = Hub(folder)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    template = constants.HUGGINGFACE_CO_URL_TEMPLATE.replace(constants.ENDPOINT, server.url)
-    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
-    monkeypatch.setattr(constants, "ENDPOINT", server.url)
-    monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 1000)  # what is less than a chunk is lost when a line breaks
-    yield server
-    server.shutdown()
-    server.server_close()
+    with serving(folder) as hub:
+        ask_there(hub.url, monkeypatch)
+        yield hub
 
 
 def half(hub: Hub) -> int:
@@ -140,10 +68,11 @@ def test_a_download_that_failed_goes_on_later_from_where_it_was(hub, tmp_path):
     def go_down(done: int, total: int) -> None:
         hub.down = hub.down or hub.breaks == 0
 
-    with pytest.raises(CheckpointError, match=r"transformer/.* could not be fetched whole at .*503.*what has arrived"):
+    with pytest.raises(CheckpointError, match=r"transformer/.* could not be fetched whole at .*503.*What has arrived"):
         download(files, tmp_path / "models", go_down)
     assert not (tmp_path / "models" / "vq-diffusion-ithq").exists()
     hub.down = False
+    assert "of which 0.00 GB have arrived" in summary(files, tmp_path / "models")
     before = len(hub.requests)
     target = download(files, tmp_path / "models")
     assert (target / BIG).read_bytes() == hub.files[BIG]
@@ -181,10 +110,10 @@ def test_nothing_is_downloaded_over_a_model_or_onto_a_full_disk(hub, tmp_path, m
 
 
 def test_being_offline_or_asking_for_another_repository_is_said_at_once(hub, monkeypatch):
-    with pytest.raises(CheckpointError, match=r"nobody/nothing was not found at http://127.0.0.1"):
+    with pytest.raises(CheckpointError, match=r"nobody/nothing could not be looked up at http://127.0.0.1.*404"):
         plan("nobody/nothing")
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
-    with pytest.raises(CheckpointError, match="Is this machine online"):
+    with pytest.raises(CheckpointError, match=r"Is this machine online\?.*HTTPS_PROXY.*copy the model's folder"):
         plan()
 
 

@@ -1,22 +1,25 @@
 """Models of a few thousand weights in the layouts that the authors published theirs in.
 
 Every weight follows from its name, so that others can build the same model: the golden numbers beside this file were
-made with the original classes.
+made with the original classes. The functions also make models of other shapes, with other numbers (`fill`).
 """
 
 from __future__ import annotations
 
 import gzip
 import zlib
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from pack.vqdiffusion_core.specs import TransformerSpec, VQGANSpec
+from pack.vqdiffusion_core.specs import TextSpec, TransformerSpec, VQGANSpec
 from pack.vqdiffusion_core.transformer import Transformer
 from pack.vqdiffusion_core.vqgan import VQGAN
 from torch import Tensor
+
+Fill = Callable[[str, tuple[int, ...]], Tensor]  # the numbers of a tensor, from its name and shape
 
 K, FULL_K, T = 11, 24, 10
 F8 = VQGANSpec((32, 32, 64, 64), 1, (3,), latent_channels=16, code_dim=8, codebook_size=K)
@@ -36,7 +39,7 @@ CLASS = TransformerSpec(
     position_grid=(32, 32),
 )
 UNCONDITIONAL = replace(CLASS, condition="none", codebook_size=FULL_K)
-TEXT_LENGTH, TEXT_LAYERS = 9, 2
+CLIP = TextSpec(vocabulary=516, length=9, width=TEXT.text_width, layers=2, heads=2, mlp_width=4 * TEXT.text_width)
 CODE_MAP = torch.tensor([0, 0, 1, 0, 2, 3, 0, 4, 0, 0, 5, 6, 0, 7, 0, 0, 8, 0, 9, 0, 10, 0, 0, 0])
 KEPT = [0, 2, 4, 5, 7, 10, 11, 13, 16, 18, 20]
 
@@ -49,13 +52,19 @@ def value(name: str, shape: tuple[int, ...], gain: float | None = None) -> Tenso
     mixed *= np.uint64(0xBF58476D1CE4E5B9)
     uniform = (mixed >> np.uint64(40)).astype(np.float64) / 2**23 - 1
     if gain is None:
-        gain = 0.1 if len(shape) == 1 else float(np.sqrt(3 / np.prod(shape[1:]))) if len(shape) != 2 else 0.5
+        gain = (
+            0.1
+            if len(shape) == 1 or name.startswith("clip.")
+            else float(np.sqrt(3 / np.prod(shape[1:])))
+            if len(shape) != 2
+            else 0.5
+        )
     centre = 1.0 if len(shape) == 1 and name.endswith("weight") else 0.0
     return torch.from_numpy((centre + gain * uniform).astype(np.float32)).reshape(shape)
 
 
-def filled(shapes: dict[str, tuple[int, ...]]) -> dict[str, Tensor]:
-    return {name: value(name, shape) for name, shape in shapes.items()}
+def filled(shapes: dict[str, tuple[int, ...]], fill: Fill) -> dict[str, Tensor]:
+    return {name: fill(name, shape) for name, shape in shapes.items()}
 
 
 def shapes_of(module: torch.nn.Module, prefix: str = "") -> dict[str, tuple[int, ...]]:
@@ -65,60 +74,64 @@ def shapes_of(module: torch.nn.Module, prefix: str = "") -> dict[str, tuple[int,
 # The parts, under the authors' names
 
 
-def transformer_state(spec: TransformerSpec) -> dict[str, Tensor]:
+def transformer_state(spec: TransformerSpec, fill: Fill = value) -> dict[str, Tensor]:
     """`DiffusionTransformer`'s state: the network, the schedule's buffers, what the training kept."""
     with torch.device("meta"):
         shapes = shapes_of(Transformer(spec), "transformer.")
     if spec.condition != "text":
         shapes = {name.replace(".attn1.", ".attn."): shape for name, shape in shapes.items()}
-    masks = {f"transformer.blocks.{i}.attn2.mask": torch.ones(16, 16).tril()[None, None] for i in range(spec.layers)}
-    history = {"Lt_history": torch.zeros(T), "Lt_count": torch.zeros(T)}
-    return filled(shapes) | buffers(spec.codebook_size) | history | (masks if spec.condition == "text" else {})
+    mask = torch.ones(spec.num_tokens, spec.num_tokens).tril()[None, None]
+    masks = {f"transformer.blocks.{i}.attn2.mask": mask.clone() for i in range(spec.layers)}
+    history = {"Lt_history": torch.zeros(spec.num_timesteps), "Lt_count": torch.zeros(spec.num_timesteps)}
+    state = filled(shapes, fill) | buffers(spec.codebook_size, spec.num_timesteps) | history
+    return state | (masks if spec.condition == "text" else {})
 
 
-def buffers(codes: int, gamma_end: float = 0.99999) -> dict[str, Tensor]:
+def buffers(codes: int, steps: int = T, gamma_end: float = 0.99999) -> dict[str, Tensor]:
     """The schedule as the original stores it: logarithms in float32, cumulative ones with the clean state last."""
-    alpha_bar = np.append(np.linspace(0.99999, 0.000009, T), 1.0)
-    gamma_bar = np.append(np.linspace(0.000009, gamma_end, T), 0.0)
+    alpha_bar = np.append(np.linspace(0.99999, 0.000009, steps), 1.0)
+    gamma_bar = np.append(np.linspace(0.000009, gamma_end, steps), 0.0)
     beta_bar = (1 - alpha_bar - gamma_bar) / codes
     with np.errstate(divide="ignore"):
         logs = {"log_cumprod_at": alpha_bar, "log_cumprod_bt": beta_bar, "log_cumprod_ct": gamma_bar}
         logs = {name: torch.from_numpy(np.log(bar)).float() for name, bar in logs.items()}
-    steps = ("log_at", "log_bt", "log_ct", "log_1_min_ct")
-    return logs | {name: torch.zeros(T) for name in steps} | {"log_1_min_cumprod_ct": torch.zeros(T + 1)}
+    single = ("log_at", "log_bt", "log_ct", "log_1_min_ct")
+    return logs | {name: torch.zeros(steps) for name in single} | {"log_1_min_cumprod_ct": torch.zeros(steps + 1)}
 
 
-def clip_state(dtype: torch.dtype = torch.float16) -> dict[str, Tensor]:
+def clip_state(spec: TextSpec = CLIP, fill: Fill = value) -> dict[str, Tensor]:
     """The text tower of OpenAI's CLIP as the checkpoints hold it: float16."""
-    words, width = len(vocabulary_words()), TEXT.text_width
+    width = spec.width
     shapes: dict[str, tuple[int, ...]] = {
-        "token_embedding.weight": (words, width),
-        "positional_embedding": (TEXT_LENGTH, width),
+        "token_embedding.weight": (spec.vocabulary, width),
+        "positional_embedding": (spec.length, width),
         "ln_final.weight": (width,),
         "ln_final.bias": (width,),
         "text_projection": (width, width),
     }
-    for i in range(TEXT_LAYERS):
+    for i in range(spec.layers):
         block = f"transformer.resblocks.{i}."
         shapes |= {block + f"ln_{j}.{part}": (width,) for j in (1, 2) for part in ("weight", "bias")}
         shapes |= {block + "attn.in_proj_weight": (3 * width, width), block + "attn.in_proj_bias": (3 * width,)}
         for layer, (out, into) in {
             "attn.out_proj": (width, width),
-            "mlp.c_fc": (4 * width, width),
-            "mlp.c_proj": (width, 4 * width),
+            "mlp.c_fc": (spec.mlp_width, width),
+            "mlp.c_proj": (width, spec.mlp_width),
         }.items():
             shapes |= {f"{block}{layer}.weight": (out, into), f"{block}{layer}.bias": (out,)}
-    return {name: value("clip." + name, shape, 0.1).to(dtype) for name, shape in shapes.items()}
+    return {name: fill(f"clip.{name}", shape).half() for name, shape in shapes.items()}
 
 
-def vqgan_state(spec: VQGANSpec) -> dict[str, Tensor]:
-    """A VQGAN as its own file has it: the codebook of ITHQ's is a buffer, that of a Gumbel codec is called `embed`."""
+def vqgan_state(spec: VQGANSpec, averaged: bool = False, fill: Fill = value) -> dict[str, Tensor]:
+    """A VQGAN as its own file has it. The codebook of ITHQ's is a moving average, a buffer; that of a Gumbel codec is
+    called `embed`.
+    """
     with torch.device("meta"):
-        state = filled(shapes_of(VQGAN(spec)))
+        state = filled(shapes_of(VQGAN(spec)), fill)
     codebook = state.pop("quantize.embedding.weight")
     if spec.gumbel:
         return state | {"quantize.embed.weight": codebook}
-    if spec.code_dim == F8.code_dim:
+    if averaged:
         return state | {
             "quantize.embedding": codebook,
             "quantize.cluster_size": torch.ones(spec.codebook_size),
@@ -131,32 +144,51 @@ def vqgan_state(spec: VQGANSpec) -> dict[str, Tensor]:
 
 
 def training_checkpoint(
-    spec: TransformerSpec, *, vqgan: VQGANSpec | None = None, clip: bool = False, learned_null: bool = False
+    spec: TransformerSpec,
+    *,
+    vqgan: VQGANSpec | None = None,
+    clip: TextSpec | None = None,
+    learned_null: bool = False,
+    fill: Fill = value,
 ) -> dict:
-    """What the authors' trainer saved: the averaged weights are the good ones, the last ones are shifted here."""
-    ema = transformer_state(spec)
-    if clip:
-        ema |= {f"condition_emb.{name}": tensor for name, tensor in clip_state().items()}
-    if learned_null:
-        ema["empty_text_embed"] = value("null", (TEXT_LENGTH, spec.text_width)).double()
-    model = {f"transformer.{name}": tensor if name.startswith("log") else tensor + 1 for name, tensor in ema.items()}
+    """What the authors' trainer saved: `ema`, the averaged weights, are the good ones; the last ones are others."""
+    ema, last = (diffusion_state(spec, clip, learned_null, numbers) for numbers in (fill, another(fill)))
+    model = {f"transformer.{name}": tensor for name, tensor in last.items()}
     if vqgan:
-        model |= content_codec(vqgan)
-    junk = {"optimizer": {"module": {"state": {0: {"exp_avg": torch.ones(3), "step": 7}}, "param_groups": []}}}
+        model |= content_codec(vqgan, fill)
+    trained = {name: tuple(ema[name].shape) for name in ema if name.startswith("transformer.") and "mask" not in name}
+    moments = {
+        i: {"step": 7, "exp_avg": fill(f"mean {name}", shape), "exp_avg_sq": fill(f"square {name}", shape)}
+        for i, (name, shape) in enumerate(trained.items())
+    }
     return {
         "last_epoch": 3,
         "last_iter": 99,
         "model": model,
         "ema": ema,
         "clip_grad_norm": {"last_epoch": 3},
-        "optimizer_and_scheduler": {"none": junk},
+        "optimizer_and_scheduler": {"none": {"optimizer": {"module": {"state": moments, "param_groups": []}}}},
     }
 
 
-def content_codec(spec: VQGANSpec) -> dict[str, Tensor]:
-    """The VQGAN inside a training checkpoint, in an encoding and a decoding half that share the codebook."""
+def another(fill: Fill) -> Fill:
+    """Other numbers for the same names."""
+    return lambda name, shape: fill(f"last {name}", shape)
+
+
+def diffusion_state(spec: TransformerSpec, clip: TextSpec | None, learned_null: bool, fill: Fill) -> dict[str, Tensor]:
+    state = transformer_state(spec, fill)
+    if clip:
+        state |= {f"condition_emb.{name}": tensor for name, tensor in clip_state(clip, fill).items()}
+    if learned_null:
+        state["empty_text_embed"] = fill("null", ((clip or CLIP).length, spec.text_width)).double()
+    return state
+
+
+def content_codec(spec: VQGANSpec, fill: Fill) -> dict[str, Tensor]:
+    """The VQGAN inside ITHQ's training checkpoint, in an encoding and a decoding half that share the codebook."""
     halves = {}
-    for name, tensor in vqgan_state(spec).items():
+    for name, tensor in vqgan_state(spec, averaged=True, fill=fill).items():
         part = name.split(".")[0]
         if part != "quantize":
             halves[f"content_codec.{'dec' if part in ('decoder', 'post_quant_conv') else 'enc'}.{name}"] = tensor
@@ -179,7 +211,7 @@ def write_vocabulary(folder: Path) -> None:
 
 def ithq_folder(folder: Path) -> Path:
     """Everything in the checkpoint but the vocabulary."""
-    torch.save(training_checkpoint(TEXT, vqgan=F8, clip=True, learned_null=True), folder / "ithq.pth")
+    torch.save(training_checkpoint(TEXT, vqgan=F8, clip=CLIP, learned_null=True), folder / "ithq.pth")
     write_vocabulary(folder)
     return folder
 

@@ -25,6 +25,7 @@ CONTRACT = {
     "VQDiffusionEncode": ("pixels: IMAGE, vae: VAE", "LATENT"),
     "VQDiffusionTokenMask": ("samples: LATENT, mask: MASK, grow: INT", "LATENT, MASK"),
     "VQDiffusionTokenInspector": ("samples: LATENT, vae: VAE", "IMAGE"),
+    "VQDiffusionDownload": ("model: COMBO, download: BOOLEAN, confirm: STRING", "STRING"),
 }
 
 every_schema = pytest.mark.parametrize("schema", SCHEMAS.values(), ids=SCHEMAS)

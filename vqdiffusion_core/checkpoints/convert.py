@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from . import open_model
 from .build import Dtypes
 from .diffusers_layout import write_folder
 from .errors import CheckpointError
-from .write import replace_folder
+from .write import free_space, replace_folder
 
 
 def convert(
@@ -52,7 +51,6 @@ def size_of(model: VQDiffusion, dtype: torch.dtype | None) -> int:
 
 
 def check_space(target: Path, size: int) -> None:
-    parent = next(folder for folder in target.absolute().parents if folder.exists())
-    free = shutil.disk_usage(parent).free
+    free = free_space(target.parent)
     if size > free:
-        raise CheckpointError(f"{target} would take {size / 1e9:.2f} GB; {parent} has {free / 1e9:.2f} GB left.")
+        raise CheckpointError(f"{target} would take {size / 1e9:.2f} GB; the disk has {free / 1e9:.2f} GB left.")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,10 +22,15 @@ from huggingface_hub.utils import build_hf_headers
 from .diffusers_config import INDEX, LIBRARY
 from .diffusers_layout import WEIGHTS, is_plain
 from .errors import CheckpointError
+from .releases import ON_HUB
+from .write import free_space
 
-ITHQ = "microsoft/vq-diffusion-ithq"
 NETWORK_LIBRARIES = ("huggingface_hub", "httpx", "httpx2", "requests", "urllib3")  # they differ between its versions
 BLOCK = 1 << 20
+OTHER_WAYS = (
+    "A proxy is set by HTTPS_PROXY, another hub by HF_ENDPOINT, a token by HF_TOKEN; or copy the model's folder from a "
+    "machine that has it."
+)
 OnProgress = Callable[[int, int], None]  # bytes on the disk, bytes in all; may raise to stop
 
 
@@ -55,9 +59,9 @@ class Plan:
         return self.repo.rpartition("/")[2]
 
 
-def plan(repo: str = ITHQ, revision: str = "main") -> Plan:
+def plan(repo: str = ON_HUB[0], revision: str = "main") -> Plan:
     """Ask the hub what a model in the diffusers layout consists of. Nothing is downloaded. Raises CheckpointError."""
-    with network_errors(f"{repo} was not found"):
+    with network_errors(f"{repo} could not be looked up"):
         info = HfApi().model_info(repo, revision=revision, files_metadata=True, timeout=10)
     listing = {sibling.rfilename: sibling for sibling in info.siblings or []}
     chosen = [listing[path] for path in choose(list(listing))]
@@ -86,21 +90,38 @@ def download(files: Plan, folder: Path, on_progress: OnProgress = lambda done, t
     """Fetch a model into `folder`/<its name>, which appears when it is whole. Raises CheckpointError; OSError where the
     disk is full. After either, or a kill, the next call goes on from what is there.
     """
-    target, partial = folder / files.name, folder / f".{files.name}.{files.commit[:8]}.partial"
+    target, partial = folder / files.name, partial_folder(files, folder)
     if target.exists():
         raise CheckpointError(f"{target} exists already; delete or rename it to download the model again.")
+    if (rest := files.size - arrived(files, folder)) > (free := free_space(folder)):
+        raise CheckpointError(f"{files.repo} needs {gigabytes(rest)} more; {folder} has {gigabytes(free)}.")
     partial.mkdir(parents=True, exist_ok=True)
-    done = sum(path.stat().st_size for path in partial.rglob("*") if path.is_file())
-    if files.size - done > (free := shutil.disk_usage(folder).free):
-        raise CheckpointError(
-            f"{files.repo} needs {gigabytes(files.size - done)} more; {folder} has {gigabytes(free)}."
-        )
     before = 0
     for file in files.files:
         fetch(files, file, partial / file.path, lambda count, before=before: on_progress(before + count, files.size))
         before += file.size
     partial.rename(target)
     return target
+
+
+def summary(files: Plan, folder: Path) -> str:
+    """What a download into `folder` would take, in words, for somebody who is to decide about it."""
+    before = arrived(files, folder)
+    return (
+        f"{files.repo} takes {gigabytes(files.size)} ({len(files.files)} files) in {folder / files.name}"
+        + (f", of which {gigabytes(before)} have arrived" if before else "")
+        + f"; the disk has {gigabytes(free_space(folder))} left."
+    )
+
+
+def arrived(files: Plan, folder: Path) -> int:
+    """The bytes that earlier tries have left in `folder`."""
+    return sum(path.stat().st_size for path in partial_folder(files, folder).rglob("*") if path.is_file())
+
+
+def partial_folder(files: Plan, folder: Path) -> Path:
+    """Where a download grows: invisible to `find`, and of one version of the model alone."""
+    return folder / f".{files.name}.{files.commit[:8]}.partial"
 
 
 def gigabytes(count: int) -> str:
@@ -166,12 +187,11 @@ def network_errors(failure: str) -> Iterator[None]:
     try:
         yield
     except OfflineModeIsEnabled as error:
-        raise CheckpointError(f"{failure}: this machine is set to be offline (HF_HUB_OFFLINE).") from error
+        raise CheckpointError(f"{failure}: this machine is set to be offline (HF_HUB_OFFLINE). {OTHER_WAYS}") from error
     except Exception as error:
         if type(error).__module__.partition(".")[0] not in NETWORK_LIBRARIES:
             raise
-        reason = str(error).strip().splitlines() or [type(error).__name__]
-        raise CheckpointError(
-            f"{failure} at {HfApi().endpoint}: {reason[0][:300]} Is this machine online? Start it again: "
-            "what has arrived is kept."
-        ) from error
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:300].rstrip(". ")
+        offline = "" if getattr(error, "response", None) is not None else " Is this machine online?"
+        kept = "What has arrived is kept: start it again to go on."
+        raise CheckpointError(f"{failure} at {HfApi().endpoint}: {reason}.{offline} {kept} {OTHER_WAYS}") from error

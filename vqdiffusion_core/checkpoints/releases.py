@@ -11,6 +11,7 @@ HEADS = 16  # of every transformer in the authors' configurations; no file tells
 PICTURE = 256  # pixels a side, of every model
 CLASSES = 1000  # ImageNet's; a model with one row more has a trained null class
 MIRROR = "https://github.com/tzco/storage/releases/tag/vqdiffusion"
+ON_HUB = ("microsoft/vq-diffusion-ithq",)  # repositories of the Hugging Face hub in the diffusers layout
 
 ITHQ_VQGAN = "ithq_vqvae.pth"
 OPENIMAGES_VQGAN = "taming_f8_8192_openimages_last.pth"

@@ -70,3 +70,9 @@ def replace_folder(folder: Path, write: Callable[[Path], None]) -> None:
         folder.rename(old)
     new.rename(folder)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def free_space(folder: Path) -> int:
+    """The bytes that are left on the disk of a folder, which need not exist yet."""
+    place = folder.absolute()
+    return shutil.disk_usage(next(existing for existing in (place, *place.parents) if existing.exists())).free
