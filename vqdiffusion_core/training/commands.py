@@ -138,6 +138,9 @@ def source_of(options: argparse.Namespace, size: int, captions: bool = True) -> 
 
 
 def settings_of(options: argparse.Namespace) -> dict[str, Any]:
+    for name in ("batch", "learning_rate", "save_every"):
+        if not getattr(options, name) > 0:
+            raise ValueError(f"{name.replace('_', ' ')} is {getattr(options, name)}; expected more than 0.")
     return {
         "batch": options.batch,
         "learning_rate": options.learning_rate,

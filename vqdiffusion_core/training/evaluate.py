@@ -29,7 +29,8 @@ DEFAULTS = Settings()
 BATCH = 25
 GUIDANCES = (1.0, 1.5, 2.0, 3.0, 5.0)
 TRUNCATIONS = (0.5, 0.86, 1.0)
-CURVE_PROMPTS, CURVE_PICTURES = 20, 5  # of every point of the curves
+SETTINGS = ("guidance", "truncation")  # of a point of a curve
+CURVE_PICTURES = 5  # of each of the curves' prompts
 TIMED = 5  # pictures
 
 Figures = dict[str, Any]
@@ -45,8 +46,8 @@ def evaluate(
         "one object": lambda: one_object(model, known, prompts),
         "two objects": lambda: two_objects(model, known, prompts),
         "inpainting": lambda: inpainting(model, known, prompts),
-        "guidance": lambda: curve(model, known, [Settings(guidance=guidance) for guidance in GUIDANCES]),
-        "truncation": lambda: curve(model, known, [Settings(truncation=rate) for rate in TRUNCATIONS]),
+        "guidance": lambda: curve(model, known, prompts, [Settings(guidance=g) for g in GUIDANCES]),
+        "truncation": lambda: curve(model, known, prompts, [Settings(truncation=rate) for rate in TRUNCATIONS]),
         "speed": lambda: {"seconds from prompt to PNG": seconds(model)},
     }
     figures: Figures = {}
@@ -125,12 +126,18 @@ def inpainting(model: VQDiffusion, known: Sequence[scenes.Subject], count: int) 
     }
 
 
-def curve(model: VQDiffusion, known: Sequence[scenes.Subject], settings: Sequence[Settings]) -> list[Figures]:
-    """Fidelity: the share of pictures whose subject is first. Diversity: how far pictures of one prompt lie apart, root
-    mean square in grey levels of 255. Likeness: to the true rendering.
+def curve(
+    model: VQDiffusion, known: Sequence[scenes.Subject], count: int, settings: Sequence[Settings]
+) -> list[Figures]:
+    """For each of the settings, from a quarter of `count` pictures. Fidelity: the share whose subject is first.
+    Diversity: how far pictures of one prompt lie apart, root mean square in grey levels of 255. Likeness: to the true
+    rendering.
     """
     rng = random.Random(5)
-    asked = [scenes.plain(rng.choice(known), rng.choice(list(scenes.COLOURS))) for _ in range(CURVE_PROMPTS)]
+    asked = [
+        scenes.plain(rng.choice(known), rng.choice(list(scenes.COLOURS)))
+        for _ in range(-(-count // (4 * CURVE_PICTURES)))
+    ]
     every = [scene for scene in asked for _ in range(CURVE_PICTURES)]
     points = []
     for setting in settings:
@@ -213,9 +220,7 @@ def table(figures: Figures) -> str:
     lines = ["| | |", "|---|---|"]
     for part, numbers in figures.items():
         for point in numbers if isinstance(numbers, list) else [numbers]:
-            given = {name: value for name, value in point.items() if name in ("guidance", "truncation")}
-            title = ", ".join([part if not given else "", *(f"{name} {value:g}" for name, value in given.items())])
-            lines += [
-                f"| {title.strip(', ')}: {name} | {value:.3g} |" for name, value in point.items() if name not in given
-            ]
+            settings = [f"{name} {point[name]:g}" for name in SETTINGS if name in point]
+            title = ", ".join(settings) or part
+            lines += [f"| {title}: {name} | {value:.3g} |" for name, value in point.items() if name not in SETTINGS]
     return "\n".join(lines)
