@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from comfy_api.latest import io
+from typing import Any
+
+import torch
+from comfy_api.latest import io, ui
 from torch import Tensor
 
-from . import latents
+from ..vqdiffusion_core import preview
+from . import latents, painting
 from .sockets import schema
+from .vae import Vae
+
+CANVAS = "VQ_DIFFUSION_PAINTING"  # the widget of the editor that shows and changes `painted`; web/js/vqdiffusion.js
 
 
 class VQDiffusionTokenMask(io.ComfyNode):
@@ -15,18 +22,25 @@ class VQDiffusionTokenMask(io.ComfyNode):
         return schema(
             "VQDiffusionTokenMask",
             display_name="VQ-Diffusion Token Mask",
-            description="Marks the tokens that the sampler draws anew; all others come out exactly as they are.",
-            search_aliases=["inpaint", "set latent noise mask", "region"],
+            description="Marks the tokens that the sampler draws anew; all others come out exactly as they are. Paint "
+            "them on the picture, connect a mask, or both.",
+            is_output_node=True,  # else the canvas gets no picture from a run in which nothing is new
+            search_aliases=["inpaint", "paint tokens", "set latent noise mask", "region", "mask editor"],
             inputs=[
                 io.Latent.Input("samples", tooltip="The tokens of the picture."),
                 io.Mask.Input(
                     "mask",
+                    optional=True,
                     tooltip="What to draw anew, of any size: it is laid over the whole picture. A token counts as soon "
-                    "as any part of it is marked, however faintly.",
+                    "as any part of it is marked, however faintly. What is painted here is added.",
+                ),
+                io.Vae.Input(
+                    "vae", optional=True, tooltip="From the loader of the model. With it you paint on the picture."
                 ),
                 io.Int.Input(
                     "grow", default=0, min=0, max=64, tooltip="Widens the region by so many tokens on every side."
                 ),
+                painted_input(),
             ],
             outputs=[
                 io.Latent.Output(display_name="samples", tooltip="The tokens with their region, for the sampler."),
@@ -39,9 +53,60 @@ class VQDiffusionTokenMask(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, samples: latents.Latent, mask: Tensor, grow: int) -> io.NodeOutput:
-        batch_size, *_, rows, columns = samples["samples"].shape
-        *_, height, width = mask.shape
-        region_Bhw = latents.to_region(mask, batch_size, (rows, columns), grow)
+    def execute(
+        cls,
+        samples: latents.Latent,
+        grow: int,
+        mask: Tensor | None = None,
+        vae: Vae | None = None,
+        painted: str = "",
+    ) -> io.NodeOutput:
+        region_Bhw = region(samples, [mask, painting.read(painted)], grow)
         marked = samples | {"noise_mask": region_Bhw[:, None].float()}
-        return io.NodeOutput(marked, latents.to_mask(region_Bhw, (height, width)))
+        return io.NodeOutput(marked, latents.to_mask(region_Bhw, pixels(samples, mask, vae)), ui=canvas(samples, vae))
+
+
+def painted_input() -> io.String.Input:
+    """A string to the server and to every other program; the editor shows it as a canvas."""
+    painted = io.String.Input(
+        "painted",
+        default="",
+        optional=True,
+        tooltip="The tokens that are painted here, such as 12x12: 4-7,3-6 for columns 4 to 7 of rows 3 to 6. On "
+        "another grid they are laid over the whole picture, as a mask is.",
+    )
+    painted.extra_dict = {"widgetType": CANVAS}
+    return painted
+
+
+def region(samples: latents.Latent, masks: list[Tensor | None], grow: int) -> Tensor:
+    """The tokens that any of the masks marks, bool (B, h, w)."""
+    batch_size, *_, rows, columns = samples["samples"].shape
+    region_Bhw = torch.zeros(batch_size, rows, columns, dtype=torch.bool)
+    for mask in masks:
+        if mask is not None:
+            region_Bhw = region_Bhw | latents.to_region(mask.cpu(), batch_size, (rows, columns), grow)
+    return region_Bhw
+
+
+def pixels(samples: latents.Latent, mask: Tensor | None, vae: Vae | None) -> tuple[int, int]:
+    """Height and width that the region is wanted in: those of the mask, else those of the picture."""
+    rows, columns = samples["samples"].shape[-2:]
+    cell = vae.downscale_ratio if vae else latents.CELL
+    return (rows * cell, columns * cell) if mask is None else (mask.shape[-2], mask.shape[-1])
+
+
+def canvas(samples: latents.Latent, vae: Vae | None) -> dict[str, list[dict[str, Any]]]:
+    """What the editor paints on: the grid of the first picture, and the picture where there is a VAE to see it with."""
+    pictures = []
+    if vae is not None:
+        pictures = ui.ImageSaveHelper.save_images(picture(samples, vae), "vq-canvas", io.FolderType.temp, None)
+    return {"vq_canvas": [{"grid": list(samples["samples"].shape[-2:]), "pictures": pictures}]}
+
+
+def picture(samples: latents.Latent, vae: Vae) -> Tensor:
+    """The first picture of a batch (1, H, W, 3), with a dark checker where tokens are still masked."""
+    mask_id = vae.spec.codebook_size
+    tokens_1hw = latents.read_tokens(samples["samples"][:1], mask_id)
+    decoded_1HWC = vae.decode(latents.to_samples(preview.fill_masked(tokens_1hw, mask_id)))
+    return preview.hide_masked(decoded_1HWC, tokens_1hw == mask_id)

@@ -10,6 +10,7 @@ import sys
 import types
 from pathlib import Path
 
+import pytest
 from hypothesis import settings
 
 # Set before torch is imported; the ComfyUI that the tests boot inherits it.
@@ -22,3 +23,14 @@ sys.modules["pack"] = pack
 # A time limit per example fails on a busy machine; CI must not be red by the luck of a draw.
 settings.register_profile("house", deadline=None, derandomize="CI" in os.environ)
 settings.load_profile("house")
+
+
+@pytest.fixture(scope="session")
+def comfy():
+    """One real ComfyUI with this pack, booted for the first test that asks and shared by all."""
+    from pack.tests.host.boot import end_on_signals
+    from pack.tests.host.comfy import Comfy
+
+    end_on_signals()
+    with Comfy() as comfy:
+        yield comfy

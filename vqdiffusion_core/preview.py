@@ -52,15 +52,18 @@ def token_picture(tokens_hw: Tensor, palette_K3: Tensor, cell: int) -> Image.Ima
 def token_grid(image_BHWC: Tensor, masked_Bhw: Tensor, cell: int) -> Tensor:
     """Decoded pictures in 0..1, enlarged to `cell` pixels a token, with grid lines, and a checker on masked tokens."""
     scale = cell * masked_Bhw.shape[1] // image_BHWC.shape[1]
-    pictures = []
-    for image_HWC, masked_hw in zip(image_BHWC, masked_Bhw, strict=True):
-        large_HWC = enlarge(image_HWC, scale)
-        hidden_HW1 = enlarge(masked_hw, cell)[..., None]
-        large_HWC = torch.where(hidden_HW1, checker(len(large_HWC), len(large_HWC[0]), cell), large_HWC)
-        large_HWC[::cell] *= GRID_LINE
-        large_HWC[:, ::cell] *= GRID_LINE
-        pictures.append(large_HWC)
-    return torch.stack(pictures)
+    large_BHWC = hide_masked(torch.stack([enlarge(image_HWC, scale) for image_HWC in image_BHWC]), masked_Bhw)
+    large_BHWC[:, ::cell] *= GRID_LINE
+    large_BHWC[:, :, ::cell] *= GRID_LINE
+    return large_BHWC
+
+
+def hide_masked(image_BHWC: Tensor, masked_Bhw: Tensor) -> Tensor:
+    """Pictures of whole tokens with a checker over those that are masked."""
+    height, width = image_BHWC.shape[1:3]
+    cell = height // masked_Bhw.shape[1]
+    hidden_BHW1 = torch.stack([enlarge(masked_hw, cell) for masked_hw in masked_Bhw])[..., None]
+    return torch.where(hidden_BHW1, checker(height, width, cell), image_BHWC)
 
 
 def fill_masked(tokens_Bhw: Tensor, mask_id: int) -> Tensor:

@@ -61,8 +61,12 @@ def picture(comfy, workflow):
 def tokens(comfy, result, saved):
     """The token ids (B, h, w) that a SaveLatent node wrote."""
     (file,) = result.outputs[saved]["latents"]
-    samples = load_file(comfy.base / "output" / file["subfolder"] / file["filename"])["latent_tensor"]
-    return samples[:, 0].long()
+    return read_latent(comfy.base / "output" / file["subfolder"] / file["filename"])
+
+
+def read_latent(path):
+    """The token ids (B, h, w) in a file that SaveLatent wrote."""
+    return load_file(path)["latent_tensor"][:, 0].long()
 
 
 def draw_tokens(comfy, workflow, source=("Sampler", 0)):

@@ -119,9 +119,9 @@ def test_set_latent_noise_mask_does_the_same(comfy):
     workflow = shipped.load("inpaint")
     region = the(workflow, "VQDiffusionTokenMask")
     painter = painter_of(workflow, region)
-    inputs = workflow[region]["inputs"]
+    tokens = workflow[region]["inputs"]["samples"]
     workflow |= {
-        "core region": node("SetLatentNoiseMask", samples=inputs["samples"], mask=inputs["mask"]),
+        "core region": node("SetLatentNoiseMask", samples=tokens, mask=[region, 1]),
         "core painter": node("VQDiffusionSampler", **workflow[painter]["inputs"] | {"latent": ["core region", 0]}),
         "ours": save_latent([painter, 0]),
         "core": save_latent(["core painter", 0]),

@@ -1,9 +1,14 @@
 """Token Mask and Token Inspector, and the pictures of tokens."""
 
+import re
+
+import folder_paths
+import pytest
 import torch
 from pack.nodes.inpainting import VQDiffusionTokenMask
 from pack.nodes.inspector import CELL, VQDiffusionTokenInspector
 from pack.vqdiffusion_core import preview
+from PIL import Image
 
 MASK = 11
 
@@ -12,13 +17,72 @@ def tokens(batch=1):
     return {"samples": torch.arange(16).remainder(MASK).float().view(1, 1, 4, 4).repeat(batch, 1, 1, 1)}
 
 
+@pytest.fixture(autouse=True)
+def temp(monkeypatch, tmp_path):
+    """Where ComfyUI keeps what only the editor shows."""
+    monkeypatch.setattr(folder_paths, "get_temp_directory", lambda: str(tmp_path))
+    return tmp_path
+
+
 def test_a_mask_marks_tokens_and_comes_back_as_the_region_really_drawn():
     mask = torch.zeros(1, 32, 32)
     mask[0, 9, 9] = 0.2
-    marked, region = VQDiffusionTokenMask.execute(tokens(2), mask, grow=0).args
+    marked, region = VQDiffusionTokenMask.execute(tokens(2), grow=0, mask=mask).args
     assert torch.equal(marked["samples"], tokens(2)["samples"])
     assert marked["noise_mask"].shape == (2, 1, 4, 4) and marked["noise_mask"][0, 0].nonzero().tolist() == [[1, 1]]
     assert region.shape == (2, 32, 32) and region[0].nonzero().amin(0).tolist() == [8, 8] and region[0].sum() == 64
+
+
+def test_what_is_painted_is_added_to_the_mask_and_both_grow():
+    mask = torch.zeros(1, 4, 4)
+    mask[0, 0, 0] = 1
+    marked, _ = VQDiffusionTokenMask.execute(tokens(), grow=1, mask=mask, painted="4x4: 3,3").args
+    assert marked["noise_mask"][0, 0].tolist() == [[1, 1, 0, 0], [1, 1, 0, 0], [0, 0, 1, 1], [0, 0, 1, 1]]
+
+
+def test_a_painting_alone_is_a_region_in_the_pixels_of_the_picture(model):
+    marked, region = VQDiffusionTokenMask.execute(tokens(), grow=0, vae=model.vae, painted="4x4: 1-2,1").args
+    assert marked["noise_mask"][0, 0].nonzero().tolist() == [[1, 1], [1, 2]]
+    assert region.shape == (1, 16, 16) and region[0].nonzero().amin(0).tolist() == [4, 4] and region.sum() == 32
+
+
+def test_a_painting_of_another_grid_is_laid_over_the_whole_picture():
+    marked, _ = VQDiffusionTokenMask.execute(tokens(), grow=0, painted="2x2: 1,0").args
+    assert marked["noise_mask"][0, 0].tolist() == [[0, 0, 1, 1], [0, 0, 1, 1], [0, 0, 0, 0], [0, 0, 0, 0]]
+
+
+def test_nothing_painted_and_no_mask_marks_nothing():
+    marked, _ = VQDiffusionTokenMask.execute(tokens(), grow=2).args
+    assert not marked["noise_mask"].any()
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("heart", "begins with 'heart'; expected its columns and rows"),
+        ("0x4:", "from 1 to 256"),
+        ("257x4:", "from 1 to 256"),
+        ("4x4: 1;2", "part '1;2'; expected columns and rows"),
+        ("4x4: 4,0", "part '4,0'; expected columns from 0 to 3 and rows from 0 to 3"),
+        ("4x4: 2-1,0", "the lower first"),
+        ("4x4:" + " 0,0" * 500_000, "2000004 characters long"),
+    ],
+)
+def test_what_is_no_painting_is_refused(text, words):
+    with pytest.raises(ValueError, match=re.escape(words)):
+        VQDiffusionTokenMask.execute(tokens(), grow=0, painted=text)
+
+
+def test_the_canvas_gets_the_first_picture_with_its_masked_tokens(model, temp):
+    half = tokens(2)
+    half["samples"][0, 0, :2] = MASK
+    (canvas,) = VQDiffusionTokenMask.execute(half, grow=0, vae=model.vae).ui["vq_canvas"]
+    (file,) = canvas["pictures"]
+    assert canvas["grid"] == [4, 4] and file["type"] == "temp"
+    with Image.open(temp / file["filename"]) as picture:
+        assert picture.size == (16, 16)
+        upper = {colour for _, colour in picture.crop((0, 0, 16, 8)).getcolors()}
+    assert upper == {(33, 33, 33), (61, 61, 61)}
 
 
 def test_the_inspector_shows_masked_tokens_as_dark_checkers(model):

@@ -23,7 +23,7 @@ CONTRACT = {
     ),
     "VQDiffusionDecode": ("samples: LATENT, vae: VAE", "IMAGE"),
     "VQDiffusionEncode": ("pixels: IMAGE, vae: VAE", "LATENT"),
-    "VQDiffusionTokenMask": ("samples: LATENT, mask: MASK, grow: INT", "LATENT, MASK"),
+    "VQDiffusionTokenMask": ("samples: LATENT, mask?: MASK, vae?: VAE, grow: INT, painted?: STRING", "LATENT, MASK"),
     "VQDiffusionTokenInspector": ("samples: LATENT, vae: VAE", "IMAGE"),
     "VQDiffusionDownload": ("model: COMBO, download: BOOLEAN, confirm: STRING", "STRING"),
 }

@@ -1,0 +1,223 @@
+"""ComfyUI's editor in a real Chromium, as a person meets it: open a workflow, press Run, look, paint."""
+
+import io
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import requests
+from PIL import Image
+from playwright.sync_api import Locator, Page, Playwright, sync_playwright
+
+from ..host.comfy import Comfy
+
+CHROMIUM = "/usr/bin/chromium"
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+WINDOW = {"width": 1600, "height": 1000}
+PATIENCE = 60_000  # milliseconds
+
+# What the editors say by themselves on this host: files of the user that are not there, addresses outside, and what a
+# newer frontend asks of a newer server.
+HOST_COMPLAINTS = ("Failed to load resource", "Content Security Policy", "Fetch API cannot load", "Jobs API", "JobsApi")
+
+
+@contextmanager
+def chromium() -> Iterator[Any]:
+    """Debian's Chromium, driven by Playwright."""
+    with sync_playwright() as playwright:
+        browser = launch(playwright)
+        yield browser
+        browser.close()
+
+
+def launch(playwright: Playwright):
+    return playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+
+
+class Editor:
+    """A page of the editor. `vue` is its renderer: Nodes 2.0, or else LiteGraph."""
+
+    def __init__(self, comfy: Comfy, page: Page, vue: bool):
+        self.comfy, self.page, self.vue = comfy, page, vue
+        self.complaints: list[str] = []
+        page.on("console", self._hear)
+        page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        page.set_default_timeout(PATIENCE)
+        self.visit()
+
+    def visit(self, query: str = "", **settings: Any) -> None:
+        """Opens the editor's page anew, with these settings of the user."""
+        usual = {"Comfy.TutorialCompleted": True, "Comfy.VueNodes.Enabled": self.vue, "Comfy.Locale": "en"}
+        requests.post(f"{self.comfy.url}/settings", json=usual | settings, timeout=30).raise_for_status()
+        self.page.goto(self.comfy.url + query)
+        self.page.wait_for_function("!!window.app?.graph && !!LiteGraph.registered_node_types.VQDiffusionTokenMask")
+        self.page.wait_for_load_state("networkidle")
+        self.complaints.clear()
+
+    def reload(self) -> None:
+        """As F5 does: the workflow comes back from what the browser has kept."""
+        self.page.reload()
+        self.page.wait_for_function("window.app?.graph?.nodes.length > 0")
+        self.page.wait_for_load_state("networkidle")
+
+    def open(self, workflow: dict) -> None:
+        """Opens a workflow as the editor has saved it."""
+        self.page.evaluate("async workflow => { await app.loadGraphData(workflow) }", workflow)
+        self._settle()
+
+    def open_api(self, prompt: dict) -> None:
+        """Opens a workflow in API form."""
+        # Twice, because Nodes 2.0 does not notice where the first call has put the nodes.
+        self.page.evaluate(
+            """async prompt => {
+                await app.loadApiJson(prompt, "test");
+                await app.loadGraphData(app.graph.serialize());
+            }""",
+            prompt,
+        )
+        self._settle()
+
+    def run(self) -> None:
+        """A click on Run, and the end of the run. Raises AssertionError if it fails."""
+        with self._running():
+            self.page.get_by_test_id("queue-button").first.click()
+
+    def run_by_keyboard(self) -> None:
+        with self._running():
+            self.page.keyboard.press("Control+Enter")
+
+    def serialized(self) -> dict:
+        """What the editor would save now."""
+        return self.page.evaluate("app.graph.serialize()")
+
+    def show(self, node_type: str, scale: float = 1) -> None:
+        """Moves the view to the first node of this type."""
+        self.page.evaluate(
+            """([type, scale]) => {
+                const node = app.graph.nodes.find(node => node.type === type);
+                app.canvas.ds.scale = scale;
+                app.canvas.centerOnNode(node);
+                app.canvas.setDirty(true, true);
+            }""",
+            [node_type, scale],
+        )
+        self._stand_still()
+
+    def shown_pictures(self) -> list[Image.Image]:
+        """The pictures of all nodes that show some, fetched as the editor does."""
+        files = self.page.evaluate(
+            """app.graph.nodes.flatMap(node => ["SaveImage", "PreviewImage"].includes(node.type)
+                ? app.nodeOutputs[node.id]?.images ?? [] : [])"""
+        )
+        return [Image.open(io.BytesIO(self._view(**file))) for file in files]
+
+    def missing(self) -> list[str]:
+        """The types of nodes that the editor does not know."""
+        types = self.page.evaluate("app.graph.nodes.map(node => node.type)")
+        return [name for name in types if not self.page.evaluate("t => !!LiteGraph.registered_node_types[t]", name)]
+
+    def canvas(self) -> Locator:
+        """Where one paints."""
+        return self.page.locator(".vqd-stage canvas").first
+
+    def at(self, column: float, row: float, grid: tuple[int, int] = (12, 12)) -> tuple[float, float]:
+        """The page's coordinates of the middle of a token."""
+        box = self.canvas().bounding_box()
+        assert box, "the canvas is not to be seen"
+        columns, rows = grid
+        cell = min(box["width"] / columns, box["height"] / rows)
+        left, top = box["x"] + (box["width"] - columns * cell) / 2, box["y"] + (box["height"] - rows * cell) / 2
+        return left + (column + 0.5) * cell, top + (row + 0.5) * cell
+
+    def drag(self, *cells: tuple[int, int], **mouse: Any) -> None:
+        """Presses the mouse on the first token, moves over the others, and lets go."""
+        first, *others = (self.at(*cell) for cell in cells)
+        self.page.mouse.move(*first)
+        self.page.mouse.down(**mouse)
+        for place in others:
+            self.page.mouse.move(*place, steps=8)
+        self.page.mouse.up(**mouse)
+
+    def swipe(self, *cells: tuple[int, int]) -> None:
+        """The same with a finger."""
+        touch = self.page.context.new_cdp_session(self.page)
+        places = [dict(zip("xy", self.at(*cell), strict=True)) for cell in cells]
+        touch.send("Input.dispatchTouchEvent", {"type": "touchStart", "touchPoints": places[:1]})
+        for place in places[1:]:
+            touch.send("Input.dispatchTouchEvent", {"type": "touchMove", "touchPoints": [place]})
+        touch.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+
+    def tool(self, name: str) -> Locator:
+        return self.page.locator(f'.vqd-tools button[title^="{name}"]').first
+
+    def status(self) -> str:
+        """What the line under the canvas says."""
+        return " ".join(self.page.locator(".vqd-status").first.inner_text().split())
+
+    def canvas_colours(self) -> list[tuple[int, ...]]:
+        """The colours of the pixels on the canvas."""
+        picture = Image.open(io.BytesIO(self.canvas().screenshot())).convert("RGB")
+        return [colour for _, colour in picture.getcolors(maxcolors=picture.width * picture.height)]
+
+    def resize(self, node_type: str, size: tuple[int, int]) -> None:
+        self.page.evaluate(
+            "([type, size]) => app.graph.nodes.find(node => node.type === type).setSize(size)", [node_type, size]
+        )
+        self._stand_still()
+
+    def undo_of_the_editor(self) -> None:
+        """Ctrl+Z on the editor's own canvas."""
+        self.page.evaluate("document.activeElement.blur()")
+        self.page.keyboard.press("Control+z")
+        self._settle()
+
+    def painted(self) -> str:
+        """What the workflow holds of the first painting."""
+        return self.paintings()[0]
+
+    def paintings(self) -> list[str]:
+        nodes = self.serialized()["nodes"]
+        return [node["widgets_values"][1] for node in nodes if node["type"] == "VQDiffusionTokenMask"]
+
+    @contextmanager
+    def _running(self) -> Iterator[None]:
+        self.page.evaluate(
+            """() => { window.ended = new Promise(resolve => {
+                for (const kind of ["execution_success", "execution_error", "execution_interrupted"]) {
+                    app.api.addEventListener(kind, event => resolve([kind, event.detail]), { once: true });
+                }
+            }) }"""
+        )
+        yield
+        kind, detail = self.page.evaluate("window.ended")
+        assert kind == "execution_success", json.dumps(detail, indent=1)
+        self._settle()
+
+    def _settle(self) -> None:
+        """Two frames later the editor has drawn what has changed."""
+        self.page.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+
+    def _stand_still(self) -> None:
+        """Waits until the canvas is where it is to stay: it follows the view some frames later."""
+        places = []
+        while len(places) < 3 or places[-1] is None or places[-1] != places[-3]:
+            self._settle()
+            places.append(self.canvas().bounding_box())
+
+    def _view(self, **file: str) -> bytes:
+        answer = requests.get(f"{self.comfy.url}/view", params=file, timeout=30)
+        answer.raise_for_status()
+        return answer.content
+
+    def _hear(self, message: Any) -> None:
+        if message.type == "error" and not any(words in message.text for words in HOST_COMPLAINTS):
+            self.complaints.append(message.text)

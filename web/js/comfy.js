@@ -1,0 +1,108 @@
+// @ts-check
+/**
+ * The one file that knows the editor: its app, its server, its nodes.
+ *
+ * @typedef {import("../types/comfy.js").ComfyNode} ComfyNode
+ * @typedef {import("../types/comfy.js").ComfyExtension} ComfyExtension
+ * @typedef {import("../types/comfy.js").WidgetOptions} WidgetOptions
+ * @typedef {{ filename: string, subfolder: string, type: string }} ServerFile
+ */
+
+import { api } from "../../../scripts/api.js";
+import { app } from "../../../scripts/app.js";
+
+import { ENGLISH } from "./words.js";
+
+/** @param {ComfyExtension} extension */
+export function register(extension) {
+  app.registerExtension(extension);
+}
+
+/** What the widgets say, in the editor's language. @returns {Promise<import("./words.js").Words>} */
+export async function loadWords() {
+  const answer = await api.fetchApi("/i18n");
+  const language = app.extensionManager.setting.get("Comfy.Locale") ?? "en";
+  const translations = answer.ok ? await answer.json() : {};
+  return { ...ENGLISH, ...translations[language]?.vqDiffusion };
+}
+
+/** A widget that is an element of the page, in both of the editor's renderers.
+ * @param {ComfyNode} node @param {string} name @param {HTMLElement} element @param {WidgetOptions} options */
+export function addWidget(node, name, element, options) {
+  passToCanvas(element);
+  return node.addDOMWidget(name, "vq-diffusion", element, options);
+}
+
+/**
+ * Calls `receive` with what the node's last run gave to the editor, whenever there is something new: after a run, and
+ * when the node comes back by undo or from another tab.
+ * @param {ComfyNode} node
+ * @param {HTMLElement} element  the node's widget
+ * @param {(output: Record<string, any>) => void} receive
+ */
+export function onOutput(node, element, receive) {
+  /** @type {unknown} */
+  let last = null;
+  const look = () => {
+    const output = app.nodeOutputs[locator(node)];
+    if (output && output !== last) receive((last = output));
+  };
+  const onExecuted = node.onExecuted;
+  node.onExecuted = function (output) {
+    onExecuted?.call(this, output);
+    receive((last = output));
+  };
+  element.addEventListener("pointerenter", look);
+  element.addEventListener("focusin", look);
+  const onConfigure = node.onConfigure;
+  node.onConfigure = function (...data) {
+    onConfigure?.apply(this, data);
+    setTimeout(look);
+  };
+}
+
+/** By what name the editor keeps a node's output. @param {ComfyNode} node */
+function locator(node) {
+  const graph = node.graph;
+  return !graph || graph.isRootGraph ? `${node.id}` : `${graph.id}:${node.id}`;
+}
+
+/** @param {ServerFile} file */
+export function addressOf({ filename, subfolder, type }) {
+  return api.apiURL(`/view?${new URLSearchParams({ filename, subfolder, type })}`);
+}
+
+/** Tells the editor that a widget has another value: to undo it, to save it, to ask before it is lost. */
+export function noteChange() {
+  app.canvas.emitBeforeChange();
+  app.canvas.emitAfterChange();
+}
+
+/** @returns {ComfyNode[]} the selected nodes first */
+export function nodesInSight() {
+  const all = app.canvas.graph?.nodes ?? [];
+  const selected = Object.values(app.canvas.selected_nodes ?? {});
+  return [...selected, ...all];
+}
+
+/**
+ * Wheel and middle button move the view over the widget too, as over the editor's own; all else that the pointer does is
+ * the widget's. Nodes 2.0 would otherwise drag the node, and looks after wheel and middle button by itself.
+ * @param {HTMLElement} element
+ */
+function passToCanvas(element) {
+  const isDrawnByLiteGraph = () => element.closest(".dom-widget") !== null;
+  element.addEventListener("wheel", (event) => {
+    if (isDrawnByLiteGraph()) app.canvas.processMouseWheel(event);
+  });
+  /** @type {(kind: "pointerdown" | "pointermove" | "pointerup", canvas: "processMouseDown" | "processMouseMove" | "processMouseUp") => void} */
+  const pass = (kind, canvas) =>
+    element.addEventListener(kind, (event) => {
+      const isMiddle = event.button === 1 || (event.buttons & 4) !== 0;
+      if (!isMiddle) event.stopPropagation();
+      else if (isDrawnByLiteGraph()) app.canvas[canvas](event);
+    });
+  pass("pointerdown", "processMouseDown");
+  pass("pointermove", "processMouseMove");
+  pass("pointerup", "processMouseUp");
+}

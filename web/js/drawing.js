@@ -1,0 +1,87 @@
+// @ts-check
+/**
+ * How a token grid looks on a canvas. Lines and edges are drawn dark under light, to be seen on every picture and in
+ * every theme.
+ *
+ * @typedef {import("./painting.js").Cell} Cell
+ * @typedef {import("./painting.js").Grid} Grid
+ * @typedef {import("./painting.js").Painting} Painting
+ * @typedef {import("./shapes.js").Box} Box
+ */
+
+import { isPainted } from "./painting.js";
+
+const PAINT = "rgba(255, 106, 0, 0.5)";
+const EDGE = "#ffb066";
+const DARK = "rgba(0, 0, 0, 0.55)";
+const LIGHT = "rgba(255, 255, 255, 0.35)";
+const PAPER = "#3a3a3a";
+
+/** The picture, or grey paper where none is known. @type {(pen: CanvasRenderingContext2D, box: Box, picture: CanvasImageSource | null) => void} */
+export function drawPicture(pen, box, picture) {
+  pen.fillStyle = PAPER;
+  pen.fillRect(box.left, box.top, box.width, box.height);
+  if (picture) pen.drawImage(picture, box.left, box.top, box.width, box.height);
+}
+
+/** @type {(pen: CanvasRenderingContext2D, box: Box, grid: Grid) => void} */
+export function drawGrid(pen, box, { columns, rows }) {
+  const path = new Path2D();
+  for (let column = 0; column <= columns; column++) line(path, box.left + (column * box.width) / columns, box.top, 0, box.height);
+  for (let row = 0; row <= rows; row++) line(path, box.left, box.top + (row * box.height) / rows, box.width, 0);
+  twice(pen, path, LIGHT, 1);
+}
+
+/** The painted tokens, with an edge around each region. @type {(pen: CanvasRenderingContext2D, box: Box, painting: Painting) => void} */
+export function drawPainting(pen, box, painting) {
+  const [width, height] = [box.width / painting.columns, box.height / painting.rows];
+  const edges = new Path2D();
+  pen.fillStyle = PAINT;
+  for (let row = 0; row < painting.rows; row++) {
+    for (let column = 0; column < painting.columns; column++) {
+      if (!isPainted(painting, { column, row })) continue;
+      const [x, y] = [box.left + column * width, box.top + row * height];
+      pen.fillRect(x, y, width, height);
+      const free = (/** @type {number} */ right, /** @type {number} */ down) => isEdge(painting, column + right, row + down);
+      if (free(-1, 0)) line(edges, x, y, 0, height);
+      if (free(1, 0)) line(edges, x + width, y, 0, height);
+      if (free(0, -1)) line(edges, x, y, width, 0);
+      if (free(0, 1)) line(edges, x, y + height, width, 0);
+    }
+  }
+  twice(pen, edges, EDGE, 2);
+}
+
+/** A frame around cells. @type {(pen: CanvasRenderingContext2D, box: Box, grid: Grid, cells: Cell[]) => void} */
+export function drawFrame(pen, box, { columns, rows }, cells) {
+  const [width, height] = [box.width / columns, box.height / rows];
+  const across = cells.map((cell) => cell.column);
+  const down = cells.map((cell) => cell.row);
+  const [left, top] = [Math.max(Math.min(...across), 0), Math.max(Math.min(...down), 0)];
+  const [right, bottom] = [Math.min(Math.max(...across) + 1, columns), Math.min(Math.max(...down) + 1, rows)];
+  const frame = new Path2D();
+  frame.rect(box.left + left * width, box.top + top * height, (right - left) * width, (bottom - top) * height);
+  twice(pen, frame, "#fff", 2);
+}
+
+/** @type {(painting: Painting, column: number, row: number) => boolean} */
+function isEdge(painting, column, row) {
+  const outside = column < 0 || row < 0 || column >= painting.columns || row >= painting.rows;
+  return outside || !isPainted(painting, { column, row });
+}
+
+/** @type {(path: Path2D, x: number, y: number, right: number, down: number) => void} */
+function line(path, x, y, right, down) {
+  path.moveTo(x, y);
+  path.lineTo(x + right, y + down);
+}
+
+/** @type {(pen: CanvasRenderingContext2D, path: Path2D, colour: string, width: number) => void} */
+function twice(pen, path, colour, width) {
+  pen.lineWidth = width + 1;
+  pen.strokeStyle = DARK;
+  pen.stroke(path);
+  pen.lineWidth = width;
+  pen.strokeStyle = colour;
+  pen.stroke(path);
+}

@@ -1,0 +1,60 @@
+// @ts-check
+/**
+ * The tools above the canvas.
+ *
+ * @typedef {import("./easel.js").Easel} Easel
+ * @typedef {(change: (easel: Easel) => Easel) => void} Apply  does something to the easel
+ */
+
+import { iconButton, make } from "./dom.js";
+import * as easels from "./easel.js";
+
+const BRUSH = "M4 20c3 0 5-1 5-4l9-12 2 2-11 10M4 20c0-3 1-5 4-5";
+const ERASER = "M9 20h11M4 14l9-9 6 6-9 9H8zM9 10l6 6";
+const RECTANGLE = "M4 6h16v12H4z";
+const INVERT = "M12 4v16M12 4h7v16h-7M12 4H5v16h7M14 8h3M14 12h3M14 16h3";
+const CLEAR = "M5 7h14M9 7V4h6v3M7 7l1 13h8l1-13";
+const UNDO = "M9 5L4 10l5 5M4 10h9c4 0 7 2 7 8";
+const REDO = "M15 5l5 5-5 5M20 10h-9c-4 0-7 2-7 8";
+
+/**
+ * @param {import("./words.js").Words} words
+ * @param {Apply} apply
+ * @returns {{ element: HTMLElement, update: (easel: Easel) => void }}
+ */
+export function createToolbar(words, apply) {
+  const tools = {
+    brush: iconButton(words.brush, BRUSH, () => apply((easel) => easels.take(easel, "brush"))),
+    eraser: iconButton(words.eraser, ERASER, () => apply((easel) => easels.take(easel, "eraser"))),
+    rectangle: iconButton(words.rectangle, RECTANGLE, () => apply((easel) => easels.take(easel, "rectangle"))),
+  };
+  const size = createSize(words, apply);
+  const invert = iconButton(words.invert, INVERT, () => apply(easels.inverted));
+  const clear = iconButton(words.clear, CLEAR, () => apply(easels.clear));
+  const undo = iconButton(words.undo, UNDO, () => apply(easels.undo));
+  const redo = iconButton(words.redo, REDO, () => apply(easels.redo));
+  const parts = [...Object.values(tools), size.element, invert, clear, undo, redo];
+
+  /** @param {Easel} easel */
+  function update({ tool, size: tokens, history }) {
+    for (const [name, button] of Object.entries(tools)) button.setAttribute("aria-pressed", String(name === tool));
+    size.update(tokens);
+    undo.disabled = history.past.length === 0;
+    redo.disabled = history.future.length === 0;
+  }
+
+  return { element: make("div", { class: "vqd-tools", role: "toolbar", "aria-label": words.tools }, ...parts), update };
+}
+
+/** @type {(words: import("./words.js").Words, apply: Apply) => { element: HTMLElement, update: (tokens: number) => void }} */
+function createSize(words, apply) {
+  const range = make("input", { type: "range", min: "1", max: `${easels.LARGEST}`, "aria-label": words.size });
+  const number = make("span", { "aria-hidden": "true" });
+  range.addEventListener("input", () => apply((easel) => easels.resize(easel, Number(range.value))));
+  return {
+    element: make("label", { title: words.size }, range, number),
+    update(tokens) {
+      range.value = number.textContent = String(tokens);
+    },
+  };
+}

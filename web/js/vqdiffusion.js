@@ -1,0 +1,50 @@
+// @ts-check
+/** What the pack adds to the editor. The one file with an effect. */
+
+import { addWidget, addressOf, loadWords, nodesInSight, noteChange, onOutput, register } from "./comfy.js";
+import { Painter } from "./painter.js";
+import { ENGLISH } from "./words.js";
+
+/** @typedef {import("../types/comfy.js").ComfyNode} ComfyNode */
+
+const PAINTING = "VQ_DIFFUSION_PAINTING"; // as in nodes/inpainting.py
+const HEIGHT = 300; // pixels, at least
+
+let words = ENGLISH;
+
+/** @type {WeakMap<ComfyNode, Painter>} */
+const painters = new WeakMap();
+
+register({
+  name: "VQDiffusion",
+  async init() {
+    const style = Object.assign(document.createElement("link"), { rel: "stylesheet" });
+    style.href = new URL("../css/vqdiffusion.css", import.meta.url).href;
+    document.head.append(style);
+    words = await loadWords();
+  },
+  getCustomWidgets: () => ({ [PAINTING]: (node, name) => ({ widget: addPainter(node, name) }) }),
+  commands: [{ id: "VQDiffusion.Paint", label: ENGLISH.paintCommand, icon: "pi pi-pencil", function: paint }],
+  keybindings: [{ commandId: "VQDiffusion.Paint", combo: { key: "p", alt: true } }],
+});
+
+/** @type {(node: ComfyNode, name: string) => import("../types/comfy.js").Widget} */
+function addPainter(node, name) {
+  const painter = new Painter(words, noteChange);
+  painters.set(node, painter);
+  onOutput(node, painter.element, ({ vq_canvas: canvases }) => {
+    const [{ grid, pictures }] = canvases;
+    painter.show({ grid, picture: pictures.length ? addressOf(pictures[0]) : null });
+  });
+  return addWidget(node, name, painter.element, {
+    getValue: () => painter.text,
+    setValue: (text) => (painter.text = text),
+    getMinHeight: () => HEIGHT,
+  });
+}
+
+/** Brings the keyboard to the canvas of the selected node, or of the first there is. */
+function paint() {
+  const node = nodesInSight().find((candidate) => painters.has(candidate));
+  if (node) painters.get(node)?.focus();
+}

@@ -1,0 +1,35 @@
+// @ts-check
+/**
+ * What the widgets say, in English. Other languages come from `vqDiffusion` in locales/<language>/main.json.
+ *
+ * @typedef {typeof ENGLISH} Words
+ */
+
+export const ENGLISH = {
+  painting: "Painting on the tokens",
+  tools: "Tools for painting",
+  brush: "Brush (B)",
+  eraser: "Eraser (E)",
+  rectangle: "Rectangle (R)",
+  size: "Brush size in tokens ([ and ])",
+  invert: "Invert: paint what is not painted (I)",
+  clear: "Clear (Delete)",
+  undo: "Undo (Ctrl+Z)",
+  redo: "Redo (Ctrl+Y)",
+  canvas: "Token grid, {columns} columns and {rows} rows",
+  keys:
+    "Arrow keys move the cursor, Shift with them paints along. Space paints, or sets a corner of a rectangle. B brush, " +
+    "E eraser, R rectangle, left and right bracket brush size, I invert, Delete clear, Control Z undo, Control Y redo.",
+  painted: "Column {column}, row {row}: painted",
+  notPainted: "Column {column}, row {row}: not painted",
+  count: "{painted} of {all} tokens painted",
+  runFirst: "Run once to see the picture here.",
+  connectVae: "Connect vae to see the picture here.",
+  unreadable: "The painting in this workflow cannot be read: {problem}. Clear it to paint anew.",
+  paintCommand: "Paint on the tokens",
+};
+
+/** A sentence with its gaps filled. @type {(sentence: string, values: Record<string, string | number>) => string} */
+export function fill(sentence, values) {
+  return sentence.replace(/\{(\w+)\}/g, (gap, name) => String(values[name] ?? gap));
+}

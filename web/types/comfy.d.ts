@@ -1,0 +1,61 @@
+/** The members of the editor that are in use here, as of its frontends 1.32.9 to 1.58.1. */
+
+export interface Widget {
+  name: string;
+  value: unknown;
+  serialize?: boolean;
+}
+
+export interface WidgetOptions {
+  getValue?: () => string;
+  setValue?: (value: string) => void;
+  getMinHeight?: () => number;
+}
+
+export interface Graph {
+  id: string;
+  isRootGraph: boolean;
+  nodes: ComfyNode[];
+}
+
+export interface ComfyNode {
+  id: number | string;
+  comfyClass: string;
+  graph: Graph | null;
+  widgets?: Widget[];
+  addDOMWidget(name: string, type: string, element: HTMLElement, options?: WidgetOptions): Widget;
+  onExecuted?(this: ComfyNode, output: Record<string, any>): void;
+  onConfigure?(this: ComfyNode, ...data: unknown[]): void;
+}
+
+export interface ComfyExtension {
+  name: string;
+  init?(): Promise<void>;
+  nodeCreated?(node: ComfyNode): void;
+  getCustomWidgets?(): Record<string, (node: ComfyNode, name: string) => { widget: Widget }>;
+  commands?: { id: string; label: string; icon: string; function: () => void }[];
+  keybindings?: { commandId: string; combo: { key: string; alt?: boolean } }[];
+}
+
+export interface Canvas {
+  graph: Graph | null;
+  selected_nodes?: Record<string, ComfyNode>;
+  emitBeforeChange(): void;
+  emitAfterChange(): void;
+  processMouseWheel(event: WheelEvent): void;
+  processMouseDown(event: PointerEvent): void;
+  processMouseMove(event: PointerEvent): void;
+  processMouseUp(event: PointerEvent): void;
+}
+
+export interface App {
+  canvas: Canvas;
+  nodeOutputs: Record<string, Record<string, any>>;
+  extensionManager: { setting: { get(id: string): string | undefined } };
+  registerExtension(extension: ComfyExtension): void;
+}
+
+export interface Api {
+  apiURL(path: string): string;
+  fetchApi(path: string): Promise<Response>;
+}
