@@ -86,20 +86,20 @@ def clip_tokenizer(ids: dict[str, int], merges: Sequence[tuple[str, ...]]) -> Pr
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token=START, eos_token=END, unk_token=END)
 
 
-def clip_text_model(spec: TextSpec) -> CLIPTextModel:
-    """CLIP's text tower with weights as torch makes them (none under `torch.device("meta")`)."""
+def clip_text_model(spec: TextSpec, device: str = "cpu") -> CLIPTextModel:
+    """CLIP's text tower with weights as torch makes them; on the device "meta" it has none."""
     from transformers import CLIPTextConfig, CLIPTextModel
 
-    return CLIPTextModel(
-        CLIPTextConfig(
-            vocab_size=spec.vocabulary,
-            max_position_embeddings=spec.length,
-            hidden_size=spec.width,
-            num_hidden_layers=spec.layers,
-            num_attention_heads=spec.heads,
-            intermediate_size=spec.mlp_width,
-            hidden_act=spec.activation,
-            bos_token_id=spec.vocabulary - 2,
-            eos_token_id=spec.vocabulary - 1,
-        )
+    config = CLIPTextConfig(
+        vocab_size=spec.vocabulary,
+        max_position_embeddings=spec.length,
+        hidden_size=spec.width,
+        num_hidden_layers=spec.layers,
+        num_attention_heads=spec.heads,
+        intermediate_size=spec.mlp_width,
+        hidden_act=spec.activation,
+        bos_token_id=spec.vocabulary - 2,
+        eos_token_id=spec.vocabulary - 1,
     )
+    with torch.device(device):  # not around the imports: there transformers 4 makes tensors that it reads
+        return CLIPTextModel(config)

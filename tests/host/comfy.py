@@ -1,8 +1,8 @@
 """Queues workflows on a real ComfyUI, follows them, and fetches what they made.
 
-    with Comfy() as comfy:
-        result = comfy.run(json.loads(Path("workflow.api.json").read_text()))
-        comfy.images(result)[0].show()
+with Comfy() as comfy:
+    result = comfy.run(json.loads(Path("workflow.api.json").read_text()))
+    comfy.images(result)[0].show()
 """
 
 import io

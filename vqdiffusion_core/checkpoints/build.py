@@ -58,8 +58,7 @@ def build_vqgan(spec: VQGANSpec, weights: Renamed, dtypes: Dtypes) -> VQGAN:
 
 
 def build_text_model(spec: TextSpec, weights: Renamed, dtypes: Dtypes) -> CLIPTextModel:
-    with torch.device("meta"):
-        clip = clip_text_model(spec)
+    clip = clip_text_model(spec, "meta")
     tower = getattr(clip, "text_model", clip)  # transformers 4 has one module more
     fill(tower, weights, dtypes.others)
     positions = torch.arange(spec.length)[None]  # in no file, so still without memory

@@ -1,0 +1,56 @@
+"""The pack shares its process with ComfyUI and with every other pack: it leaves all that is common as it was."""
+
+import logging
+import random
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import comfy.utils
+import numpy as np
+import pytest
+import torch
+from pack.tests.host.fetch import CHECKOUT, comfyui
+from pack.tests.nodes.global_state import difference, snapshot
+
+SCRIPT = Path(__file__).with_name("global_state.py")
+
+
+def test_neither_the_import_nor_a_run_changes_anything_that_others_share():
+    command = [sys.executable, str(SCRIPT), str(comfyui()), str(CHECKOUT)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == ""
+
+
+# What a bad neighbour does; each must be noticed.
+OFFENCES = {
+    "random numbers of torch": lambda patch: torch.manual_seed(1),
+    "random numbers of numpy": lambda patch: np.random.seed(1),
+    "random numbers of Python": lambda patch: random.seed(1),
+    "default number type": lambda patch: torch.set_default_dtype(torch.float64),
+    "matrix products": lambda patch: torch.set_float32_matmul_precision("medium"),
+    "warning filters": lambda patch: warnings.simplefilter("ignore"),
+    "logger root": lambda patch: patch.setattr(logging.getLogger(), "level", 5),
+    "environment NEIGHBOUR": lambda patch: patch.setenv("NEIGHBOUR", "1"),
+    "working folder": lambda patch: patch.chdir("/"),
+    "comfy.utils.load_torch_file": lambda patch: patch.setattr(comfy.utils, "load_torch_file", lambda *_: None),
+    "torch.nn.modules.linear.Linear.forward": lambda patch: patch.setattr(torch.nn.Linear, "forward", lambda *_: None),
+}
+
+
+@pytest.mark.parametrize(("name", "offend"), OFFENCES.items(), ids=OFFENCES)
+def test_each_change_would_be_noticed(name, offend, monkeypatch):
+    numpy_state, python_state = np.random.get_state(), random.getstate()
+    with torch.random.fork_rng(), warnings.catch_warnings():
+        before = snapshot()
+        try:
+            offend(monkeypatch)
+            changes = difference(before, snapshot())
+        finally:
+            torch.set_default_dtype(torch.float32)
+            torch.set_float32_matmul_precision("highest")
+            np.random.set_state(numpy_state)
+            random.setstate(python_state)
+    assert any(change.startswith(name) for change in changes)
