@@ -26,10 +26,10 @@ def train(folder, workers):
 
 if __name__ == "__main__":
     runpy.run_path(str(Path(__file__).parents[1] / "conftest.py"))
-    from pack.vqdiffusion_core.training.workers import join
+    from pack.vqdiffusion_core.training.workers import joined
 
-    workers = join("cpu")
-    seen = train(Path(sys.argv[1]), workers)
-    if workers.leads:
-        torch.save(seen, Path(sys.argv[1]) / "seen.pt")
-    workers.wait()
+    with joined("cpu") as workers:
+        seen = train(Path(sys.argv[1]), workers)
+        if workers.leads:
+            torch.save(seen, Path(sys.argv[1]) / "seen.pt")
+        workers.wait()

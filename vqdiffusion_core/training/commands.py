@@ -17,7 +17,7 @@ from .diffusion import DiffusionTraining
 from .evaluate import evaluate, table
 from .loop import run
 from .recipe import KERNELS, Shape, codec_shape, diffusion_training, load_codec, new_codec_training, new_model
-from .workers import join
+from .workers import joined
 
 
 def add_train(commands: argparse._SubParsersAction) -> None:
@@ -75,7 +75,7 @@ def add_pace(command: argparse.ArgumentParser, batch: int, steps: int) -> None:
 
 def add_machine(command: argparse.ArgumentParser) -> None:
     command.add_argument("--precision", choices=("mixed", "float32"), default="mixed", help="mixed: bfloat16 inside")
-    command.add_argument("--device", default="auto", help="cpu, cuda, or cuda where there is one")
+    command.add_argument("--device", default="auto", help="cpu, cuda, or auto: cuda where there is one")
 
 
 def add_evaluate(commands: argparse._SubParsersAction) -> None:
@@ -92,41 +92,41 @@ def whole_numbers(text: str) -> tuple[int, ...]:
 
 
 def run_codec(options: argparse.Namespace) -> None:
-    spec = codec_shape(options.channels, options.codes)
+    settings, spec = settings_of(options), codec_shape(options.channels, options.codes)
     size = options.size or pocket.Scenes.size
     if size % spec.downscale:
         raise ValueError(f"size is {size}; {len(spec.level_channels)} resolutions need a multiple of {spec.downscale}.")
-    workers = join(options.device)
-    training = new_codec_training(spec, source_of(options, size, captions=False), workers, **settings_of(options))
-    run(training, options.folder, options.steps, save_every=options.save_every)
+    with joined(options.device) as workers:
+        training = new_codec_training(spec, source_of(options, size, captions=False), workers, **settings)
+        run(training, options.folder, options.steps, save_every=options.save_every)
 
 
 def run_diffusion(options: argparse.Namespace) -> None:
-    workers = join(options.device)
-    if options.model:
-        model = load(options.model, "float32")
-        own_size = model.transformer.spec.grid[0] * model.vqgan.spec.downscale
-        source = source_of(options, options.size or own_size)
-    else:
-        source = source_of(options, options.size or pocket.Scenes.size)
-        shape = Shape(options.layers, options.width, options.heads)
-        codec = load_codec(options.codec)
-        model = new_model(codec, source, options.folder, workers, shape, options.kernel, options.seed)
-    learn = options.learn or ("transformer" if options.model else "all")
-    training = diffusion_training(model, source, options.folder, workers, learn=learn, **settings_of(options))
-    run(training, options.folder, options.steps, save_every=options.save_every)
-    save_model(training, options.save_as)
+    settings = settings_of(options)
+    with joined(options.device) as workers:
+        if options.model:
+            model = load(options.model, "float32")
+            own_size = model.transformer.spec.grid[0] * model.vqgan.spec.downscale
+            source = source_of(options, options.size or own_size)
+        else:
+            source = source_of(options, options.size or pocket.Scenes.size)
+            shape, codec = Shape(options.layers, options.width, options.heads), load_codec(options.codec)
+            model = new_model(codec, source, options.folder, workers, shape, options.kernel, options.seed)
+        learn = options.learn or ("transformer" if options.model else "all")
+        training = diffusion_training(model, source, options.folder, workers, learn=learn, **settings)
+        run(training, options.folder, options.steps, save_every=options.save_every)
+        save_model(training, options.save_as)
 
 
 def run_pocket(options: argparse.Namespace) -> None:
-    workers = join(options.device)
     source, mixed = pocket.Scenes(), options.precision == "mixed"
     codec, diffusion = options.folder / "codec", options.folder / "diffusion"
-    run(new_codec_training(pocket.CODEC, source, workers, mixed=mixed), codec, pocket.CODEC_STEPS)
-    model = new_model(load_codec(codec), source, diffusion, workers, Shape(), "absorbing")
-    training = diffusion_training(model, source, diffusion, workers, mixed=mixed)
-    run(training, diffusion, pocket.DIFFUSION_STEPS)
-    save_model(training, options.save_as)
+    with joined(options.device) as workers:
+        run(new_codec_training(pocket.CODEC, source, workers, mixed=mixed), codec, pocket.CODEC_STEPS)
+        model = new_model(load_codec(codec), source, diffusion, workers, Shape(), "absorbing")
+        training = diffusion_training(model, source, diffusion, workers, mixed=mixed)
+        run(training, diffusion, pocket.DIFFUSION_STEPS)
+        save_model(training, options.save_as)
 
 
 def source_of(options: argparse.Namespace, size: int, captions: bool = True) -> Source:

@@ -62,11 +62,12 @@ def run(
     log = Log(folder / "log.csv", done, steps, report) if leads else None
     for step in range(done, steps):
         numbers = training.step(step, step / steps)
+        last = step + 1 == steps
         if log:
             log.add(numbers)
-            if (step + 1) % log_every == 0:
+            if (step + 1) % log_every == 0 or last:
                 log.write(step + 1)
-        if (step + 1) % save_every == 0 or step + 1 == steps:
+        if (step + 1) % save_every == 0 or last:
             if leads:
                 save(training, folder, step + 1)
             training.workers.wait()

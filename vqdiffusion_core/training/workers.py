@@ -7,6 +7,8 @@ takes the same steps as one.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import torch
@@ -52,15 +54,18 @@ class Workers:
 ALONE = Workers()
 
 
-def join(device: str = "auto") -> Workers:
-    """This process among those that torchrun started, or alone. `device`: cpu, cuda, or cuda where there is one."""
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    count = int(os.environ.get("WORLD_SIZE", 1))
-    if device == "cuda":
-        device = f"cuda:{os.environ.get('LOCAL_RANK', 0)}"
-        torch.cuda.set_device(device)
-    if count == 1:
-        return Workers(device=torch.device(device))
-    dist.init_process_group("nccl" if device.startswith("cuda") else "gloo")
-    return Workers(dist.get_rank(), count, torch.device(device))
+@contextmanager
+def joined(device: str = "auto") -> Iterator[Workers]:
+    """This process among those that torchrun started, or alone. `device` auto: cuda where there is one, else cpu."""
+    kind = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+    if kind == "cuda":
+        kind = f"cuda:{os.environ.get('LOCAL_RANK', 0)}"
+        torch.cuda.set_device(kind)
+    if int(os.environ.get("WORLD_SIZE", 1)) == 1:
+        yield Workers(device=torch.device(kind))
+        return
+    dist.init_process_group("nccl" if kind.startswith("cuda") else "gloo")
+    try:
+        yield Workers(dist.get_rank(), dist.get_world_size(), torch.device(kind))
+    finally:
+        dist.destroy_process_group()
