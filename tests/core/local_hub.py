@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -21,7 +22,9 @@ BIG = "transformer/diffusion_pytorch_model.safetensors"
 
 
 class Hub(ThreadingHTTPServer):
-    """Serves a folder as a repository. `breaks`: how often it hangs up in the middle of BIG; `down`: it refuses."""
+    """Serves a folder as a repository. `breaks`: how often it hangs up in the middle of BIG, after which it refuses all
+    if `dies`; `down`: it refuses now; `delay`: seconds before each file.
+    """
 
     daemon_threads = True
 
@@ -29,7 +32,9 @@ class Hub(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Answer)
         self.files = {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
         self.breaks = 0
+        self.dies = False
         self.down = False
+        self.delay = 0.0
         self.requests: list[tuple[str, str | None]] = []
         self.claimed: dict[str, str] = {}
 
@@ -60,6 +65,7 @@ class Answer(BaseHTTPRequestHandler):
         return {"id": ITHQ, "modelId": ITHQ, "sha": COMMIT, "siblings": siblings, "tags": [], "private": False}
 
     def send_file(self, name: str) -> None:
+        time.sleep(self.server.delay)
         data = self.server.files[name]
         asked = self.headers.get("Range")
         self.server.requests.append((name, asked))
@@ -72,6 +78,7 @@ class Answer(BaseHTTPRequestHandler):
         self.end_headers()
         if breaking:
             self.server.breaks -= 1
+            self.server.down = self.server.dies
             data = data[: len(data) // 2]
             self.close_connection = True
         self.wfile.write(data)

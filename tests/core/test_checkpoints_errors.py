@@ -322,6 +322,7 @@ COCO = [
     ),
     (pieces("coco.pth", "aa", "ab", "ac"), r"coco in 3 pieces, which must be joined first.*cat coco_\?\? > coco.pth"),
     (pieces("coco.pth", "aa", "ac"), r"coco in 2 pieces, of which coco_ab is missing"),
+    (pieces("vqgan.pth", "aa", "ab"), r"vqgan in 2 pieces, which must be joined first.*cat vqgan_\?\? > vqgan.pth"),
     (map_with(lambda code_map: code_map[2].fill_(0)), r"leads from 24 codes to 10"),
     (map_with(lambda code_map: code_map[2].fill_(-1)), r"There: .*vqgan.pth has 24 codes"),
     (
@@ -370,6 +371,15 @@ def test_every_broken_model_says_what_is_wrong_and_runs_nothing(layout, action, 
         load(folder)
     assert RUN == []
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200 << 10  # KiB
+
+
+def test_a_piece_of_a_file_is_told_from_a_broken_file_and_pieces_of_a_joined_one_do_no_harm(broken):
+    folder = broken("coco", pieces("coco.pth", "aa", "ab"))
+    with pytest.raises(CheckpointError, match="coco in 2 pieces, which must be joined first"):
+        load(folder / "coco_aa")
+    whole = broken("ithq", lambda folder: None)
+    (whole / "ithq_aa").write_bytes((whole / "ithq.pth").read_bytes()[:1000])
+    load(whole)
 
 
 def test_an_empty_place_or_none_says_what_was_expected(tmp_path):

@@ -63,6 +63,7 @@ class File:
 def load_original(place: Path, dtypes: Dtypes, tokenizer: Path | None) -> VQDiffusion:
     """From a folder of files, or from a checkpoint with the folder that it lies in. Raises CheckpointError."""
     folder = place if place.is_dir() else place.parent
+    check_joined(place, folder)
     files = [File(place, *open_file(place))] if place.is_file() else []
     files += [File(path, *open_file(path)) for path in tensor_files(folder) if path != place]
     checkpoint = choose_checkpoint(place, files)
@@ -109,6 +110,14 @@ def pieces_in(folder: Path) -> dict[str, list[Path]]:
     return groups
 
 
+def check_joined(place: Path, folder: Path) -> None:
+    """Raise CheckpointError for a file that is still in the pieces that it was published in."""
+    there = {path.stem for path in folder.iterdir()}
+    for whole, pieces in pieces_in(folder).items():
+        if whole not in there and (place == folder or place in pieces):
+            raise CheckpointError(in_pieces(folder, whole, pieces))
+
+
 def open_file(path: Path) -> tuple[str, Mapping[str, Tensor]]:
     """What a file or a folder of transformers is, and its tensors."""
     content = read_weights(path)[0] if path.is_dir() else read_tensors(path)
@@ -142,8 +151,6 @@ def choose_checkpoint(place: Path, files: list[File]) -> File:
 
 
 def without_checkpoint(place: Path, files: list[File]) -> str:
-    if place.is_dir() and (pieces := pieces_in(place)):
-        return in_pieces(place, *next(iter(pieces.items())))
     there = listed([f"{file.path.name} is {file.kind}" for file in files if place.is_dir() or file.path == place])
     return (
         f"{place} holds no VQ-Diffusion model ({there or 'no file in it holds tensors'}); expected a training "

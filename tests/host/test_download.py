@@ -1,0 +1,109 @@
+"""A model is downloaded from inside a real ComfyUI, from a hub on this machine that can break off."""
+
+import re
+import shutil
+
+import pytest
+from pack.tests.core.local_hub import BIG, serving
+from pack.tests.host import shipped
+from pack.tests.host.comfy import Comfy, Interrupted, NodeError
+from pack.tests.host.shipped import text_to_image
+from pack.vqdiffusion_core.checkpoints import POCKET_FOLDER
+
+NAME = "vq-diffusion-ithq"
+OFF = "Nothing was asked for. Set download to yes to see what it takes."
+
+
+@pytest.fixture(scope="module")
+def hub():
+    with serving(POCKET_FOLDER) as hub:
+        yield hub
+
+
+@pytest.fixture(scope="module")
+def far_comfy(hub):
+    """A ComfyUI of its own, for which this hub is the hub."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HF_ENDPOINT", hub.url)
+        with Comfy() as comfy:
+            yield comfy
+
+
+@pytest.fixture
+def models(far_comfy):
+    """The folder of models, without the one that a test has downloaded."""
+    folder = far_comfy.base / "models" / "vq_diffusion"
+    yield folder
+    shutil.rmtree(folder / NAME, ignore_errors=True)
+
+
+@pytest.fixture
+def number(far_comfy, models):
+    return number_shown(far_comfy)
+
+
+def number_shown(comfy):
+    with pytest.raises(NodeError, match=r"Not downloaded yet: .* takes 0.02 GB") as error:
+        comfy.run(workflow(download=True))
+    return re.search(r"write (\d{4}) into confirm", error.value.message)[1]
+
+
+def workflow(**inputs):
+    """The shipped one, with these settings."""
+    shipped_one = shipped.load("download_model")
+    shipped_one[shipped.the(shipped_one, "VQDiffusionDownload")]["inputs"] |= inputs
+    return shipped_one
+
+
+def test_the_shipped_workflow_asks_for_nothing(far_comfy, hub):
+    result = far_comfy.run(workflow())
+    assert [output["text"] for output in result.outputs.values()] == [[OFF], [OFF]]
+    assert hub.requests == []
+
+
+def test_a_confirmed_download_is_a_model_that_draws(far_comfy, hub, models, number):
+    assert hub.requests == [] and not models.exists()
+    result = far_comfy.run(workflow(download=True, confirm=number))
+    shown = [event.data["value"] for event in result.of_kind("progress")]
+    assert shown == sorted(shown) and shown[-1] == sum(len(hub.files[name]) for name, _ in hub.requests)
+    assert NAME in str(result.outputs) and [path.name for path in models.iterdir()] == [NAME]
+    assert NAME in far_comfy.object_info()["VQDiffusionLoader"]["input"]["required"]["model"][1]["options"]
+    own, fetched = text_to_image(), text_to_image()
+    fetched["Loader"]["inputs"]["model"] = NAME
+    assert shipped.picture(far_comfy, own).tobytes() == shipped.picture(far_comfy, fetched).tobytes()
+
+
+def test_a_broken_connection_is_said_and_the_next_run_goes_on(far_comfy, hub, models, number):
+    hub.requests.clear()
+    hub.breaks, hub.dies = 1, True
+    with pytest.raises(NodeError, match=r"could not be fetched whole at .*What has arrived is kept"):
+        far_comfy.run(workflow(download=True, confirm=number))
+    hub.down = hub.dies = False
+    arrived = {name for name, _ in hub.requests} - {BIG}
+    hub.requests.clear()
+    far_comfy.run(workflow(download=True, confirm=number))
+    assert (models / NAME / BIG).read_bytes() == hub.files[BIG]
+    assert arrived and not arrived & {name for name, _ in hub.requests}
+
+
+def test_an_interrupted_download_stops_and_the_next_run_goes_on(far_comfy, hub, models, number):
+    hub.delay = 0.3
+
+    def interrupt(event):
+        if event.kind == "progress":
+            far_comfy.interrupt()
+
+    hub.requests.clear()
+    with pytest.raises(Interrupted):
+        far_comfy.run(workflow(download=True, confirm=number), watch=interrupt)
+    hub.delay = 0.0
+    assert len(hub.requests) < 5 and not (models / NAME).exists()
+    far_comfy.run(workflow(download=True, confirm=number))
+    assert (models / NAME / BIG).read_bytes() == hub.files[BIG]
+
+
+def test_a_hub_that_refuses_is_said_at_once(far_comfy, hub, models):
+    hub.down = True
+    with pytest.raises(NodeError, match=r"could not be looked up at .*503"):
+        far_comfy.run(workflow(download=True, confirm="0"))
+    hub.down = False
