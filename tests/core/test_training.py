@@ -129,6 +129,21 @@ def test_fine_tuning_changes_what_it_was_told_to(what, tmp_path):
     assert changed == expected.get(what, {"null_1LD", "transformer", "text_encoder"})
 
 
+def test_a_model_without_a_null_begins_with_the_empty_prompt_for_it(tmp_path):
+    model = tiny.diffusion(tmp_path / "first").model("tiny")
+    model.learned_null_1LD = None
+    training = tiny.diffusion(tmp_path / "second", model=model)
+    assert torch.equal(training.networks.null_1LD, model.encode(""))
+
+
+def test_a_run_is_not_continued_with_the_tokens_of_another_codec(tmp_path):
+    tiny.diffusion(tmp_path)
+    other = tiny.diffusion(tmp_path / "other").model("other")
+    other.vqgan.quantize.embedding.weight.mul_(1.5)
+    with pytest.raises(ValueError, match="tokens of another codec"):
+        tiny.diffusion(tmp_path, model=other)
+
+
 def test_a_fine_tuned_model_is_saved_with_its_null(tmp_path):
     training = tiny.diffusion(tmp_path)
     for step in range(3):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
 from copy import deepcopy
 from dataclasses import asdict, dataclass
@@ -11,6 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from ..checkpoints.write import raw
 from ..guidance import guided
 from ..model import VQDiffusion
 from ..pipeline import Settings, sample
@@ -34,12 +36,10 @@ Learn = Literal["all", "transformer", "null"]  # each with what comes after it
 class Networks(nn.Module):
     """What is trained together."""
 
-    def __init__(self, transformer: Transformer, text_encoder: TextEncoder, null_1LD: Tensor | None = None):
+    def __init__(self, transformer: Transformer, text_encoder: TextEncoder, null_1LD: Tensor):
         super().__init__()
         self.transformer = transformer
         self.text_encoder = text_encoder
-        if null_1LD is None:
-            null_1LD = nn.functional.normalize(torch.randn(1, text_encoder.length, text_encoder.width), dim=-1)
         self.null_1LD = nn.Parameter(null_1LD.detach().float().clone())
 
     def learn(self, what: Learn) -> None:
@@ -62,6 +62,7 @@ class Examples:
 
     tokens_SN: Tensor
     ids: list[Tensor]  # of each picture: (its captions, L)
+    codec: str  # `fingerprint` of the VQGAN whose tokens they are
 
     def draw(self, ticket: int) -> tuple[Tensor, Tensor]:
         """Tokens (N,) and ids (L,) of the example that follows from this number."""
@@ -78,7 +79,15 @@ def encode(source: Source, vqgan: VQGAN, text_encoder: TextEncoder) -> Examples:
     for picture, captions in source.captioned():
         tokens.append(vqgan.encode(to_tensor(picture)[None].to(device)).flatten(1).short().cpu())
         ids.append(torch.tensor([text_encoder.tokenize(caption) for caption in captions]))
-    return Examples(torch.cat(tokens), ids)
+    return Examples(torch.cat(tokens), ids, fingerprint(vqgan))
+
+
+def fingerprint(module: nn.Module) -> str:
+    """Tells weights from other weights."""
+    digest = hashlib.sha256()
+    for weight in module.state_dict().values():
+        digest.update(raw(weight))
+    return digest.hexdigest()[:16]
 
 
 class DiffusionTraining:
@@ -118,7 +127,12 @@ class DiffusionTraining:
     @property
     def setup(self) -> dict[str, Any]:
         names = ("learn", "batch", "learning_rate", "mixed", "seed")
-        return {"transformer": asdict(self.networks.transformer.spec), **{name: getattr(self, name) for name in names}}
+        return {
+            "transformer": asdict(self.networks.transformer.spec),
+            "codec": self.examples.codec,
+            "pictures": len(self.examples.tokens_SN),
+            **{name: getattr(self, name) for name in names},
+        }
 
     def step(self, step: int, progress: float) -> dict[str, float]:
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + step)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from ..checkpoints.vocabulary import Vocabulary, read_vocabulary, write_vocabulary
 from ..model import VQDiffusion
@@ -21,7 +22,7 @@ from ..transformer import Transformer
 from ..vqgan import VQGAN
 from .codec import CodecTraining
 from .data import Source
-from .diffusion import DiffusionTraining, Examples, Networks, encode, initialise
+from .diffusion import DiffusionTraining, Examples, Networks, encode, fingerprint, initialise
 from .tokenizer import learn_vocabulary
 from .workers import Workers
 
@@ -124,18 +125,21 @@ def diffusion_training(
         )
     vqgan = model.vqgan.to(workers.device).eval().requires_grad_(False)
     examples = own_examples(source, vqgan, model.text_encoder, folder / "examples.pt", workers)
-    networks = Networks(model.transformer.float(), model.text_encoder.float(), model.learned_null_1LD)
+    null_1LD = model.null()  # without a learned one, it begins as the empty prompt
+    assert isinstance(null_1LD, Tensor)
+    networks = Networks(model.transformer.float(), model.text_encoder.float(), null_1LD)
     return DiffusionTraining(networks, model.schedule, examples, vqgan, workers, **settings)
 
 
 def own_examples(source: Source, vqgan: VQGAN, text_encoder: TextEncoder, path: Path, workers: Workers) -> Examples:
-    """The run's pictures as tokens, encoded once and kept."""
+    """The run's pictures as tokens, encoded once and kept: pictures that come later are not seen by this run."""
     if workers.leads and not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        examples = encode(source, vqgan, text_encoder)
         unfinished = path.with_suffix(".part")
-        torch.save({"tokens": examples.tokens_SN, "ids": examples.ids}, unfinished)
+        torch.save(asdict(encode(source, vqgan, text_encoder)), unfinished)
         os.replace(unfinished, path)
     workers.wait()
-    kept = torch.load(path, weights_only=True)
-    return Examples(kept["tokens"], kept["ids"])
+    examples = Examples(**torch.load(path, weights_only=True))
+    if examples.codec != fingerprint(vqgan):
+        raise ValueError(f"{path} holds tokens of another codec; give the run another folder, or delete that file.")
+    return examples
