@@ -34,7 +34,8 @@ def open_editor(request):
         @cache
         def open_editor(newest: bool, vue: bool) -> Editor:
             comfy = request.getfixturevalue("comfy_with_newest_frontend" if newest else "comfy")
-            return Editor(comfy, browser.new_context(viewport=WINDOW, has_touch=True).new_page(), vue)
+            (name,) = (name for name, kind in EDITORS.items() if kind == (newest, vue))
+            return Editor(name, comfy, browser.new_context(viewport=WINDOW, has_touch=True).new_page(), vue)
 
         yield open_editor
 

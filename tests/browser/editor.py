@@ -4,6 +4,7 @@ import io
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import requests
@@ -23,6 +24,7 @@ FLAGS = [
     "--disable-sync",
 ]
 WINDOW = {"width": 1600, "height": 1000}
+EMPTY = {"version": 0.4, "nodes": [], "links": [], "groups": [], "last_node_id": 0, "last_link_id": 0}
 PATIENCE = 60_000  # milliseconds
 
 # What the editors say by themselves on this host: files of the user that are not there, addresses outside, and what a
@@ -44,10 +46,11 @@ def launch(playwright: Playwright):
 
 
 class Editor:
-    """A page of the editor. `vue` is its renderer: Nodes 2.0, or else LiteGraph."""
+    """A page of the editor. `vue` is its renderer: Nodes 2.0, or else LiteGraph. `name` is for people."""
 
-    def __init__(self, comfy: Comfy, page: Page, vue: bool):
+    def __init__(self, name: str, comfy: Comfy, page: Page, vue: bool):
         self.comfy, self.page, self.vue = comfy, page, vue
+        self.name = name
         self.complaints: list[str] = []
         page.on("console", self._hear)
         page.on("pageerror", lambda error: self.complaints.append(str(error)))
@@ -56,7 +59,12 @@ class Editor:
 
     def visit(self, query: str = "", **settings: Any) -> None:
         """Opens the editor's page anew, with these settings of the user."""
-        usual = {"Comfy.TutorialCompleted": True, "Comfy.VueNodes.Enabled": self.vue, "Comfy.Locale": "en"}
+        usual = {
+            "Comfy.TutorialCompleted": True,
+            "Comfy.VueNodes.Enabled": self.vue,
+            "Comfy.Locale": "en",
+            "Comfy.Minimap.Visible": False,
+        }
         requests.post(f"{self.comfy.url}/settings", json=usual | settings, timeout=30).raise_for_status()
         self.page.goto(self.comfy.url + query)
         self.page.wait_for_function("!!window.app?.graph && !!LiteGraph.registered_node_types.VQDiffusionTokenMask")
@@ -119,6 +127,73 @@ class Editor:
                 ? app.nodeOutputs[node.id]?.images ?? [] : [])"""
         )
         return [Image.open(io.BytesIO(self._view(**file))) for file in files]
+
+    def nodes_without_picture(self) -> list[str]:
+        """The titles of nodes that should show a picture on the page and do not, also after five seconds."""
+        return self.page.evaluate(
+            """async vue => {
+                const pictures = node => vue ? document.querySelectorAll(`[data-node-id="${node.id}"] img`) : node.imgs;
+                const isShown = node => [...pictures(node) ?? []].some(img => img.complete && img.naturalWidth);
+                let missing = app.graph.nodes.filter(node => ["SaveImage", "PreviewImage"].includes(node.type));
+                for (let wait = 0; wait < 50 && missing.length; wait++) {
+                    missing = missing.filter(node => !isShown(node));
+                    app.canvas.setDirty(true, true);
+                    await new Promise(done => setTimeout(done, 100));
+                }
+                return missing.map(node => node.title);
+            }""",
+            self.vue,
+        )
+
+    def new(self, node_type: str) -> None:
+        """An empty workflow with one new node, in sight."""
+        self.open(EMPTY)
+        self.page.evaluate(
+            """type => {
+                const node = LiteGraph.createNode(type);
+                node.pos = [100, 100];
+                app.graph.add(node);
+            }""",
+            node_type,
+        )
+        self.show(node_type)
+
+    def titles(self) -> list[str]:
+        return self.page.evaluate("app.graph.nodes.map(node => node.title)")
+
+    def labels(self) -> dict[str, str]:
+        """What the inputs of the first node are called, by name."""
+        return self.page.evaluate(
+            """Object.fromEntries(app.graph.nodes[0].inputs.map(input =>
+                [input.name, input.label ?? input.localized_name ?? input.name]))"""
+        )
+
+    def open_help(self, node_type: str) -> Locator:
+        """The help of a node, by a click on its info button."""
+        self.new(node_type)
+        self.page.evaluate("app.canvas.selectItems([app.graph.nodes[0]])")
+        self.page.get_by_test_id("info-button").first.click()
+        return self.page.locator(".node-help-content")
+
+    def screenshot(self, path: Path) -> None:
+        """Photographs the whole workflow, and nothing of the editor around it."""
+        clip = self.page.evaluate(
+            """() => {
+                const boxes = [...app.graph.nodes, ...app.graph.groups].map(item => item.boundingRect);
+                const left = Math.min(...boxes.map(box => box[0])), top = Math.min(...boxes.map(box => box[1]));
+                const width = Math.max(...boxes.map(box => box[0] + box[2])) - left;
+                const height = Math.max(...boxes.map(box => box[1] + box[3])) - top;
+                const scale = Math.min((window.innerWidth - 100) / width, (window.innerHeight - 150) / height, 1);
+                app.canvas.ds.scale = scale;
+                app.canvas.ds.offset = [80 / scale - left, 120 / scale - top];
+                app.canvas.deselectAll();
+                app.canvas.setDirty(true, true);
+                return { x: 70, y: 110, width: width * scale + 20, height: height * scale + 20 };
+            }"""
+        )
+        self._settle()
+        self.page.wait_for_timeout(500)  # until Nodes 2.0 and the widgets have followed the view
+        self.page.screenshot(path=path, clip=clip)
 
     def missing(self) -> list[str]:
         """The types of nodes that the editor does not know."""

@@ -164,14 +164,20 @@ export function type(easel, key) {
   if (key.ctrlKey || key.metaKey) {
     return WITH_CONTROL[key.shiftKey ? key.key.toUpperCase() : key.key]?.(easel) ?? null;
   }
-  const arrow = ARROWS[key.key];
-  if (arrow) return step(easel, arrow, key.shiftKey);
+  const beside = arrow(easel.cursor, key.key);
+  if (beside) return step(easel, clamped(beside, easel.grid), key.shiftKey);
   return KEYS[key.key.length === 1 ? key.key.toLowerCase() : key.key]?.(easel) ?? null;
 }
 
-/** One cell further; `paints` draws on the way. @type {(easel: Easel, by: [number, number], paints: boolean) => Easel} */
-function step(easel, [right, down], paints) {
-  const cell = clamped({ column: easel.cursor.column + right, row: easel.cursor.row + down }, easel.grid);
+/** The cell that an arrow key leads to, which may be beyond the edges; null for other keys.
+ * @type {(from: Cell, key: string) => Cell | null} */
+export function arrow(from, key) {
+  const [right, down] = ARROWS[key] ?? [0, 0];
+  return key in ARROWS ? { column: from.column + right, row: from.row + down } : null;
+}
+
+/** The cursor taken to a cell beside; `paints` draws on the way. @type {(easel: Easel, cell: Cell, paints: boolean) => Easel} */
+function step(easel, cell, paints) {
   if (easel.stroke || !paints) return move(easel, cell);
   return release(move(press(easel, easel.cursor), cell));
 }

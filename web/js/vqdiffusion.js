@@ -3,11 +3,13 @@
 
 import { addWidget, addressOf, loadWords, nodesInSight, noteChange, onOutput, register } from "./comfy.js";
 import { Painter } from "./painter.js";
+import { Viewer } from "./viewer.js";
 import { ENGLISH } from "./words.js";
 
 /** @typedef {import("../types/comfy.js").ComfyNode} ComfyNode */
 
 const PAINTING = "VQ_DIFFUSION_PAINTING"; // as in nodes/inpainting.py
+const INSPECTOR = "VQDiffusionTokenInspector";
 const HEIGHT = 300; // pixels, at least
 
 let words = ENGLISH;
@@ -24,6 +26,9 @@ register({
     words = await loadWords();
   },
   getCustomWidgets: () => ({ [PAINTING]: (node, name) => ({ widget: addPainter(node, name) }) }),
+  nodeCreated(node) {
+    if (node.comfyClass === INSPECTOR) addViewer(node);
+  },
   commands: [{ id: "VQDiffusion.Paint", label: ENGLISH.paintCommand, icon: "pi pi-pencil", function: paint }],
   keybindings: [{ commandId: "VQDiffusion.Paint", combo: { key: "p", alt: true } }],
 });
@@ -41,6 +46,17 @@ function addPainter(node, name) {
     setValue: (text) => (painter.text = text),
     getMinHeight: () => HEIGHT,
   });
+}
+
+/** @param {ComfyNode} node */
+function addViewer(node) {
+  const viewer = new Viewer(words);
+  onOutput(node, viewer.element, ({ vq_tokens: [tokens], images }) => {
+    const files = tokens.frames ?? images.slice(0, 1);
+    viewer.show(tokens, files.map(addressOf));
+  });
+  const widget = addWidget(node, "run", viewer.element, { getMinHeight: () => HEIGHT });
+  widget.serialize = false; // nothing of it is the workflow's
 }
 
 /** Brings the keyboard to the canvas of the selected node, or of the first there is. */

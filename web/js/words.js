@@ -27,6 +27,15 @@ export const ENGLISH = {
   connectVae: "Connect vae to see the picture here.",
   unreadable: "The painting in this workflow cannot be read: {problem}. Clear it to paint anew.",
   paintCommand: "Paint on the tokens",
+  viewer: "Tokens of the run",
+  viewerKeys: "Arrow keys move from token to token.",
+  step: "Step of the run",
+  stepOf: "step {step} of {all}",
+  runToSee: "Run to see the tokens here.",
+  token: "Column {column}, row {row}: id {id}",
+  knownToken: "Column {column}, row {row}: id {id}, kept",
+  drawnToken: "Column {column}, row {row}: id {id}, drawn in step {step}, confidence {percent} %",
+  maskedToken: "Column {column}, row {row}: still to be drawn; id {id} comes in step {step}",
 };
 
 /** A sentence with its gaps filled. @type {(sentence: string, values: Record<string, string | number>) => string} */
