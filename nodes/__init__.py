@@ -6,6 +6,7 @@ from .download import VQDiffusionDownload
 from .inpainting import VQDiffusionTokenMask
 from .inspector import VQDiffusionTokenInspector
 from .loaders import VQDiffusionLoader
+from .options import VQDiffusionEditOptions, VQDiffusionGuidanceOptions, VQDiffusionSamplerOptions
 from .prompt import VQDiffusionClassEncode, VQDiffusionTextEncode
 from .sampling import VQDiffusionSampler
 from .tokens import VQDiffusionDecode, VQDiffusionEmptyTokens, VQDiffusionEncode
@@ -17,6 +18,9 @@ NODES: list[type[io.ComfyNode]] = [
     VQDiffusionClassEncode,
     VQDiffusionEmptyTokens,
     VQDiffusionSampler,
+    VQDiffusionGuidanceOptions,
+    VQDiffusionSamplerOptions,
+    VQDiffusionEditOptions,
     VQDiffusionDecode,
     VQDiffusionEncode,
     VQDiffusionTokenMask,

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from ..vqdiffusion_core.guidance import Condition
+from ..vqdiffusion_core.canvas import Grid
+from ..vqdiffusion_core.guidance import Prompt
 from ..vqdiffusion_core.specs import TransformerSpec
 
 Conditioning = list[list[Any]]
 
 CLASS_LABEL = "vq_class"  # the key that says that a conditioning's (1, 1, 1) tensor is a class label
-WHOLE = {"mask": None, "area": None, "start_percent": 0.0, "end_percent": 1.0}  # a prompt for all tokens and all steps
+AREA_CELL = 8  # pixels; the core's nodes count areas in latent cells of this size, whatever the model
+MAX_STRENGTH = 1e6  # the core's widgets end at 10; only a broken file has more
+MAX_AREA = 1e6  # cells
+UNREADABLE = {"control": "a ControlNet", "gligen": "GLIGEN boxes"}  # what other models' prompts may carry
 
 
 class ConditioningError(ValueError):
@@ -30,30 +36,92 @@ def of_class(label: int) -> Conditioning:
     return [[torch.full((1, 1, 1), float(label)), {CLASS_LABEL: label}]]
 
 
-def read(conditioning: Conditioning, socket: str, spec: TransformerSpec, batch: int) -> Condition:
-    """The condition in a CONDITIONING that came in at `socket`, for a model and a batch."""
+@dataclass(frozen=True)
+class Canvas:
+    """What prompts are laid over: so many pictures of so many tokens."""
+
+    batch: int
+    grid: Grid  # rows, columns
+    cell: int  # pixels a token
+
+
+def read(conditioning: Conditioning, socket: str, spec: TransformerSpec, canvas: Canvas) -> list[Prompt]:
+    """The prompts of a CONDITIONING that came in at `socket`, each with its tokens and its part of the run."""
     if spec.condition == "none":
-        return None
-    vectors, about = read_part(conditioning, socket)
+        return [Prompt(None)] if socket == "positive" else []
+    if not conditioning:
+        raise ConditioningError(f"{socket} has no prompt in it. Connect a text encode node.")
+    return [read_prompt(vectors, about, socket, spec, canvas) for vectors, about in conditioning]
+
+
+def read_prompt(vectors: Tensor, about: dict[str, Any], socket: str, spec: TransformerSpec, canvas: Canvas) -> Prompt:
+    for key, name in UNREADABLE.items():
+        if about.get(key) is not None:
+            raise ConditioningError(f"{socket} carries {name}, which works with other models alone. Take it out.")
     if spec.condition == "class":
-        return read_class(vectors, about, socket, spec)
-    return read_text(vectors, about, socket, spec, batch)
+        condition = read_class(vectors, about, socket, spec)
+    else:
+        condition = read_text(vectors, about, socket, spec, canvas.batch)
+    start, end = (
+        read_number(about, key, socket, whole, 1.0) for key, whole in (("start_percent", 0.0), ("end_percent", 1.0))
+    )
+    return Prompt(condition, read_strength(about, socket, canvas), start, end)
 
 
-def read_part(conditioning: Conditioning, socket: str) -> tuple[Tensor, dict[str, Any]]:
-    if len(conditioning) != 1:
+def read_strength(about: dict[str, Any], socket: str, canvas: Canvas) -> float | Tensor:
+    """How strongly a prompt speaks: one number, or one a token (1 or B, N) where it has a mask or an area."""
+    strength = read_number(about, "strength", socket, 1.0, MAX_STRENGTH)
+    mask, area = about.get("mask"), about.get("area")
+    if mask is None and area is None:
+        return strength
+    strength_Bhw = torch.full((1, *canvas.grid), strength)
+    if mask is not None:
+        mask_strength = read_number(about, "mask_strength", socket, 1.0, MAX_STRENGTH)
+        strength_Bhw = strength_Bhw * mask_strength * read_mask(mask, socket, canvas)
+    if area is not None:
+        strength_Bhw = strength_Bhw * read_area(area, socket, canvas)
+    return strength_Bhw.flatten(1)
+
+
+def read_mask(mask: Any, socket: str, canvas: Canvas) -> Tensor:
+    """A mask of any resolution -> how much of each token's cell it covers, (1 or B, h, w) in 0..1."""
+    if not torch.is_tensor(mask) or mask.ndim not in (2, 3) or 0 in mask.shape:
+        raise ConditioningError(f"{socket} has a mask that is no picture; use Conditioning (Set Mask) with a MASK.")
+    mask_BHW = mask.reshape(-1, *mask.shape[-2:]).float().cpu()
+    if len(mask_BHW) > 1:
+        mask_BHW = mask_BHW[torch.arange(canvas.batch) % len(mask_BHW)]
+    return F.adaptive_avg_pool2d(mask_BHW[:, None], canvas.grid)[:, 0].nan_to_num().clamp(0, 1)
+
+
+def read_area(area: Any, socket: str, canvas: Canvas) -> Tensor:
+    """("percentage", height, width, y, x) in 0..1, or four numbers of latent cells -> 1 where a token lies in it."""
+    shares = area[0] == "percentage"
+    sizes = [float(number) for number in (area[1:] if shares else area)]
+    if len(sizes) != 4 or not all(abs(size) <= MAX_AREA for size in sizes):
+        raise ConditioningError(f"{socket} has an area {area!r}; expected height, width, y and x, all of them numbers.")
+    per_token = canvas.grid if shares else (AREA_CELL / canvas.cell,) * 2  # what turns a number into tokens
+    inside_hw = torch.zeros(1, *canvas.grid)
+    (top, bottom), (left, right) = (
+        (round(begin * unit), round(begin * unit) + max(1, round(length * unit)))
+        for length, begin, unit in zip(sizes[:2], sizes[2:], per_token, strict=True)
+    )
+    inside_hw[:, max(top, 0) : max(bottom, 0), max(left, 0) : max(right, 0)] = 1
+    if not inside_hw.any():
         raise ConditioningError(
-            f"{socket} has {len(conditioning)} prompts; this version of the sampler takes one. Instead of Conditioning "
-            "Combine, use Average or Concat, or put both into one text."
+            f"{socket} has an area that lies outside of the picture of {size(canvas)} pixels. Move it inside."
         )
-    vectors, about = conditioning[0]
-    bound = [key for key, whole in WHOLE.items() if key in about and (whole is None or about[key] != whole)]
-    if bound:
-        raise ConditioningError(
-            f"{socket} is bound to a part of the picture or of the run ({', '.join(bound)}); this version of the "
-            "sampler takes a prompt for the whole. Take the Conditioning (Set ...) node out."
-        )
-    return vectors, about
+    return inside_hw
+
+
+def read_number(about: dict[str, Any], key: str, socket: str, default: float, most: float) -> float:
+    value = about.get(key, default)
+    if not isinstance(value, int | float) or not 0 <= value <= most:
+        raise ConditioningError(f"{socket} has {key} {value!r}; expected a number from 0 to {most:g}.")
+    return float(value)
+
+
+def size(canvas: Canvas) -> str:
+    return f"{canvas.grid[1] * canvas.cell} x {canvas.grid[0] * canvas.cell}"
 
 
 def read_text(vectors: Tensor, about: dict[str, Any], socket: str, spec: TransformerSpec, batch: int) -> Tensor:

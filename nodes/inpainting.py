@@ -62,7 +62,7 @@ class VQDiffusionTokenMask(io.ComfyNode):
         painted: str = "",
     ) -> io.NodeOutput:
         region_Bhw = region(samples, [mask, painting.read(painted)], grow)
-        marked = samples | {"noise_mask": region_Bhw[:, None].float()}
+        marked = samples | {"noise_mask": region_Bhw[:, None]}
         return io.NodeOutput(marked, latents.to_mask(region_Bhw, pixels(samples, mask, vae)), ui=canvas(samples, vae))
 
 
@@ -80,12 +80,13 @@ def painted_input() -> io.String.Input:
 
 
 def region(samples: latents.Latent, masks: list[Tensor | None], grow: int) -> Tensor:
-    """The tokens that any of the masks marks, bool (B, h, w)."""
+    """How strongly any of the masks marks each token, (B, h, w) in 0..1."""
     batch_size, *_, rows, columns = samples["samples"].shape
-    region_Bhw = torch.zeros(batch_size, rows, columns, dtype=torch.bool)
+    region_Bhw = torch.zeros(batch_size, rows, columns)
     for mask in masks:
         if mask is not None:
-            region_Bhw = region_Bhw | latents.to_region(mask.cpu(), batch_size, (rows, columns), grow)
+            marked_Bhw = latents.to_region(mask.cpu(), batch_size, (rows, columns), grow)
+            region_Bhw = torch.maximum(region_Bhw, marked_Bhw)
     return region_Bhw
 
 

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from comfy_api.latest import io
+from typing import Any
+
+import torch
+from comfy_api.latest import io, ui
 from torch import Tensor
 
 from ..vqdiffusion_core import preview
 from . import latents
+from .latents import History, LatentError
 from .sockets import schema
 from .vae import Vae
 
 CELL = 32  # pixels a token in the picture
+FRAME_SIDE = 256  # pixels of a step of the history in the editor
+MOST_FRAMES = 101  # of a history; longer runs leave steps out
 
 
 class VQDiffusionTokenInspector(io.ComfyNode):
@@ -19,22 +25,92 @@ class VQDiffusionTokenInspector(io.ComfyNode):
         return schema(
             "VQDiffusionTokenInspector",
             display_name="VQ-Diffusion Token Inspector",
-            description="Shows a token grid, also an unfinished one: masked tokens are dark checkers.",
-            search_aliases=["preview tokens", "token grid", "debug latent"],
+            description="Shows a token grid, also an unfinished one, and how the sampler came to it.",
+            search_aliases=["preview tokens", "token grid", "debug latent", "history", "confidence"],
             inputs=[
                 io.Latent.Input("samples", tooltip="Tokens, drawn or masked."),
                 io.Vae.Input("vae", tooltip="From the loader of the model that they belong to."),
+                io.Combo.Input(
+                    "show",
+                    options=list(VIEWS),
+                    default="tokens",
+                    optional=True,
+                    tooltip="tokens: the grid. confidence: the more orange, the less sure the model was of a token. "
+                    "history: every step of the first picture's run, with the tokens that it changed in a frame.",
+                ),
             ],
-            outputs=[io.Image.Output(tooltip=f"The grid, {CELL} pixels a token.")],
+            outputs=[io.Image.Output(tooltip=f"The grid, {CELL} pixels a token; a batch of them for the history.")],
+            is_output_node=True,
         )
 
     @classmethod
-    def execute(cls, samples: latents.Latent, vae: Vae) -> io.NodeOutput:
-        return io.NodeOutput(picture(samples, vae))
+    def execute(cls, samples: latents.Latent, vae: Vae, show: str = "tokens") -> io.NodeOutput:
+        if show not in VIEWS:
+            raise ValueError(f"show is {show!r}; expected one of {', '.join(VIEWS)}.")
+        tokens_Bhw = latents.read_tokens(samples["samples"], vae.spec.codebook_size)
+        history = latents.read_history(samples)
+        image_BHWC = VIEWS[show](tokens_Bhw, history, vae)
+        shown = ui.PreviewImage(image_BHWC, cls=cls).as_dict() | {"vq_tokens": [about(tokens_Bhw, history, vae, cls)]}
+        return io.NodeOutput(image_BHWC, ui=shown)
 
 
-def picture(samples: latents.Latent, vae: Vae) -> Tensor:
+def grid(tokens_Bhw: Tensor, history: History | None, vae: Vae) -> Tensor:
+    """The tokens as they look together, masked ones as dark checkers."""
     mask_id = vae.spec.codebook_size
-    tokens_Bhw = latents.read_tokens(samples["samples"], mask_id)
-    decodable = latents.to_samples(preview.fill_masked(tokens_Bhw, mask_id))
-    return preview.token_grid(vae.decode(decodable), tokens_Bhw == mask_id, CELL)
+    image_BHWC = vae.decode(latents.to_samples(preview.fill_masked(tokens_Bhw, mask_id)))
+    return preview.token_grid(image_BHWC, tokens_Bhw == mask_id, CELL)
+
+
+def confidence(tokens_Bhw: Tensor, history: History | None, vae: Vae) -> Tensor:
+    return preview.tinted(grid(tokens_Bhw, history, vae), told(history).confidence_Bhw, CELL)
+
+
+def steps(tokens_Bhw: Tensor, history: History | None, vae: Vae) -> Tensor:
+    first_Shw = told(history).first_Shw.long()
+    changed_Shw = torch.cat([torch.zeros_like(first_Shw[:1]), first_Shw[1:] - first_Shw[:-1]]) != 0
+    chosen = frames(len(first_Shw))
+    # One at a time: a long run's frames together would need more memory than the run itself.
+    grids = [grid(first_Shw[i : i + 1], history, vae) for i in chosen]
+    return preview.outlined(torch.cat(grids), changed_Shw[chosen], CELL)
+
+
+VIEWS = {"tokens": grid, "confidence": confidence, "history": steps}
+
+
+def told(history: History | None) -> History:
+    if history is None:
+        raise LatentError(
+            "These tokens have no history: they did not come from VQ-Diffusion Sampler as they are. Connect the "
+            "sampler's output itself, or show the tokens."
+        )
+    return history
+
+
+def frames(count: int) -> list[int]:
+    """The first and the last of `count` states, and as many between, evenly, as MOST_FRAMES leaves room for.
+
+    >>> frames(4), len(frames(5000)), frames(5000)[-1]
+    ([0, 1, 2, 3], 101, 4999)
+    """
+    most = min(count, MOST_FRAMES)
+    return [round(i * (count - 1) / max(most - 1, 1)) for i in range(most)]
+
+
+def about(tokens_Bhw: Tensor, history: History | None, vae: Vae, cls: type[io.ComfyNode]) -> dict[str, Any]:
+    """What the editor shows of the first picture: its tokens, and for those of a run when and how surely each was
+    drawn, with a small picture of every step.
+    """
+    tokens_hw = tokens_Bhw[0]
+    first: dict[str, Any] = {"grid": list(tokens_hw.shape), "ids": tokens_hw.flatten().tolist()}
+    if history is None:
+        return first
+    cell = max(1, FRAME_SIDE // max(tokens_hw.shape))
+    chosen = frames(len(history.first_Shw))
+    pictures = [preview.token_colours(history.first_Shw[i].long(), vae.palette, cell) for i in chosen]
+    return first | {
+        "steps": len(history.first_Shw) - 1,
+        "drawn_at": history.drawn_at_Bhw[0].flatten().tolist(),
+        "confidence": [round(value, 4) for value in history.confidence_Bhw[0].flatten().tolist()],
+        "frames": ui.PreviewImage(torch.stack(pictures), cls=cls).as_dict()["images"],
+        "frame_steps": chosen,
+    }

@@ -6,16 +6,31 @@ knowing what they are, so everything that comes in is checked, whoever made it.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from ..vqdiffusion_core.canvas import Grid
 from ..vqdiffusion_core.inpainting import token_region
 
 Latent = dict[str, Any]
 
 CELL = 8  # pixels a latent cell, as the core's nodes assume; exact for the codecs of most VQ-Diffusion models
+
+
+HISTORY = "vq_history"  # the key under which the sampler leaves how it came to its tokens
+
+
+@dataclass(frozen=True, eq=False)
+class History:
+    """How a run came to its tokens."""
+
+    samples: Tensor  # (B, 1, h, w), what the run gave
+    first_Shw: Tensor  # the first picture's tokens before the run and after each step, int32
+    drawn_at_Bhw: Tensor  # the step that drew each token, from 1; 0 where the run has kept it
+    confidence_Bhw: Tensor  # how likely the network found each token then, 0..1; 1 where it was kept
 
 
 class LatentError(ValueError):
@@ -55,26 +70,36 @@ def read_tokens(samples: Tensor, codebook_size: int) -> Tensor:
     return tokens_Bhw
 
 
-def read_grid(latent: Latent, codebook_size: int, grid: tuple[int, int], pixels: tuple[int, int]) -> Tensor:
-    """Ids (B, h, w) of a LATENT that must have this `grid` of rows and columns, which shows as so many `pixels`."""
+def read_canvas(latent: Latent, codebook_size: int, grid: Grid, cell: int) -> Tensor:
+    """Ids (B, h, w) of a LATENT that is at least as large as the model's `grid`, `cell` pixels a token."""
     tokens_Bhw = read_tokens(latent["samples"], codebook_size)
-    if tokens_Bhw.shape[1:] != grid:
+    rows, columns = tokens_Bhw.shape[1:]
+    if rows < grid[0] or columns < grid[1]:
+        pixels = size((grid[0] * cell, grid[1] * cell))
         raise LatentError(
-            f"This latent has {size(tokens_Bhw.shape[1:])} tokens; this model draws {size(grid)}, a picture of "
-            f"{size(pixels)} pixels. Use VQ-Diffusion Empty Tokens of this model, or bring the picture to "
-            f"{size(pixels)} pixels before it is encoded."
+            f"This latent has {size((rows, columns))} tokens; this model draws {size(grid)} or more, a picture of "
+            f"{pixels} pixels. Use VQ-Diffusion Empty Tokens of this model, or bring the picture to {pixels} pixels or "
+            "more before it is encoded."
         )
     return tokens_Bhw
 
 
-def read_region(latent: Latent, grid: tuple[int, int]) -> Tensor | None:
-    """The LATENT's noise_mask on the token grid, bool (B, h, w): true where tokens are drawn anew; None without one."""
-    mask = latent.get("noise_mask")
-    return None if mask is None else to_region(mask, len(latent["samples"]), grid)
+def read_region(latent: Latent) -> Tensor | None:
+    """The LATENT's noise_mask on the token grid, (B, h, w) in 0..1: above 0 where tokens are drawn anew; None without
+    one.
+    """
+    mask, samples = latent.get("noise_mask"), latent["samples"]
+    return None if mask is None else to_region(mask, len(samples), samples.shape[2:])
 
 
-def to_region(mask: Tensor, batch_size: int, grid: tuple[int, int], grow: int = 0) -> Tensor:
-    """A MASK or noise_mask of any resolution and batch -> bool (batch_size, h, w); fewer masks than pictures repeat."""
+def read_history(latent: Latent) -> History | None:
+    """The run that this LATENT's tokens come from; None where a node has changed them since, or none has left one."""
+    history, samples = latent.get(HISTORY), latent["samples"]
+    return history if isinstance(history, History) and torch.equal(history.samples, samples) else None
+
+
+def to_region(mask: Tensor, batch_size: int, grid: Grid, grow: int = 0) -> Tensor:
+    """A MASK or noise_mask of any resolution and batch -> (batch_size, h, w); fewer masks than pictures repeat."""
     mask_BHW = mask.reshape(-1, *mask.shape[-2:])
     region_Bhw = token_region(mask_BHW, grid, grow)
     rows = torch.arange(batch_size, device=region_Bhw.device) % len(region_Bhw)
@@ -82,11 +107,13 @@ def to_region(mask: Tensor, batch_size: int, grid: tuple[int, int], grow: int = 
 
 
 def to_mask(region_Bhw: Tensor, pixels: tuple[int, int]) -> Tensor:
-    """A region -> MASK float32 of `pixels` (height, width) where that gives whole cells, else of 8 pixels a cell."""
+    """A region -> MASK float32, 1 where tokens are drawn anew: of `pixels` (height, width) where that gives whole
+    cells, else of 8 pixels a cell.
+    """
     rows, columns = region_Bhw.shape[1:]
     whole = pixels[0] % rows == 0 and pixels[1] % columns == 0
     height, width = (pixels[0] // rows, pixels[1] // columns) if whole else (CELL, CELL)
-    return region_Bhw.float().repeat_interleave(height, 1).repeat_interleave(width, 2)
+    return (region_Bhw > 0).float().repeat_interleave(height, 1).repeat_interleave(width, 2)
 
 
 def describe(samples: Any) -> str:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from ..vqdiffusion_core import preview
 from ..vqdiffusion_core.guidance import Condition
 from ..vqdiffusion_core.model import VQDiffusion
+from ..vqdiffusion_core.pipeline import Settings
 from ..vqdiffusion_core.schedule import Schedule
 from ..vqdiffusion_core.specs import TransformerSpec
 from ..vqdiffusion_core.transformer import Transformer
@@ -29,6 +29,7 @@ class VQModel:
     learned_null_1LD: Tensor | None
     clip: Clip | None  # None where the model reads no text
     vae: Vae
+    options: dict[str, Any] = field(default_factory=dict)  # settings beyond the sampler's own, from the options nodes
 
     @classmethod
     def of(cls, model: VQDiffusion) -> VQModel:
@@ -53,12 +54,6 @@ class VQModel:
     def spec(self) -> TransformerSpec:
         return self.transformer.spec
 
-    @property
-    def pixels(self) -> tuple[int, int]:
-        """Height and width of this model's pictures."""
-        rows, columns = self.spec.grid
-        return rows * self.vae.downscale_ratio, columns * self.vae.downscale_ratio
-
     def null(self) -> Condition:
         """What guidance pushes away from where nothing negative is given."""
         if self.learned_null_1LD is not None:
@@ -67,11 +62,10 @@ class VQModel:
             return torch.tensor([self.spec.null_class])
         return self.clip.encode("") if self.clip else None
 
-    @cached_property
-    def palette(self) -> Tensor:
-        """A colour for each codebook entry, for previews; worked out when the first one is wanted."""
-        self.vae.load((1, 1, 2 * preview.PAGE, 2 * preview.PAGE), cell=self.vae.upscale_ratio)
-        return preview.palette(self.vae.first_stage_model)
+    def with_options(self, **options: Any) -> VQModel:
+        """The same model, drawn with these settings of `pipeline.Settings`."""
+        Settings(**(self.options | options))  # refuses here, in the node that was set, what has no meaning
+        return replace(self, options=self.options | options)
 
     def get_ram_usage(self) -> int:
         return self.patcher.model_size()

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from comfy_api.latest import io
 from torch import Tensor
 
 from ..vqdiffusion_core import preview
-from ..vqdiffusion_core.guidance import Branch, Condition, guided
+from ..vqdiffusion_core.canvas import Grid
+from ..vqdiffusion_core.guidance import Branch, Condition, composed
 from ..vqdiffusion_core.pipeline import SAMPLERS, Settings, sample
 from ..vqdiffusion_core.specs import TransformerSpec
 from . import conditioning, latents, runtime
+from .latents import HISTORY, History
 from .model import VQModel
 from .sockets import VQ_DIFFUSION, schema
 
@@ -73,7 +76,11 @@ class VQDiffusionSampler(io.ComfyNode):
                     "allows all, lower is safer and plainer.",
                 ),
                 io.Combo.Input(
-                    "sampler", options=list(SAMPLERS), default=DEFAULTS.sampler, tooltip="How tokens are drawn."
+                    "sampler",
+                    options=list(SAMPLERS),
+                    default=DEFAULTS.sampler,
+                    tooltip="ancestral: the model's own law. exact count: the same number of tokens every time. purity "
+                    "and confidence: the surest tokens first. remask: takes tokens back and corrects them.",
                 ),
                 io.Float.Input(
                     "denoise",
@@ -107,27 +114,29 @@ class VQDiffusionSampler(io.ComfyNode):
         denoise: float,
         negative: conditioning.Conditioning | None = None,
     ) -> io.NodeOutput:
-        settings = Settings(steps, guidance, truncation, sampler, denoise)
-        canvas_Bhw = latents.read_grid(latent, vq_model.spec.codebook_size, vq_model.spec.grid, vq_model.pixels)
-        branches = read_prompts(vq_model, positive, negative, guidance, len(canvas_Bhw))
-        region_Bhw = latents.read_region(latent, vq_model.spec.grid)
-        tokens_Bhw = draw(vq_model, branches, canvas_Bhw, region_Bhw, settings, seeds(latent, seed))
-        return io.NodeOutput(latent | {"samples": latents.to_samples(tokens_Bhw)})
+        settings = Settings(steps, guidance, truncation, sampler, denoise, **vq_model.options)
+        canvas_Bhw = latents.read_canvas(
+            latent, vq_model.spec.codebook_size, vq_model.spec.grid, vq_model.vae.downscale_ratio
+        )
+        branches = read_prompts(vq_model, positive, negative, settings, canvas_Bhw)
+        level_Bhw = latents.read_region(latent)
+        history = draw(vq_model, branches, canvas_Bhw, level_Bhw, settings, seeds(latent, seed))
+        return io.NodeOutput(latent | {"samples": history.samples, HISTORY: history})
 
 
 def read_prompts(
     vq_model: VQModel,
     positive: conditioning.Conditioning,
     negative: conditioning.Conditioning | None,
-    guidance: float,
-    batch: int,
+    settings: Settings,
+    canvas_Bhw: Tensor,
 ) -> list[Branch]:
-    condition = conditioning.read(positive, "positive", vq_model.spec, batch)
-    if negative is None:
-        null = vq_model.null() if guidance != 1 else condition
-    else:
-        null = conditioning.read(negative, "negative", vq_model.spec, batch)
-    return guided(place(condition, vq_model), place(null, vq_model), guidance)
+    batch, *grid = canvas_Bhw.shape
+    canvas = conditioning.Canvas(batch, (grid[0], grid[1]), vq_model.vae.downscale_ratio)
+    wanted = conditioning.read(positive, "positive", vq_model.spec, canvas)
+    unwanted = conditioning.read(negative, "negative", vq_model.spec, canvas) if negative is not None else []
+    branches = composed(wanted, unwanted, vq_model.null(), settings.scale())
+    return [replace(branch, condition=place(branch.condition, vq_model)) for branch in heard(branches, settings.steps)]
 
 
 def place(condition: Condition, vq_model: VQModel) -> Condition:
@@ -148,43 +157,64 @@ def draw(
     vq_model: VQModel,
     branches: list[Branch],
     canvas_Bhw: Tensor,
-    region_Bhw: Tensor | None,
+    level_Bhw: Tensor | None,
     settings: Settings,
     seeds: list[int],
-) -> Tensor:
-    report = reporter(vq_model, settings.steps)
-    memory = memory_required(vq_model.spec, branches, len(canvas_Bhw), vq_model.dtype)
-    device = runtime.load(vq_model.patcher, memory)
-    x_BN = canvas_Bhw.flatten(1).to(device)
-    region_BN = None if region_Bhw is None else region_Bhw.flatten(1).to(device)
-    run = sample(vq_model.transformer, vq_model.schedule, branches, x_BN, region_BN, settings, seeds)
-    for step, x_BN in enumerate(run):
-        report(step, x_BN)
-    return x_BN.unflatten(1, vq_model.spec.grid).to(runtime.intermediate_device())
+) -> History:
+    grid = canvas_Bhw.shape[1], canvas_Bhw.shape[2]
+    report = reporter(vq_model, grid, settings.steps)
+    device = runtime.load(vq_model.patcher, memory_required(vq_model.spec, branches, canvas_Bhw, vq_model.dtype))
+    tokens_BN = canvas_Bhw.flatten(1).to(device)
+    level_BN = None if level_Bhw is None else level_Bhw.flatten(1)
+    states = sample(vq_model.transformer, vq_model.schedule, branches, tokens_BN, level_BN, settings, seeds, grid)
+    state = next(states)
+    first, drawn_at_BN = [state.x_BN[0]], torch.zeros_like(tokens_BN, dtype=torch.int32)
+    report(0, first[0])
+    for step, later in enumerate(states, 1):
+        drawn_at_BN = torch.where(later.x_BN != state.x_BN, step, drawn_at_BN)
+        state = later
+        first.append(state.x_BN[0])
+        report(step, first[-1])
+
+    def laid_out(values_BN: Tensor) -> Tensor:
+        return values_BN.unflatten(1, grid).to(runtime.intermediate_device())
+
+    samples = latents.to_samples(laid_out(state.x_BN))
+    return History(samples, laid_out(torch.stack(first).int()), laid_out(drawn_at_BN), laid_out(state.confidence_BN))
 
 
-def reporter(vq_model: VQModel, steps: int) -> Callable[[int, Tensor], None]:
+def heard(branches: list[Branch], steps: int) -> list[Branch]:
+    """Those that speak in any step of the run: the others need neither time nor memory."""
+
+    def speaks(weight: float | Tensor) -> bool:
+        return bool(weight.any()) if torch.is_tensor(weight) else weight != 0
+
+    return [b for b in branches if any(speaks(b.weight(step / steps)) for step in range(steps))]
+
+
+def reporter(vq_model: VQModel, grid: Grid, steps: int) -> Callable[[int, Tensor], None]:
     """Shows the first picture of a batch as it grows."""
     progress = runtime.Progress(steps)
-    palette_K3 = vq_model.palette
-    cell = max(1, runtime.PREVIEW_SIDE // max(vq_model.spec.grid))
+    palette_K3 = vq_model.vae.palette
+    cell = max(1, runtime.PREVIEW_SIDE // max(grid))
 
-    def report(step: int, x_BN: Tensor) -> None:
-        progress(step, preview.token_picture(x_BN[0].unflatten(0, vq_model.spec.grid), palette_K3, cell))
+    def report(step: int, tokens_N: Tensor) -> None:
+        progress(step, preview.token_picture(tokens_N.unflatten(0, grid), palette_K3, cell))
 
     return report
 
 
-def memory_required(spec: TransformerSpec, branches: list[Branch], batch: int, dtype: torch.dtype) -> int:
+def memory_required(spec: TransformerSpec, branches: list[Branch], canvas_Bhw: Tensor, dtype: torch.dtype) -> int:
     """Bytes that a step needs beside the weights; an upper estimate, all pictures and branches being one pass.
 
     A block is widest in its MLP: two tensors of the inner width, beside the hidden state and its norm. The keys and
     values of the text stay for the whole run. The draw holds some five tables of logits (log p of two branches, their
     mix, its probabilities sorted with their indices) for the tokens that change, in the worst case all.
     """
+    batch = len(canvas_Bhw)
     rows = batch * len(branches)
     texts = [branch.condition for branch in branches if branch.condition is not None and spec.condition == "text"]
     hidden = rows * spec.num_tokens * spec.width * (2 * spec.mlp_ratio + 4)
     memory = batch * sum(text_BLD.shape[1] for text_BLD in texts) * spec.layers * spec.width * 2
-    logits = batch * spec.num_tokens * spec.codebook_size * 5
+    logits = canvas_Bhw.numel() * spec.codebook_size * 5
     return (hidden + memory) * dtype.itemsize + logits * torch.float32.itemsize

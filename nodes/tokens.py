@@ -10,6 +10,8 @@ from .model import VQModel
 from .sockets import VQ_DIFFUSION, schema
 from .vae import Vae
 
+MAX_SIDE = 8192  # pixels
+
 
 class VQDiffusionEmptyTokens(io.ComfyNode):
     @classmethod
@@ -17,18 +19,41 @@ class VQDiffusionEmptyTokens(io.ComfyNode):
         return schema(
             "VQDiffusionEmptyTokens",
             display_name="VQ-Diffusion Empty Tokens",
-            description="An empty canvas of the model's own size: every token is masked, to be drawn by the sampler.",
+            description="An empty canvas: every token is masked, to be drawn by the sampler. Larger than the model's "
+            "own size, it is drawn through windows that slide over it.",
             search_aliases=["empty latent", "empty canvas", "batch size"],
             inputs=[
                 VQ_DIFFUSION.Input("vq_model", tooltip="The model that will draw; it sets the size."),
                 io.Int.Input("batch_size", default=1, min=1, max=4096, tooltip="How many pictures to draw at once."),
+                side("width"),
+                side("height"),
             ],
             outputs=[io.Latent.Output(tooltip="The empty canvas, for the sampler.")],
         )
 
     @classmethod
-    def execute(cls, vq_model: VQModel, batch_size: int) -> io.NodeOutput:
-        return io.NodeOutput(latents.empty(batch_size, vq_model.spec.grid, vq_model.spec.mask_id))
+    def execute(cls, vq_model: VQModel, batch_size: int, width: int = 0, height: int = 0) -> io.NodeOutput:
+        cell, (rows, columns) = vq_model.vae.downscale_ratio, vq_model.spec.grid
+        grid = height // cell or rows, width // cell or columns
+        if grid[0] < rows or grid[1] < columns:
+            least = latents.size((rows * cell, columns * cell))
+            raise ValueError(
+                f"width and height are {width} and {height} pixels; {vq_model.name} draws {least} or more. Set what "
+                "is too small to 0, the model's own."
+            )
+        return io.NodeOutput(latents.empty(batch_size, grid, vq_model.spec.mask_id))
+
+
+def side(name: str) -> io.Int.Input:
+    return io.Int.Input(
+        name,
+        default=0,
+        min=0,
+        max=MAX_SIDE,
+        step=8,
+        optional=True,
+        tooltip=f"The picture's {name} in pixels, cut to whole tokens. 0: the model's own.",
+    )
 
 
 class VQDiffusionDecode(io.ComfyNode):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from ..vqdiffusion_core import preview
 from ..vqdiffusion_core.specs import VQGANSpec
 from ..vqdiffusion_core.vqgan import VQGAN
 from . import runtime
@@ -124,6 +126,12 @@ class Vae:
     def picture(self, tokens_Bhw: Tensor) -> Tensor:
         """Ids (B, h, w) -> (B, 3, H, W) in 0..1, for a VQGAN that is loaded."""
         return (self.first_stage_model.decode(tokens_Bhw.to(self.device)).to(self.output_device) + 1) / 2
+
+    @cached_property
+    def palette(self) -> Tensor:
+        """A colour for each codebook entry (K, 3), for previews; worked out when the first one is wanted."""
+        self.load((1, 1, 2 * preview.PAGE, 2 * preview.PAGE), cell=self.upscale_ratio)
+        return preview.palette(self.first_stage_model)
 
     def load(self, shape: tuple[int, ...], cell: int) -> list[slice]:
         """Makes the VQGAN ready for (B, any, h, w) cells of so many pixels, and says which pictures to do at a time."""

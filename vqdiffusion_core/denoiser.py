@@ -8,45 +8,86 @@ from functools import reduce
 import torch
 from torch import Tensor
 
+from .canvas import Window
 from .guidance import Branch, Condition
+from .inpainting import Region
 from .schedule import Schedule
 from .transformer import TextMemory, Transformer
-from .truncation import truncate
 
 # (x_BN, t, where_BN) -> log p(x_0 | x_t) at the M positions where `where_BN` is true, in order: (M, K), float32.
 Predict = Callable[[Tensor, float, Tensor], Tensor]
+Shape = Callable[[Tensor], Tensor]  # log p (M, K) -> log p (M, K)
 
 
 class Denoiser:
-    """sum over branches of weight(t) * log p(x_0 | x_t, condition), normalised over K.
+    """sum over branches of weight(progress) * log p(x_0 | x_t, condition), normalised over K.
 
-    Branches of weight 0 cost nothing; the others share one pass of the network where their texts are of one length.
+    Branches of weight 0 cost nothing; the others share one pass of the network where their texts are of one length. A
+    canvas larger than the network's grid is seen through `windows`, one after the other, so that memory stays that of
+    one. `region` says how far each part is drawn already, and so which time the network is told; without one, all of it
+    is at time t.
     """
 
-    def __init__(self, transformer: Transformer, schedule: Schedule, branches: Sequence[Branch]):
+    def __init__(
+        self,
+        transformer: Transformer,
+        schedule: Schedule,
+        branches: Sequence[Branch],
+        region: Region | None = None,
+        windows: Sequence[Window] | None = None,
+    ):
         self.transformer = transformer
         self.schedule = schedule
         self.branches = branches
+        self.region = region
+        self.windows = windows
         self.memories: dict[tuple[tuple[int, ...], int], TextMemory | Tensor | None] = {}
 
     @torch.no_grad()
     def __call__(self, x_BN: Tensor, t: float, where_BN: Tensor) -> Tensor:
-        index = torch.tensor([self.schedule.network_index(t)], device=x_BN.device)
-        weights = [branch.weight(t) for branch in self.branches]
+        weights = [branch.weight(self.progress(t)) for branch in self.branches]
+        if self.windows is None:
+            return self.look(x_BN, where_BN, self.index(t), weights)
+        row_BN = where_BN.flatten().cumsum(0).view_as(where_BN) - 1  # of each asked position in the result
+        log_p_MK = torch.zeros(int(where_BN.sum()), self.schedule.codebook_size, device=x_BN.device)
+        for window in self.windows:
+            positions = window.positions.to(x_BN.device)
+            where_Bn = where_BN[:, positions]
+            if where_Bn.any():
+                here = [weight[..., window.positions] if torch.is_tensor(weight) else weight for weight in weights]
+                seen_mK = self.look(x_BN[:, positions], where_Bn, self.index(t, window), here)
+                log_p_MK.index_add_(0, row_BN[:, positions][where_Bn], seen_mK * at(window.share, where_Bn))
+        return log_p_MK.log_softmax(-1)
+
+    def progress(self, t: float) -> float:
+        return 1 - t / (self.region.start if self.region else self.schedule.num_timesteps)
+
+    def index(self, t: float, window: Window | None = None) -> Tensor:
+        """The network's time (1,) or (B,): of the state that had as many masked tokens in training as this part has."""
+        if self.region is None:
+            return torch.tensor([self.schedule.network_index(t)])
+        drawn_BN = self.region.drawn_BN(t)
+        share_B = (drawn_BN if window is None else drawn_BN[:, window.positions]).mean(1)
+        times = [self.schedule.time_of_share(t, share) for share in share_B.tolist()]
+        return torch.tensor([self.schedule.network_index(time) for time in times])
+
+    def look(self, x_BN: Tensor, where_BN: Tensor, index_B: Tensor, weights: Sequence[float | Tensor]) -> Tensor:
+        """What all branches say together of the asked tokens of one window."""
         parts = []
         for group in self.groups(weights):
             memory = self.memory(group, len(x_BN))
+            index = index_B.to(x_BN.device).repeat(1 if len(index_B) == 1 else len(group))
             hidden = self.transformer.hidden(x_BN.repeat(len(group), 1), index, memory).chunk(len(group))
             for i, h_BNW in zip(group, hidden, strict=True):
                 log_p_MK = self.transformer.to_logits(h_BNW[where_BN]).float().log_softmax(-1)
                 parts.append(log_p_MK * at(weights[i], where_BN))
         return reduce(torch.add, parts).log_softmax(-1)
 
-    def groups(self, weights: list[float | Tensor]) -> list[tuple[int, ...]]:
+    def groups(self, weights: Sequence[float | Tensor]) -> list[tuple[int, ...]]:
         """The branches that speak, those of one condition shape together."""
         groups: dict[torch.Size | None, list[int]] = {}
         for i, weight in enumerate(weights):
-            if torch.is_tensor(weight) or weight != 0:
+            if weight.any() if torch.is_tensor(weight) else weight != 0:
                 condition = self.branches[i].condition
                 groups.setdefault(None if condition is None else condition.shape[1:], []).append(i)
         return [tuple(group) for group in groups.values()]
@@ -66,9 +107,9 @@ class Denoiser:
         return self.transformer.remember(joined) if self.transformer.spec.condition == "text" else joined
 
 
-def truncated(predict: Predict, rate: float) -> Predict:
-    """`predict` with all but the likeliest ids ruled out; see `truncate`."""
-    return lambda x_BN, t, where_BN: truncate(predict(x_BN, t, where_BN), rate)
+def shaped(predict: Predict, *shapes: Shape) -> Predict:
+    """`predict` with its distribution shaped, in this order: see `truncation`."""
+    return lambda x_BN, t, where_BN: reduce(lambda log_p, shape: shape(log_p), shapes, predict(x_BN, t, where_BN))
 
 
 def expand(condition: Condition, batch: int) -> Condition:
@@ -77,4 +118,4 @@ def expand(condition: Condition, batch: int) -> Condition:
 
 def at(weight: float | Tensor, where_BN: Tensor) -> float | Tensor:
     """A weight at the asked positions: the number itself, or (M, 1) of one a token."""
-    return weight.expand_as(where_BN)[where_BN][:, None] if torch.is_tensor(weight) else weight
+    return weight.to(where_BN.device).expand_as(where_BN)[where_BN][:, None] if torch.is_tensor(weight) else weight

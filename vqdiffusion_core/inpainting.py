@@ -1,54 +1,84 @@
-"""Which tokens are drawn anew, and the noisy state that a run over them begins with."""
+"""Which tokens are drawn anew, the noisy state that a run over them begins with, and when each is let go."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from .noise import Noise
-from .posterior import q_sample
+from .posterior import draw_prior, q_sample
 from .schedule import Schedule
 
 
 def token_region(mask_BHW: Tensor, grid: tuple[int, int], grow: int = 0) -> Tensor:
-    """A mask of any resolution -> bool (B, rows, columns): true where any part of a token's cell is above 0.
+    """A mask of any resolution -> (B, rows, columns) in 0..1: the strongest mark in a token's cell.
 
     `grow` widens the region by so many tokens on every side.
 
-    >>> token_region(torch.eye(4)[None], (2, 2)).int().tolist()
-    [[[1, 0], [0, 1]]]
+    >>> token_region(torch.eye(4)[None] / 2, (2, 2)).tolist()
+    [[[0.5, 0.0], [0.0, 0.5]]]
     """
-    marked = F.adaptive_max_pool2d((mask_BHW > 0).float()[:, None], grid)
+    marked = F.adaptive_max_pool2d(mask_BHW.float()[:, None], grid)
     if grow:
         marked = F.max_pool2d(marked, 2 * grow + 1, stride=1, padding=grow)
-    return marked[:, 0] > 0
+    return marked[:, 0].clamp(0, 1)
 
 
-def free_tokens(tokens_BN: Tensor, region_BN: Tensor | None, mask_id: int) -> Tensor:
-    """The tokens that a run may change: those of the region (all, without one), and any that is still masked."""
-    if region_BN is None:
-        return torch.ones_like(tokens_BN, dtype=torch.bool)
-    return region_BN | (tokens_BN == mask_id)
+@dataclass(frozen=True, eq=False)
+class Region:
+    """The tokens that a run may change, and from when on.
 
-
-def start(
-    tokens_BN: Tensor, free_BN: Tensor, schedule: Schedule, denoise: float, noise: Noise
-) -> tuple[Tensor, list[float]]:
-    """The state that a run begins with, and the time of each picture.
-
-    Free tokens go to time `denoise * T` by the forward process: all masked at 1, a share of them kept below. The
-    network is told the time at which it saw as many masked tokens in training, counted over the whole picture: to it,
-    a small hole is a late state, whatever the artist's setting is called.
+    A token is kept until the share of the run that is left has come down to its level: 1 is free from the beginning, 0
+    kept for ever, and one between takes part in the end of the run alone, so that little of it changes. All tensors lie
+    on the CPU, where questions about them wait for no device.
     """
-    K, N = schedule.codebook_size, tokens_BN.shape[1]
-    coin_BN = noise.uniform(N, device=tokens_BN.device)
-    if denoise >= 1:
-        masked = 1.0
-        x_BN = torch.where(free_BN, K, tokens_BN)
-    else:
-        level = denoise * schedule.num_timesteps
-        masked = schedule.bar(level).gamma
-        x_BN = torch.where(free_BN, q_sample(tokens_BN, level, schedule, coin_BN), tokens_BN)
-    expected_BN = torch.where(tokens_BN == K, 1.0, masked) * free_BN
-    return x_BN, [schedule.time_at(share) for share in expected_BN.mean(1).tolist()]
+
+    tokens_BN: Tensor  # before the run
+    level_BN: Tensor  # 0..1
+    start: float  # the time that the run begins at
+    schedule: Schedule
+
+    @classmethod
+    def of(cls, tokens_BN: Tensor, level_BN: Tensor | None, schedule: Schedule, denoise: float) -> Region:
+        """A token that is masked already is free, whatever its level and `denoise`: it has no picture to keep."""
+        tokens_BN = tokens_BN.cpu()
+        level_BN = torch.ones(tokens_BN.shape) if level_BN is None else level_BN.float().cpu()
+        level_BN = level_BN * (denoise > 0)
+        start = max(denoise * schedule.num_timesteps, 1.0)  # below time 1 a schedule masks next to nothing
+        return cls(tokens_BN, level_BN.masked_fill(tokens_BN == schedule.codebook_size, 1.0), start, schedule)
+
+    def free_BN(self, t: float) -> Tensor:
+        """Where tokens may change at time t."""
+        return (self.level_BN > 0) & (self.level_BN * self.start >= t - 1e-9)
+
+    def drawn_BN(self, t: float) -> Tensor:
+        """How likely each token is masked at time t, in parts of the schedule's share: 1 where it is drawn anew, 0
+        where it is kept; more than 1 where it was masked before a run that begins half-way.
+        """
+        return self.free_BN(t).float() * self.head_start_BN
+
+    @cached_property
+    def head_start_BN(self) -> Tensor:
+        masked_BN = self.tokens_BN == self.schedule.codebook_size
+        return torch.where(masked_BN, 1 / max(self.schedule.bar(self.start).gamma, 1e-12), 1.0)
+
+    @property
+    def hard(self) -> bool:
+        """All tokens are free or kept for the whole run."""
+        return bool(((self.level_BN == 0) | (self.level_BN == 1)).all())
+
+    def released(self, x_BN: Tensor, t: float, before_BN: Tensor, noise: Noise) -> Tensor:
+        """The state at time t, with the tokens that are free now but were not `before_BN` taken there by the forward
+        process: to the prior at T, and a share of them masked below.
+        """
+        coin_BN = noise.uniform(x_BN.shape[1], device=x_BN.device)
+        noisy_BN = (
+            draw_prior(self.schedule, coin_BN)
+            if t >= self.schedule.num_timesteps
+            else q_sample(x_BN, t, self.schedule, coin_BN)
+        )
+        return torch.where(self.free_BN(t).to(x_BN.device) & ~before_BN, noisy_BN, x_BN)

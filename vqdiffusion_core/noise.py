@@ -16,12 +16,6 @@ class Noise:
     def __init__(self, seeds: list[int]):
         self.generators = [torch.Generator().manual_seed(seed) for seed in seeds]
 
-    def select(self, pictures: list[int]) -> Noise:
-        """The noise of some pictures: it goes on from where it is."""
-        chosen = Noise([])
-        chosen.generators = [self.generators[i] for i in pictures]
-        return chosen
-
     def uniform(self, *shape: int, device: torch.device | str = "cpu") -> Tensor:
         """(B, *shape) numbers in [0, 1), float64."""
         rows = [torch.rand(shape, generator=g, dtype=torch.float64) for g in self.generators]
@@ -40,8 +34,15 @@ def categorical(log_p_MK: Tensor, uniform_M: Tensor) -> Tensor:
     return drawn_M.clamp(max=log_p_MK.shape[-1] - 1)
 
 
+def gumbel(uniform: Tensor) -> Tensor:
+    """Standard Gumbel noise from uniform numbers: argmax of log p + noise is a draw from p, its top n one without
+    replacement.
+    """
+    return -torch.log(-torch.log(uniform + 1e-30) + 1e-30)
+
+
 def gumbel_categorical(log_p: Tensor, uniform: Tensor, dim: int) -> Tensor:
     """The references' draw: argmax of log p + Gumbel noise over `dim`, from as many uniforms as there are numbers in
     log_p. Ours needs one uniform a position; this one gives the references' tokens for the references' uniforms.
     """
-    return (log_p - torch.log(-torch.log(uniform + 1e-30) + 1e-30)).argmax(dim)
+    return (log_p + gumbel(uniform)).argmax(dim)

@@ -4,47 +4,108 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
-from .denoiser import Denoiser, truncated
-from .guidance import Branch, Condition, guided
-from .inpainting import free_tokens, start
+from .canvas import Grid, windows
+from .denoiser import Denoiser, Predict, shaped
+from .guidance import Branch, Scale, constant, guided, interval, ramp
+from .inpainting import Region
 from .model import VQDiffusion
 from .noise import Noise
-from .samplers import ancestral
-from .schedule import Schedule
+from .samplers import Sampler, State, ancestral, by_chance, by_confidence, by_purity, counted, edited, remasking
+from .schedule import SPACINGS, Schedule
 from .transformer import Transformer
-
-SAMPLERS = {"ancestral": ancestral}
+from .truncation import keep_top, sharpen, temper, truncate
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How a picture is drawn. Raises ValueError where a number has no meaning."""
+    """How a picture is drawn. Raises ValueError where a value has no meaning."""
 
     steps: int = 16  # network evaluations a picture, 1 or more
     guidance: float = 1.5  # 1: none; the card of the embedded model has the measurements behind it
     truncation: float = 0.86  # 0..1, the kept probability mass; 1: all
-    sampler: str = "ancestral"
+    sampler: str = "ancestral"  # one of SAMPLERS
     denoise: float = 1.0  # 0..1, how far the tokens are taken back before they are drawn anew
 
+    guidance_schedule: str = "constant"  # one of GUIDANCE
+    guidance_start: float = 0.0  # 0..1 of the run; guidance speaks from here
+    guidance_end: float = 1.0  # to here
+    spacing: str = "uniform"  # one of SPACINGS
+    temperature: float = 1.0  # 0..10; below 1 plainer, above wilder
+    top_k: int = 0  # how many ids may be drawn; 0: all
+    sharpness: float = 0.0  # 0..10, how much surer a sure token becomes
+    purity: float = 1.0  # 0..10, how much sampler "purity" prefers sure tokens
+    luck: float = 4.5  # 0..100, how much chance there is in the order of sampler "confidence"
+    remask: str = "rescale"  # one of REMASK, for sampler "remask"
+    remask_strength: float = 0.1  # 0..1
+    rounds: int = 1  # how often each jump is done; more of them correct each other, and jumps get fewer
+    overlap: float = 0.5  # 0..0.9, of neighbouring windows on a large canvas
+    soft: bool = False  # a faint mark lets a token go late in the run; otherwise any mark counts in full
+
     def __post_init__(self):
-        def check(name: str, low: float, high: float) -> None:
+        for name, (low, high) in RANGES.items():
             value = getattr(self, name)
             if not (math.isfinite(value) and low <= value <= high):
                 raise ValueError(f"{name} is {value}; expected a number from {low:g} to {high:g}.")
+        for name, choices in CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise ValueError(f"{name} is {getattr(self, name)!r}; expected one of {', '.join(choices)}.")
 
-        check("steps", 1, 10_000)
-        check("guidance", 0, 100)
-        check("truncation", 0, 1)
-        check("denoise", 0, 1)
-        if self.sampler not in SAMPLERS:
-            raise ValueError(f"sampler is {self.sampler!r}; expected one of {', '.join(SAMPLERS)}.")
+    def scale(self) -> Scale:
+        """The guidance scale by progress."""
+        return interval(GUIDANCE[self.guidance_schedule](self.guidance), self.guidance_start, self.guidance_end)
+
+    def shape(self, predict: Predict) -> Predict:
+        """`predict` as these settings let it be drawn from."""
+        return shaped(
+            predict,
+            partial(temper, temperature=self.temperature),
+            partial(sharpen, weight=self.sharpness),
+            partial(keep_top, count=self.top_k),
+            partial(truncate, rate=self.truncation),
+        )
+
+
+def remask_sampler(settings: Settings) -> Sampler:
+    strength = settings.remask_strength
+    chances = {"cap": lambda most: min(most, strength), "rescale": lambda most: most * strength}
+    chance = chances.get(settings.remask, chances["rescale"])
+    return partial(remasking, chance=chance, doubt=settings.remask == "confidence")
+
+
+GUIDANCE: dict[str, Callable[[float], Scale]] = {"constant": constant, "ramp": ramp}
+REMASK = ("cap", "rescale", "confidence")
+SAMPLERS: dict[str, Callable[[Settings], Sampler]] = {
+    "ancestral": lambda settings: ancestral,
+    "exact count": lambda settings: partial(counted, score=by_chance),
+    "purity": lambda settings: partial(counted, score=by_purity(settings.purity)),
+    "confidence": lambda settings: partial(counted, score=by_confidence, luck=lambda gamma: settings.luck * gamma),
+    "remask": remask_sampler,
+}
+CHOICES = {"sampler": SAMPLERS, "guidance_schedule": GUIDANCE, "spacing": SPACINGS, "remask": REMASK}
+RANGES = {
+    "steps": (1, 10_000),
+    "guidance": (0, 100),
+    "truncation": (0, 1),
+    "denoise": (0, 1),
+    "guidance_start": (0, 1),
+    "guidance_end": (0, 1),
+    "temperature": (0, 10),
+    "top_k": (0, 1_000_000),
+    "sharpness": (0, 10),
+    "purity": (0, 10),
+    "luck": (0, 100),
+    "remask_strength": (0, 1),
+    "rounds": (1, 100),
+    "overlap": (0, 0.9),
+}
 
 
 def sample(
@@ -52,44 +113,51 @@ def sample(
     schedule: Schedule,
     branches: Sequence[Branch],
     tokens_BN: Tensor,
-    region_BN: Tensor | None,
+    level_BN: Tensor | None,
     settings: Settings,
     seeds: Sequence[int],
-) -> Iterator[Tensor]:
-    """Draw the region's tokens anew (all tokens, without a region); yields the tokens (B, N) after every step.
+    canvas: Grid | None = None,
+) -> Iterator[State]:
+    """Draw tokens anew; yields the state before the first step and after each.
 
-    `tokens_BN` holds ids 0..K, K the mask; `seeds` has one seed a picture. The last state has no mask left.
+    `tokens_BN` holds ids 0..K, K the mask, row by row of the `canvas` (the model's own grid, unless given). `level_BN`,
+    0..1, marks what is drawn anew: all, without it. `seeds` has one seed a picture. The last state has no mask left.
     """
-    noise = Noise(list(seeds))
-    free_BN = free_tokens(tokens_BN, region_BN, transformer.spec.mask_id)
-    x_BN, start_B = start(tokens_BN, free_BN, schedule, settings.denoise, noise)
-    yield x_BN
-    groups = [[i for i, t in enumerate(start_B) if t == start_t] for start_t in sorted(set(start_B))]
-    runs = [
-        SAMPLERS[settings.sampler](
-            truncated(Denoiser(transformer, schedule, select(branches, group)), settings.truncation),
-            x_BN[group],
-            schedule,
-            schedule.timesteps(settings.steps, start_B[group[0]]),
-            noise.select(group),
-            free_BN[group],
+    check_masks(schedule, settings)
+    if level_BN is not None and not settings.soft:
+        level_BN = (level_BN > 0).float()
+    grid, device = transformer.spec.grid, tokens_BN.device
+    region, noise = Region.of(tokens_BN, level_BN, schedule, settings.denoise), Noise(list(seeds))
+    free_BN = region.free_BN(region.start).to(device)
+    noisy_BN = region.released(tokens_BN, region.start, torch.zeros_like(free_BN), noise)
+    state = State.of(noisy_BN, transformer.spec.mask_id)
+    yield state
+    frames = None if canvas in (None, grid) else windows(grid, canvas, settings.overlap)
+    predict = settings.shape(Denoiser(transformer, schedule, branches, region, frames))
+    sampler, rounds = SAMPLERS[settings.sampler](settings), spread(settings.steps, settings.rounds)
+    if not region.hard or settings.rounds > 1:
+        sampler = edited(sampler, region, rounds)
+    times = schedule.timesteps(len(rounds), region.start, settings.spacing)
+    yield from sampler(predict, state, schedule, times, noise, free_BN)
+
+
+def check_masks(schedule: Schedule, settings: Settings) -> None:
+    gamma = schedule.bar(schedule.num_timesteps).gamma
+    if settings.sampler != "ancestral" and gamma < 0.5:
+        raise ValueError(
+            f"sampler is {settings.sampler!r}, which uncovers masked tokens, but this model's schedule masks only "
+            f"{gamma:.0%} of them. Use the sampler 'ancestral'."
         )
-        for group in groups
-    ]
-    for states in zip(*runs, strict=True):
-        x_BN = x_BN.clone()
-        for group, state in zip(groups, states, strict=True):
-            x_BN[group] = state
-        yield x_BN
 
 
-def select(branches: Sequence[Branch], pictures: list[int]) -> list[Branch]:
-    """The branches for some pictures of the batch; a condition of batch 1 is everybody's."""
+def spread(steps: int, rounds: int) -> list[int]:
+    """How often each jump is done, so that there are `steps` network evaluations in all.
 
-    def of(condition: Condition) -> Condition:
-        return condition if condition is None or len(condition) == 1 else condition[pictures]
-
-    return [replace(branch, condition=of(branch.condition)) for branch in branches]
+    >>> spread(16, 1) == [1] * 16, spread(8, 3)
+    (True, [3, 3, 2])
+    """
+    whole, rest = divmod(steps, rounds)
+    return [rounds] * whole + [rest] * (rest > 0)
 
 
 def generate(
@@ -111,9 +179,10 @@ def generate(
     tokens_BN = torch.full((count, spec.num_tokens), spec.mask_id)
     branches = guided(condition, null, settings.guidance)
     seeds = [seed + i for i in range(count)]
-    for step, x_BN in enumerate(sample(model.transformer, model.schedule, branches, tokens_BN, None, settings, seeds)):
-        on_step(step, x_BN)
-        tokens_BN = x_BN
+    states = sample(model.transformer, model.schedule, branches, tokens_BN, None, settings, seeds)
+    for step, state in enumerate(states):
+        on_step(step, state.x_BN)
+        tokens_BN = state.x_BN
     return decode(model, tokens_BN)
 
 

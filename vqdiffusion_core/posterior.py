@@ -12,15 +12,26 @@ from torch import Tensor
 from .schedule import Kernel, Schedule
 
 
-def q_sample(x0_BN: Tensor, t: float, schedule: Schedule, coin_BN: Tensor) -> Tensor:
-    """Draw x_t ~ q(x_t | x_0): masked with gamma_bar, one of K ids with K * beta_bar, else unchanged.
+def q_sample(x_BN: Tensor, t: float, schedule: Schedule, coin_BN: Tensor, s: float = 0) -> Tensor:
+    """Draw x_t ~ q(x_t | x_s) for any s < t, from clean tokens unless s is given: masked with gamma, one of K ids with
+    K * beta, else unchanged.
 
     `coin_BN`, uniform in [0, 1), decides: its interval is laid out as [mask | a uniform id | stay].
     """
     K = schedule.codebook_size
-    bar = schedule.bar(t)
-    x_BN = land(coin_BN, bar.gamma, bar.gamma + K * bar.beta, K, otherwise=x0_BN)
-    return torch.where((coin_BN < bar.gamma) | (x0_BN == K), K, x_BN)
+    jump = schedule.jump(s, t)
+    noisy_BN = land(coin_BN, jump.gamma, jump.gamma + K * jump.beta, K, otherwise=x_BN)
+    return torch.where((coin_BN < jump.gamma) | (x_BN == K), K, noisy_BN)
+
+
+def draw_prior(schedule: Schedule, coin_BN: Tensor) -> Tensor:
+    """Draw x_T, which knows nothing of x_0: masked with gamma_bar, else one of K ids. A schedule that ends within 0.1 %
+    of all masked is taken to end there, as the releases take it.
+    """
+    K = schedule.codebook_size
+    gamma = schedule.bar(schedule.num_timesteps).gamma
+    masked_BN = torch.full_like(coin_BN, K, dtype=torch.int64)
+    return masked_BN if gamma > 0.999 else land(coin_BN, gamma, 1.0, K, otherwise=masked_BN)
 
 
 def q_posterior(

@@ -14,6 +14,8 @@ from .vqgan import VQGAN
 
 CHECKER = (0.13, 0.24)  # the greys of a masked token's squares: darker than most pictures, and never one colour
 PAGE = 24  # blocks along each side of a page of the palette: as many as fit into a picture of usual size
+MARK = (1.0, 0.6, 0.1)  # orange, rare in what it is laid over
+FRAME = 2  # pixels
 GRID_LINE = 0.5  # how much of a pixel's brightness is left where two tokens meet
 
 
@@ -39,14 +41,20 @@ def block_colours(vqgan: VQGAN, ids_PP: Tensor) -> Tensor:
     return F.avg_pool2d(middle, cell, stride=2 * cell)[0].flatten(1).T
 
 
-def token_picture(tokens_hw: Tensor, palette_K3: Tensor, cell: int) -> Image.Image:
-    """A square of `cell` pixels for each token, in its mean colour; masked ones (id K) are a dark checker."""
+def token_colours(tokens_hw: Tensor, palette_K3: Tensor, cell: int) -> Tensor:
+    """A square of `cell` pixels for each token, in its mean colour, (H, W, 3) in 0..1; masked ones (id K) are a dark
+    checker.
+    """
     tokens_hw = tokens_hw.cpu()
     K = len(palette_K3)
     flat_HW3 = enlarge(palette_K3[tokens_hw.clamp(max=K - 1)], cell)
     masked_HW1 = enlarge(tokens_hw == K, cell)[..., None]
-    picture_HW3 = torch.where(masked_HW1, checker(len(flat_HW3), len(flat_HW3[0]), cell), flat_HW3)
-    return Image.fromarray(np.asarray((picture_HW3 * 255).round().byte()))
+    return torch.where(masked_HW1, checker(len(flat_HW3), len(flat_HW3[0]), cell), flat_HW3)
+
+
+def token_picture(tokens_hw: Tensor, palette_K3: Tensor, cell: int) -> Image.Image:
+    """`token_colours` as an RGB picture."""
+    return Image.fromarray(np.asarray((token_colours(tokens_hw, palette_K3, cell) * 255).round().byte()))
 
 
 def token_grid(image_BHWC: Tensor, masked_Bhw: Tensor, cell: int) -> Tensor:
@@ -64,6 +72,20 @@ def hide_masked(image_BHWC: Tensor, masked_Bhw: Tensor) -> Tensor:
     cell = height // masked_Bhw.shape[1]
     hidden_BHW1 = torch.stack([enlarge(masked_hw, cell) for masked_hw in masked_Bhw])[..., None]
     return torch.where(hidden_BHW1, checker(height, width, cell), image_BHWC)
+
+
+def outlined(grid_BHWC: Tensor, marked_Bhw: Tensor, cell: int) -> Tensor:
+    """A `token_grid` with a bright frame around marked tokens."""
+    frame_hw = torch.ones(cell, cell)
+    frame_hw[FRAME:-FRAME, FRAME:-FRAME] = 0
+    frames_BHW = enlarge(marked_Bhw.float().movedim(0, -1), cell).movedim(-1, 0) * frame_hw.repeat(marked_Bhw.shape[1:])
+    return torch.where(frames_BHW[..., None] > 0, torch.tensor(MARK), grid_BHWC)
+
+
+def tinted(grid_BHWC: Tensor, confidence_Bhw: Tensor, cell: int) -> Tensor:
+    """A `token_grid` that is the more orange, the less sure a token is (confidence 0..1)."""
+    doubt_BHW1 = 1 - enlarge(confidence_Bhw.movedim(0, -1), cell).movedim(-1, 0)[..., None]
+    return torch.lerp(grid_BHWC, torch.tensor(MARK), 0.8 * doubt_BHW1)
 
 
 def fill_masked(tokens_Bhw: Tensor, mask_id: int) -> Tensor:

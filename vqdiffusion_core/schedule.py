@@ -7,10 +7,21 @@ interpolated, which again is a chain of the same family. The network numbers its
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
+
+# How a run spaces its steps: its progress (0..1) -> the share of its masked tokens that is still masked then. None:
+# evenly in time, at the states that the network was trained on.
+SPACINGS: dict[str, Callable[[float], float] | None] = {
+    "uniform": None,
+    "masked": lambda progress: 1 - progress,  # as many tokens in each step
+    "cosine": lambda progress: math.cos(progress * math.pi / 2),  # few at first, more and more (Chang et al. 2022)
+    # A tenth is held masked for half of the run, while a remasking sampler corrects the rest (Wang et al. 2025, loop).
+    "loop": lambda progress: float(np.interp(progress, [0, 0.45, 0.95, 1], [1, 0.1, 0.1, 0])),
+}
 
 
 class Kernel(NamedTuple):
@@ -99,10 +110,17 @@ class Schedule:
         """The time at which this share (0..1) of the tokens is masked: the inverse of gamma_bar."""
         return float(np.interp(masked_share, self.gamma_bar, np.arange(self.num_timesteps + 1.0)))
 
-    def timesteps(self, steps: int, start: float | None = None) -> list[float]:
-        """`steps + 1` times from `start` (T unless given) down to 0, evenly spaced; `steps` network evaluations.
+    def time_of_share(self, t: float, share: float) -> float:
+        """The time at which a picture has as many masked tokens as one of which only a `share` is at time t, and the
+        rest known. Of a schedule that masks nothing, t itself.
+        """
+        gamma = self.bar(t).gamma
+        return t if gamma == 0 or abs(share - 1) < 1e-6 else self.time_at(gamma * share)
 
-        Whole numbers, the states that the network was trained on, where there are enough of them.
+    def timesteps(self, steps: int, start: float | None = None, spacing: str = "uniform") -> list[float]:
+        """`steps + 1` times from `start` (T unless given) down to 0; `steps` network evaluations.
+
+        Spaced as SPACINGS says. Evenly spaced times are whole numbers where there are enough of them.
 
         >>> Schedule.linear(100, 4096).timesteps(4)
         [100.0, 75.0, 50.0, 25.0, 0.0]
@@ -110,6 +128,10 @@ class Schedule:
         if steps < 1:
             raise ValueError(f"steps is {steps}; expected 1 or more network evaluations.")
         start = float(self.num_timesteps) if start is None else start
+        left = SPACINGS[spacing]
+        if left is not None:
+            gamma = self.bar(start).gamma
+            return [start, *(self.time_at(gamma * left(i / steps)) for i in range(1, steps)), 0.0]
         times = [start * (steps - i) / steps for i in range(steps + 1)]
         if steps <= start:
             times[1:] = [float(round(t)) for t in times[1:]]

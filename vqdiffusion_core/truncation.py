@@ -1,13 +1,41 @@
-"""Truncation of the clean-token distribution: only the likeliest ids may be drawn (Gu et al. 2022, section 4.3)."""
+"""Shaping the clean-token distribution before the draw: temperature, purity, top-k, and truncation of the papers.
+
+All take log p(x_0 | x_t) of shape (M, K), normalised, and give it back with the ruled out ids at -inf.
+"""
 
 from __future__ import annotations
 
 from torch import Tensor
 
 
+def temper(log_p_MK: Tensor, temperature: float) -> Tensor:
+    """p ** (1 / temperature), normalised: below 1 the likely becomes likelier; 0 leaves the likeliest id alone."""
+    if temperature == 0:
+        return keep_top(log_p_MK, 1)
+    if temperature == 1:
+        return log_p_MK
+    return ((log_p_MK - log_p_MK.amax(-1, keepdim=True)) / temperature).log_softmax(-1)
+
+
+def sharpen(log_p_MK: Tensor, weight: float) -> Tensor:
+    """p ** (1 + weight * max p), normalised: a sure token becomes surer (purity prior, Tang et al. 2022, 3.2)."""
+    if weight == 0:
+        return log_p_MK
+    purity_M1 = log_p_MK.amax(-1, keepdim=True).exp()
+    return ((1 + weight * purity_M1) * log_p_MK).log_softmax(-1)
+
+
+def keep_top(log_p_MK: Tensor, count: int) -> Tensor:
+    """The `count` likeliest ids; of equal ones, the first. 0 keeps all."""
+    if not 0 < count < log_p_MK.shape[-1]:
+        return log_p_MK
+    order = log_p_MK.argsort(dim=-1, descending=True, stable=True)
+    return log_p_MK.scatter(-1, order[..., count:], float("-inf"))
+
+
 def truncate(log_p_MK: Tensor, rate: float) -> Tensor:
-    """Keep the likeliest ids until their probability reaches `rate` (0..1), the one that crosses it included; the rest
-    gets -inf. rate 0 keeps the likeliest id alone; 1 keeps all. log_p is normalised; the result is not, again.
+    """Keep the likeliest ids until their probability reaches `rate` (0..1), the one that crosses it included (Gu et al.
+    2022, section 4.3). rate 0 keeps the likeliest id alone; 1 keeps all. The result is not normalised again.
     """
     if rate >= 1:
         return log_p_MK

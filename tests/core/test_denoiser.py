@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from pack.vqdiffusion_core.denoiser import Denoiser, truncated
+from pack.vqdiffusion_core.denoiser import Denoiser, shaped
 from pack.vqdiffusion_core.guidance import Branch, guided
 from pack.vqdiffusion_core.truncation import truncate
 
@@ -43,8 +43,10 @@ def test_the_mix_is_that_of_the_diffusers_pipeline():
 
 
 def test_a_branch_of_weight_zero_is_not_computed():
-    broken = Branch(torch.full((1, 7, tiny.SPEC.text_width), float("nan")), lambda t: 0.0 if t > 5 else 1.0)
-    branches = [Branch(tiny.text(1), lambda t: 1.0), broken]
+    broken = Branch(
+        torch.full((1, 7, tiny.SPEC.text_width), float("nan")), lambda progress: 0.0 if progress < 0.5 else 1.0
+    )
+    branches = [Branch(tiny.text(1), lambda progress: 1.0), broken]
     torch.testing.assert_close(predict(branches), plain(tiny.text(1)), atol=1e-5, rtol=1e-5)
     assert predict(branches, t=4).isnan().any()
 
@@ -53,7 +55,7 @@ def test_a_weight_by_token_is_a_prompt_by_region():
     left = torch.zeros(tiny.SPEC.grid)
     left[:, :2] = 1
     left = left.flatten()
-    branches = [Branch(tiny.text(1), lambda t: left), Branch(tiny.text(2), lambda t: 1 - left)]
+    branches = [Branch(tiny.text(1), lambda progress: left), Branch(tiny.text(2), lambda progress: 1 - left)]
     expected = torch.where(left.repeat(2)[:, None] > 0, plain(tiny.text(1)), plain(tiny.text(2)))
     torch.testing.assert_close(predict(branches), expected, atol=1e-5, rtol=1e-5)
 
@@ -62,13 +64,13 @@ def test_only_the_asked_positions_come_back_in_order():
     where = torch.zeros_like(EVERYWHERE)
     where[0, 3] = where[1, 0] = where[1, 15] = True
     expected = plain(tiny.text(1)).view(2, -1, tiny.SPEC.codebook_size)[where]
-    ours = predict([Branch(tiny.text(1), lambda t: 1.0)], where=where)
+    ours = predict([Branch(tiny.text(1), lambda progress: 1.0)], where=where)
     torch.testing.assert_close(ours, expected, atol=1e-5, rtol=1e-5)
 
 
 def test_a_position_of_the_batch_has_a_text_of_its_own():
     both = torch.cat([tiny.text(1), tiny.text(2)])
-    ours = predict([Branch(both, lambda t: 1.0)]).view(2, -1, tiny.SPEC.codebook_size)
+    ours = predict([Branch(both, lambda progress: 1.0)]).view(2, -1, tiny.SPEC.codebook_size)
     for i, text in enumerate([tiny.text(1), tiny.text(2)]):
         torch.testing.assert_close(ours[i], plain(text).view_as(ours)[i], atol=1e-5, rtol=1e-5)
 
@@ -108,4 +110,4 @@ def test_truncation_follows_guidance():
     denoiser = Denoiser(tiny.transformer(), tiny.SCHEDULE, branches)
     x = tiny.tokens(batch=2)
     expected = truncate(denoiser(x, 6, EVERYWHERE), 0.5)
-    assert torch.equal(truncated(denoiser, 0.5)(x, 6, EVERYWHERE), expected)
+    assert torch.equal(shaped(denoiser, lambda log_p: truncate(log_p, 0.5))(x, 6, EVERYWHERE), expected)

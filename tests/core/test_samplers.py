@@ -4,39 +4,51 @@ import pytest
 import torch
 from pack.vqdiffusion_core.guidance import guided
 from pack.vqdiffusion_core.noise import Noise, categorical
-from pack.vqdiffusion_core.pipeline import Settings, sample
-from pack.vqdiffusion_core.samplers import ancestral
-from pack.vqdiffusion_core.schedule import Schedule
+from pack.vqdiffusion_core.pipeline import SAMPLERS, Settings, sample
+from pack.vqdiffusion_core.samplers import State
+from pack.vqdiffusion_core.schedule import SPACINGS, Schedule
 
 from . import tiny
 
 MASK = tiny.SPEC.mask_id
+WIDE = Schedule.linear(100, 8)
 
 
 def uniform_prediction(x_BN, t, where_BN):
     return torch.zeros(int(where_BN.sum()), 8)
 
 
-@pytest.mark.parametrize("steps", [1, 2, 4, 16, 25, 100, 200])
-def test_the_masked_share_after_every_jump_is_gamma_bar(steps):
-    schedule, N = Schedule.linear(100, 8), 40_000
-    times = schedule.timesteps(steps)
-    masked = torch.full((1, N), 8)
-    states = ancestral(uniform_prediction, masked, schedule, times, Noise([0]), masked == 8)
-    for s, x in zip(times[1:], states, strict=True):
-        gamma = schedule.bar(s).gamma
+KEPT = torch.zeros(1, 4_000, dtype=torch.bool)
+
+
+def states_of(sampler, steps, spacing="uniform", predict=uniform_prediction, **changes):
+    times = WIDE.timesteps(steps, spacing=spacing)
+    masked = torch.full((1, 4_000), 8)
+    state = State.of(masked, 8)
+    return times, list(SAMPLERS[sampler](Settings(**changes))(predict, state, WIDE, times, Noise([0]), ~KEPT))
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize(
+    ("steps", "spacing"), [*((steps, "uniform") for steps in (1, 2, 25, 200)), *((16, spacing) for spacing in SPACINGS)]
+)
+def test_the_masked_share_after_every_jump_is_gamma_bar(sampler, steps, spacing):
+    times, states = states_of(sampler, steps, spacing, remask_strength=0.3)
+    N = KEPT.numel()
+    for s, state in zip(times[1:], states, strict=True):
+        gamma = WIDE.bar(s).gamma
         sigma = (gamma * (1 - gamma) / N) ** 0.5
-        assert abs((x == 8).double().mean().item() - gamma) <= 3.5 * sigma
-    assert (x < 8).all()
+        assert abs((state.x_BN == 8).double().mean().item() - gamma) <= 3.5 * sigma + 0.5 / N
+    assert (states[-1].x_BN < 8).all()
 
 
-def run(seeds, *, tokens=None, region=None, guidance=2.0, steps=5, denoise=1.0, truncation=0.9, history=False):
+def run(seeds, *, tokens=None, region=None, history=False, canvas=None, **changes):
     tokens = torch.full((len(seeds), tiny.SPEC.num_tokens), MASK) if tokens is None else tokens
-    settings = Settings(steps=steps, guidance=guidance, truncation=truncation, denoise=denoise)
-    branches = guided(tiny.text(1), tiny.text(2), guidance)
-    states = list(sample(tiny.transformer(), tiny.SCHEDULE, branches, tokens, region, settings, seeds))
-    assert len(states) == steps + 1
-    return states if history else states[-1]
+    settings = Settings(**{"steps": 5, "guidance": 2.0, "truncation": 0.9} | changes)
+    branches = guided(tiny.text(1), tiny.text(2), settings.guidance)
+    states = list(sample(tiny.transformer(), tiny.SCHEDULE, branches, tokens, region, settings, seeds, canvas))
+    assert len(states) == settings.steps + 1
+    return [state.x_BN for state in states] if history else states[-1].x_BN
 
 
 def test_a_picture_of_a_batch_is_that_of_its_seed_alone():

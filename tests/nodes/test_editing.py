@@ -7,6 +7,10 @@ import pytest
 import torch
 from pack.nodes.inpainting import VQDiffusionTokenMask
 from pack.nodes.inspector import CELL, VQDiffusionTokenInspector
+from pack.nodes.latents import LatentError
+from pack.nodes.prompt import VQDiffusionTextEncode
+from pack.nodes.sampling import VQDiffusionSampler
+from pack.nodes.tokens import VQDiffusionEmptyTokens
 from pack.vqdiffusion_core import preview
 from PIL import Image
 
@@ -101,6 +105,52 @@ def test_an_empty_canvas_can_be_inspected(model):
     assert len(image) == 2 and image.max() < 0.3
 
 
+def drawn(model, **changes):
+    positive = VQDiffusionTextEncode.execute(model.clip, "red")[0]
+    canvas = VQDiffusionEmptyTokens.execute(model, 2)[0]
+    settings = {"seed": 0, "steps": 4, "guidance": 1.0, "truncation": 1.0, "sampler": "ancestral", "denoise": 1.0}
+    return VQDiffusionSampler.execute(model, positive, canvas, **settings | changes)[0]
+
+
+def test_the_history_is_a_picture_for_every_step_with_what_changed_in_a_frame(model):
+    latent = drawn(model)
+    (images,) = VQDiffusionTokenInspector.execute(latent, model.vae, "history").args
+    assert images.shape == (5, 4 * CELL, 4 * CELL, 3)
+    history = latent["vq_history"]
+    corners = images[:, CELL - 1 :: CELL, CELL - 1 :: CELL]  # where frames are and grid lines are not
+    framed = torch.isclose(corners, torch.tensor(preview.MARK)).all(-1)
+    for step in range(1, 5):
+        assert torch.equal(framed[step], history.first_Shw[step] != history.first_Shw[step - 1])
+    assert not framed[0].any()
+
+
+def test_the_editor_is_told_when_and_how_surely_each_token_was_drawn(model):
+    latent = drawn(model)
+    told = VQDiffusionTokenInspector.execute(latent, model.vae).ui["vq_tokens"][0]
+    assert told["grid"] == [4, 4] and told["steps"] == 4 and len(told["frames"]) == 5
+    assert told["ids"] == latent["samples"][0].flatten().int().tolist()
+    assert set(told["drawn_at"]) <= {1, 2, 3, 4} and all(0 < sure <= 1 for sure in told["confidence"])
+
+
+def test_tokens_that_a_node_has_changed_have_no_history(model):
+    latent = drawn(model)
+    flipped = latent | {"samples": latent["samples"].flip(2)}
+    assert "steps" not in VQDiffusionTokenInspector.execute(flipped, model.vae).ui["vq_tokens"][0]
+    for show in ("confidence", "history"):
+        with pytest.raises(LatentError, match="These tokens have no history"):
+            VQDiffusionTokenInspector.execute(flipped, model.vae, show)
+
+
+def test_doubtful_tokens_are_tinted(model):
+    latent = drawn(model)
+    (plain,), (tinted,) = (
+        VQDiffusionTokenInspector.execute(latent, model.vae, show).args for show in ("tokens", "confidence")
+    )
+    change_hw = (plain - tinted).abs().mean(-1)[0].unflatten(0, (4, CELL)).unflatten(2, (4, CELL)).mean((1, 3))
+    doubt_hw = 1 - latent["vq_history"].confidence_Bhw[0]
+    assert torch.corrcoef(torch.stack([change_hw.flatten(), doubt_hw.flatten()]))[0, 1] > 0.5
+
+
 def test_what_stands_in_for_masked_tokens_is_the_most_frequent_visible_id():
     grid = torch.tensor([[[3, 3, 2], [MASK, MASK, MASK]], [[MASK] * 3, [MASK] * 3]])
     assert preview.fill_masked(grid, MASK).tolist() == [[[3, 3, 2], [3, 3, 3]], [[0] * 3, [0] * 3]]
@@ -108,8 +158,8 @@ def test_what_stands_in_for_masked_tokens_is_the_most_frequent_visible_id():
 
 
 def test_the_palette_has_a_colour_for_every_code(model):
-    assert model.palette.shape == (MASK, 3)
-    assert 0 <= model.palette.min() and model.palette.max() <= 1 and model.palette.std() > 0
+    assert model.vae.palette.shape == (MASK, 3)
+    assert 0 <= model.vae.palette.min() and model.vae.palette.max() <= 1 and model.vae.palette.std() > 0
 
 
 def test_a_token_is_a_square_of_its_colour():

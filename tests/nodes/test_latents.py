@@ -41,9 +41,14 @@ def test_what_is_no_token_grid_is_refused(bad, words):
         latents.read_tokens(bad, K)
 
 
-def test_another_grid_is_refused_with_both_sizes_and_the_pixels_to_use():
-    with pytest.raises(latents.LatentError, match="3 x 2 tokens; this model draws 5 x 4, a picture of 40 x 32 pixels"):
-        latents.read_grid({"samples": torch.zeros(1, 1, 2, 3)}, K, (4, 5), (32, 40))
+def test_a_smaller_grid_is_refused_with_both_sizes_and_the_pixels_to_use():
+    words = "3 x 5 tokens; this model draws 5 x 4 or more, a picture of 40 x 32 pixels"
+    with pytest.raises(latents.LatentError, match=words):
+        latents.read_canvas({"samples": torch.zeros(1, 1, 5, 3)}, K, (4, 5), 8)
+
+
+def test_a_larger_grid_is_a_canvas():
+    assert latents.read_canvas({"samples": torch.zeros(1, 1, 4, 9)}, K, (4, 5), 8).shape == (1, 4, 9)
 
 
 @pytest.mark.parametrize("shape", [(8, 10), (1, 8, 10), (1, 1, 8, 10)])
@@ -62,7 +67,7 @@ def test_a_region_grows_by_tokens_on_every_side():
 
 def test_fewer_masks_than_pictures_repeat_as_in_the_core():
     masks = torch.tensor([0.0, 1.0]).view(2, 1, 1).expand(2, 4, 4)
-    assert latents.to_region(masks, 3, (2, 2))[:, 0, 0].tolist() == [False, True, False]
+    assert latents.to_region(masks, 3, (2, 2))[:, 0, 0].tolist() == [0, 1, 0]
 
 
 def test_the_region_in_pixels_is_whole_tokens():

@@ -11,6 +11,7 @@ from pack.nodes.sampling import VQDiffusionSampler
 from pack.nodes.tokens import VQDiffusionEmptyTokens
 from pack.tests.core import tiny
 from pack.vqdiffusion_core.model import VQDiffusion
+from pack.vqdiffusion_core.pipeline import Settings
 
 MASK = 11
 
@@ -125,8 +126,8 @@ def test_a_setting_without_a_meaning_is_refused(model, changes, words):
 def test_latents_of_other_models_are_refused(model):
     with pytest.raises(LatentError, match="belongs to another kind of model"):
         draw(model, {"samples": torch.zeros(1, 4, 8, 8)})
-    with pytest.raises(LatentError, match="6 x 4 tokens; this model draws 4 x 4, a picture of 16 x 16 pixels"):
-        draw(model, {"samples": torch.zeros(1, 1, 4, 6)})
+    with pytest.raises(LatentError, match="4 x 3 tokens; this model draws 4 x 4 or more, a picture of 16 x 16 pixels"):
+        draw(model, {"samples": torch.zeros(1, 1, 3, 4)})
 
 
 def test_each_step_shows_the_picture_so_far_and_can_be_the_last(model, monkeypatch):
@@ -181,8 +182,9 @@ def test_text_and_class_models_name_each_others_node(model, class_model):
 
 def test_the_memory_estimate_grows_with_the_work(model):
     def estimate(batch, guidance):
-        branches = sampling.read_prompts(model, prompt(model), None, guidance, batch)
-        return sampling.memory_required(model.spec, branches, batch, torch.float32)
+        canvas_Bhw = torch.zeros(batch, 4, 4)
+        branches = sampling.read_prompts(model, prompt(model), None, Settings(guidance=guidance), canvas_Bhw)
+        return sampling.memory_required(model.spec, branches, canvas_Bhw, torch.float32)
 
     assert estimate(1, 1.0) < estimate(1, 2.0) < estimate(4, 2.0)
 
@@ -194,4 +196,4 @@ def test_a_canvas_that_is_partly_drawn_is_finished_and_the_rest_kept(model):
     nothing = torch.zeros(1, 1, 4, 4)
     finished = draw(model, {"samples": half, "noise_mask": nothing})["samples"]
     assert torch.equal(finished[:, :, :2], picture[:, :, :2]) and finished.max() < MASK
-    assert latents.read_region({"samples": half}, (4, 4)) is None
+    assert latents.read_region({"samples": half}) is None

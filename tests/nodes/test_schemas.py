@@ -15,16 +15,29 @@ CONTRACT = {
     "VQDiffusionLoader": ("model: COMBO, dtype: COMBO", "VQ_DIFFUSION, CLIP, VAE"),
     "VQDiffusionTextEncode": ("clip: CLIP, text: STRING", "CONDITIONING"),
     "VQDiffusionClassEncode": ("vq_model: VQ_DIFFUSION, class_label: STRING", "CONDITIONING"),
-    "VQDiffusionEmptyTokens": ("vq_model: VQ_DIFFUSION, batch_size: INT", "LATENT"),
+    "VQDiffusionEmptyTokens": ("vq_model: VQ_DIFFUSION, batch_size: INT, width?: INT, height?: INT", "LATENT"),
     "VQDiffusionSampler": (
         "vq_model: VQ_DIFFUSION, positive: CONDITIONING, latent: LATENT, seed: INT, steps: INT, guidance: FLOAT, "
         "truncation: FLOAT, sampler: COMBO, denoise: FLOAT, negative?: CONDITIONING",
         "LATENT",
     ),
+    "VQDiffusionGuidanceOptions": (
+        "vq_model: VQ_DIFFUSION, guidance_schedule: COMBO, guidance_start: FLOAT, guidance_end: FLOAT",
+        "VQ_DIFFUSION",
+    ),
+    "VQDiffusionSamplerOptions": (
+        "vq_model: VQ_DIFFUSION, spacing: COMBO, temperature: FLOAT, top_k: INT, sharpness: FLOAT, purity: FLOAT, "
+        "luck: FLOAT, remask: COMBO, remask_strength: FLOAT",
+        "VQ_DIFFUSION",
+    ),
+    "VQDiffusionEditOptions": (
+        "vq_model: VQ_DIFFUSION, soft: BOOLEAN, rounds: INT, overlap: FLOAT",
+        "VQ_DIFFUSION",
+    ),
     "VQDiffusionDecode": ("samples: LATENT, vae: VAE", "IMAGE"),
     "VQDiffusionEncode": ("pixels: IMAGE, vae: VAE", "LATENT"),
     "VQDiffusionTokenMask": ("samples: LATENT, mask?: MASK, vae?: VAE, grow: INT, painted?: STRING", "LATENT, MASK"),
-    "VQDiffusionTokenInspector": ("samples: LATENT, vae: VAE", "IMAGE"),
+    "VQDiffusionTokenInspector": ("samples: LATENT, vae: VAE, show?: COMBO", "IMAGE"),
     "VQDiffusionDownload": ("model: COMBO, download: BOOLEAN, confirm: STRING", "STRING"),
 }
 
