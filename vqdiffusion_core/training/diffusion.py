@@ -192,10 +192,10 @@ class DiffusionTraining:
         tokens_BN, ids_BL = (torch.stack(column).to(device) for column in zip(*drawn, strict=True))
         branches = guided(self.ema.text_encoder.embed(ids_BL), self.ema.null_1LD, Settings().guidance)
         canvas_BN = torch.full_like(tokens_BN, spec.mask_id)
-        *_, sampled_BN = sample(
+        *_, sampled = sample(
             self.ema.transformer, self.schedule, branches, canvas_BN, None, Settings(), seeds=range(SHEET)
         )
-        return to_sheet(self.vqgan.decode(x_BN.unflatten(1, spec.grid)) for x_BN in (tokens_BN, sampled_BN))
+        return to_sheet(self.vqgan.decode(x_BN.unflatten(1, spec.grid)) for x_BN in (tokens_BN, sampled.x_BN))
 
     def state_dict(self) -> dict[str, Any]:
         return {

@@ -197,7 +197,7 @@ def draw_tokens(
         *_, last = sample(
             model.transformer, model.schedule, branches, tokens_BN[part.start : part.stop], region_BN, settings, part
         )
-        drawn.append(last)
+        drawn.append(last.x_BN)
     return torch.cat(drawn)
 
 
