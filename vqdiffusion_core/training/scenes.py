@@ -87,11 +87,6 @@ def is_seen(scene: Scene) -> bool:
     return not any(held_out(subject, colour) for subject in scene.subjects for colour in scene.background)
 
 
-def all_plain() -> list[Scene]:
-    """Every subject on every colour, in a fixed order."""
-    return [plain(subject, colour) for subject in SUBJECTS for colour in COLOURS]
-
-
 def any_scene(rng: random.Random, kind: str, subjects: Sequence[Subject] = SUBJECTS) -> Scene:
     """A scene at random: "one" large subject, a "small" one, or "two"; one background in six is a gradient."""
     chosen = rng.sample(subjects, 2 if kind == "two" else 1)
@@ -147,9 +142,11 @@ def ground(colours: tuple[str, ...], pattern: str, rng: random.Random | None = N
 
 
 def sized(word: str, phrase: str) -> str:
-    """ "an owl" -> "a small owl", "grapes" -> "small grapes"."""
+    """The phrase with an adjective: "an owl" becomes "a small owl", "grapes" become "small grapes"."""
     article, _, name = phrase.partition(" ")
-    return f"a {word} {name}" if article in ("a", "an") else f"{word} {phrase}"
+    if article not in ("a", "an", "the"):
+        return f"{word} {phrase}"
+    return f"{'the' if article == 'the' else 'a'} {word} {name}"
 
 
 # Pictures
