@@ -6,8 +6,9 @@ import hashlib
 import random
 from copy import deepcopy
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor, nn
@@ -90,6 +91,16 @@ def fingerprint(module: nn.Module) -> str:
     return digest.hexdigest()[:16]
 
 
+class Batch(NamedTuple):
+    """Examples at a time of the forward process."""
+
+    x0_BN: Tensor
+    xt_BN: Tensor
+    t_B: Tensor  # 1..T
+    ids_BL: Tensor  # captions
+    drop_B: Tensor  # whether the null takes the caption's place
+
+
 class DiffusionTraining:
     """One run. `batch` is that of all workers together; `vqgan` draws the sheets."""
 
@@ -138,28 +149,9 @@ class DiffusionTraining:
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + step)
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate * cosine(progress)
-        tickets_B = torch.randint(2**62, (self.batch,), generator=generator)
         all_t_B, all_p_B = self.times.sample(self.batch, generator)
-        coin_BN = torch.rand(self.batch, self.examples.tokens_SN.shape[1], generator=generator, dtype=torch.float64)
-        drop_B = torch.rand(self.batch, generator=generator) < NULL_SHARE
-
-        share, device = self.workers.share, self.workers.device
-        drawn = [self.examples.draw(ticket) for ticket in share(tickets_B).tolist()]
-        x0_BN, ids_BL = (torch.stack(column) for column in zip(*drawn, strict=True))
-        t_B, p_B = share(torch.from_numpy(all_t_B)), share(all_p_B)
-        noisy = [
-            q_sample(x0, t, self.schedule, coin)
-            for x0, t, coin in zip(x0_BN, t_B.tolist(), share(coin_BN), strict=True)
-        ]
-        xt_BN = torch.stack(noisy)
-        where_BN = unsure(xt_BN, self.schedule)
-
-        inputs = (xt_BN, t_B - 1, ids_BL, share(drop_B), where_BN)
-        with precision(device, self.mixed):
-            logits_MK = self.predict(*(tensor.to(device) for tensor in inputs))
-        t_M = t_B[:, None].expand_as(where_BN)[where_BN].numpy()
-        terms = loss_terms(logits_MK, x0_BN[where_BN].to(device), xt_BN[where_BN].to(device), t_M, self.schedule)
-        bound_B, auxiliary_B = (mean_by_picture(term_M, where_BN.to(device)) for term_M in terms)
+        batch, p_B = self.noisy_batch(generator, all_t_B), self.workers.share(all_p_B)
+        bound_B, auxiliary_B = self.losses(batch)
         loss = ((bound_B + auxiliary_B) / p_B.to(bound_B)).mean()
 
         self.optimizer.zero_grad()
@@ -170,6 +162,32 @@ class DiffusionTraining:
         self.update_ema(step)
         bound = (bound_B.detach() / p_B.to(bound_B)).mean()
         return {"loss": loss.item(), "bound": bound.item(), "gradient": norm.item()}
+
+    def noisy_batch(self, generator: torch.Generator, all_t_B: np.ndarray) -> Batch:
+        """This worker's examples of the next batch, each taken to its time by the forward process."""
+        tickets_B = torch.randint(2**62, (self.batch,), generator=generator)
+        coin_BN = torch.rand(self.batch, self.examples.tokens_SN.shape[1], generator=generator, dtype=torch.float64)
+        drop_B = torch.rand(self.batch, generator=generator) < NULL_SHARE
+        share = self.workers.share
+        drawn = [self.examples.draw(ticket) for ticket in share(tickets_B).tolist()]
+        x0_BN, ids_BL = (torch.stack(column) for column in zip(*drawn, strict=True))
+        t_B = share(torch.from_numpy(all_t_B))
+        coins = zip(x0_BN, t_B.tolist(), share(coin_BN), strict=True)
+        xt_BN = torch.stack([q_sample(x0_N, t, self.schedule, coin_N) for x0_N, t, coin_N in coins])
+        return Batch(x0_BN, xt_BN, t_B, ids_BL, share(drop_B))
+
+    def losses(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """(bound_B, auxiliary_B), means over the tokens of each picture."""
+        where_BN = unsure(batch.xt_BN, self.schedule)
+        t_M = batch.t_B[:, None].expand_as(where_BN)[where_BN].numpy()
+        index_B = batch.t_B - 1  # the network counts from 0
+        inputs = (batch.xt_BN, index_B, batch.ids_BL, batch.drop_B, where_BN, batch.x0_BN)
+        xt_BN, index_B, ids_BL, drop_B, where_BN, x0_BN = (tensor.to(self.workers.device) for tensor in inputs)
+        with precision(self.workers.device, self.mixed):
+            logits_MK = self.predict(xt_BN, index_B, ids_BL, drop_B, where_BN)
+        terms = loss_terms(logits_MK, x0_BN[where_BN], xt_BN[where_BN], t_M, self.schedule)
+        bound_B, auxiliary_B = (mean_by_picture(term_M, where_BN) for term_M in terms)
+        return bound_B, auxiliary_B
 
     @torch.no_grad()
     def update_ema(self, step: int) -> None:
