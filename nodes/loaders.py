@@ -93,7 +93,9 @@ def open_model(folder: Path, dtype_name: str) -> VQModel:
     key = (folder, stamp(folder), dtype)
     vq_model = LOADED.get(key)
     if vq_model is None:
-        vq_model = LOADED[key] = VQModel.of(checkpoints.load(folder, dtype, runtime.clip_vocabulary()))
+        vocabulary = runtime.clip_vocabulary()
+        model = runtime.with_room(lambda: checkpoints.load(folder, dtype, vocabulary), f"the model {folder.name}")
+        vq_model = LOADED[key] = VQModel.of(model)
     return vq_model
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal, cast
+from typing import Literal, TypeVar, cast
 
 import comfy.model_management as management
 import comfy.model_patcher
@@ -13,6 +13,9 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from ..vqdiffusion_core.memory import Shares, first_that_fits
+
+T = TypeVar("T")
 Role = Literal["transformer", "text encoder", "vae"]
 Patcher = comfy.model_patcher.ModelPatcher
 
@@ -37,14 +40,28 @@ def load(patcher: Patcher, memory_required: int = 0) -> torch.device:
 
     Whole, because a module that lies half on each device needs layers that know of it, and ours are plain PyTorch.
     """
-    management.load_models_gpu([patcher], memory_required=memory_required, force_full_load=True)
-    return patcher.load_device
+
+    def load_now() -> torch.device:
+        management.load_models_gpu([patcher], memory_required=memory_required, force_full_load=True)
+        return patcher.load_device
+
+    return with_room(load_now, f"the model, {patcher.model_size() / 1e9:.2f} GB")
 
 
-def batches(count: int, bytes_each: int, device: torch.device) -> list[slice]:
-    """Shares of `count` pictures that fit into the device's free memory, one by one if need be."""
-    most = max(1, int(cast(float, management.get_free_memory(device)) // bytes_each))
-    return [slice(start, start + most) for start in range(0, count, most)]
+def with_room(work: Callable[[], T], what: str) -> T:
+    """The result of work; where memory runs out, once more after everything else has left. Raises OutOfMemory."""
+
+    def alone() -> T:
+        management.unload_all_models()
+        management.soft_empty_cache()
+        return work()
+
+    return first_that_fits([work, alone], what)
+
+
+def shares(bytes_each: int, device: torch.device) -> Shares:
+    """As many pictures at once as fit into the device's free memory, one by one if need be."""
+    return Shares(max(1, int(cast(float, management.get_free_memory(device)) // bytes_each)))
 
 
 def intermediate_device() -> torch.device:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..vqdiffusion_core import preview
+from ..vqdiffusion_core.memory import Shares, first_that_fits
 from ..vqdiffusion_core.specs import VQGANSpec
 from ..vqdiffusion_core.vqgan import VQGAN
 from . import runtime
@@ -16,6 +17,7 @@ from .latents import LatentError, read_tokens, to_samples
 
 WIDE_TENSORS = 8  # of a residual block at full resolution that are alive at once: input, norm, branch, their copies
 TILE = 512  # pixels
+SMALL_TILES = (512, 256, 128)  # pixels: what is tried where a picture does not fit whole
 
 
 class Vae:
@@ -51,11 +53,15 @@ class Vae:
     def encode(self, pixels_BHWC: Tensor) -> Tensor:
         """The picture's middle, cut to whole cells, as tokens."""
         image_BCHW = self.to_image(pixels_BHWC)
-        encoded = [
-            self.first_stage_model.encode(image_BCHW[part].to(self.device, self.vae_dtype)).to(self.output_device)
-            for part in self.load(image_BCHW.shape, cell=1)
-        ]
-        return to_samples(torch.cat(encoded))
+        shares = self.load(image_BCHW.shape, cell=1)
+
+        def tokens(part: slice) -> Tensor:
+            image = image_BCHW[part].to(self.device, self.vae_dtype)
+            return self.first_stage_model.encode(image).to(self.output_device)
+
+        whole = partial(shares, lambda part: to_samples(tokens(part)), len(image_BCHW))
+        in_tiles = [partial(self.encode_tiled, pixels_BHWC, side, side, side // 8) for side in SMALL_TILES]
+        return first_that_fits([whole, *in_tiles], "this picture")
 
     def encode_tiled(
         self, pixels_BHWC: Tensor, tile_x: int = TILE, tile_y: int = TILE, overlap: int = TILE // 8, **video: Any
@@ -75,8 +81,10 @@ class Vae:
 
     def decode(self, samples: Tensor, vae_options: dict[str, Any] | None = None) -> Tensor:
         tokens_Bhw = self.to_tokens(samples)
-        decoded = [self.picture(tokens_Bhw[part]) for part in self.load(samples.shape, cell=self.upscale_ratio)]
-        return torch.cat(decoded).movedim(1, -1)
+        shares = self.load(samples.shape, cell=self.upscale_ratio)
+        whole = partial(shares, lambda part: self.picture(tokens_Bhw[part]).movedim(1, -1), len(tokens_Bhw))
+        in_tiles = [partial(self.decode_tiled, samples, side // 8, side // 8, side // 64) for side in SMALL_TILES]
+        return first_that_fits([whole, *in_tiles], "this picture")
 
     def decode_tiled(
         self,
@@ -133,11 +141,11 @@ class Vae:
         self.load((1, 1, 2 * preview.PAGE, 2 * preview.PAGE), cell=self.upscale_ratio)
         return preview.palette(self.first_stage_model)
 
-    def load(self, shape: tuple[int, ...], cell: int) -> list[slice]:
-        """Makes the VQGAN ready for (B, any, h, w) cells of so many pixels, and says which pictures to do at a time."""
+    def load(self, shape: tuple[int, ...], cell: int) -> Shares:
+        """Makes the VQGAN ready for (any, any, h, w) cells of so many pixels, and for as many pictures as fit."""
         bytes_each = memory_required(self.spec, shape[2] * shape[3] * cell**2)
         runtime.load(self.patcher, bytes_each)
-        return runtime.batches(shape[0], bytes_each, self.device)
+        return runtime.shares(bytes_each, self.device)
 
     def spacial_compression_decode(self) -> int:  # [sic], the host's spelling
         return self.upscale_ratio

@@ -11,6 +11,7 @@ from torch import Tensor
 from .canvas import Window
 from .guidance import Branch, Condition
 from .inpainting import Region
+from .memory import Shares
 from .schedule import Schedule
 from .transformer import TextMemory, Transformer
 
@@ -41,7 +42,8 @@ class Denoiser:
         self.branches = branches
         self.region = region
         self.windows = windows
-        self.memories: dict[tuple[tuple[int, ...], int], TextMemory | Tensor | None] = {}
+        self.shares = Shares()
+        self.memories: dict[tuple[tuple[int, ...], tuple[int, int]], TextMemory | Tensor | None] = {}
 
     @torch.no_grad()
     def __call__(self, x_BN: Tensor, t: float, where_BN: Tensor) -> Tensor:
@@ -72,10 +74,27 @@ class Denoiser:
         return torch.tensor([self.schedule.network_index(time) for time in times])
 
     def look(self, x_BN: Tensor, where_BN: Tensor, index_B: Tensor, weights: Sequence[float | Tensor]) -> Tensor:
-        """What all branches say together of the asked tokens of one window."""
+        """What all branches say together of the asked tokens of one window; a share of the pictures at a time, where
+        all at once do not fit into memory.
+        """
+
+        def some(pictures: slice) -> Tensor:
+            index = index_B if len(index_B) == 1 else index_B[pictures]
+            return self.mixed(x_BN[pictures], where_BN[pictures], index, weights, (pictures.start, pictures.stop))
+
+        return self.shares(some, len(x_BN))
+
+    def mixed(
+        self,
+        x_BN: Tensor,
+        where_BN: Tensor,
+        index_B: Tensor,
+        weights: Sequence[float | Tensor],
+        pictures: tuple[int, int],
+    ) -> Tensor:
         parts = []
         for group in self.groups(weights):
-            memory = self.memory(group, len(x_BN))
+            memory = self.memory(group, pictures)
             index = index_B.to(x_BN.device).repeat(1 if len(index_B) == 1 else len(group))
             hidden = self.transformer.hidden(x_BN.repeat(len(group), 1), index, memory).chunk(len(group))
             for i, h_BNW in zip(group, hidden, strict=True):
@@ -92,12 +111,14 @@ class Denoiser:
                 groups.setdefault(None if condition is None else condition.shape[1:], []).append(i)
         return [tuple(group) for group in groups.values()]
 
-    def memory(self, group: tuple[int, ...], batch: int) -> TextMemory | Tensor | None:
-        """What the network reads of the group's conditions, for `batch` pictures each; kept from step to step."""
-        if (group, batch) not in self.memories:
-            conditions = [expand(self.branches[i].condition, batch) for i in group]
-            self.memories[group, batch] = self.read(conditions)
-        return self.memories[group, batch]
+    def memory(self, group: tuple[int, ...], pictures: tuple[int, int]) -> TextMemory | Tensor | None:
+        """What the network reads of the group's conditions, for the pictures from one to before another; kept from step
+        to step.
+        """
+        if (group, pictures) not in self.memories:
+            conditions = [expand(self.branches[i].condition, *pictures) for i in group]
+            self.memories[group, pictures] = self.read(conditions)
+        return self.memories[group, pictures]
 
     def read(self, conditions: list[Condition]) -> TextMemory | Tensor | None:
         given = [condition for condition in conditions if condition is not None]
@@ -112,8 +133,11 @@ def shaped(predict: Predict, *shapes: Shape) -> Predict:
     return lambda x_BN, t, where_BN: reduce(lambda log_p, shape: shape(log_p), shapes, predict(x_BN, t, where_BN))
 
 
-def expand(condition: Condition, batch: int) -> Condition:
-    return None if condition is None else condition.expand(batch, *condition.shape[1:])
+def expand(condition: Condition, start: int, stop: int) -> Condition:
+    """The condition of some pictures; one of batch 1 is everybody's."""
+    if condition is None or len(condition) > 1:
+        return None if condition is None else condition[start:stop]
+    return condition.expand(stop - start, *condition.shape[1:])
 
 
 def at(weight: float | Tensor, where_BN: Tensor) -> float | Tensor:

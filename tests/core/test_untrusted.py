@@ -137,7 +137,7 @@ CLAIMS = {
     ),
     "a pickle of another protocol": (
         lambda path: in_archive(path, pickled({"w": Large()}, protocol=4)),
-        r"holds more than tensors and could run code; it was not opened|is cut short or damaged",
+        r"could run code; it was not opened \(a name that it builds\)",
     ),
     "a zip file with a directory of 200 MB": (with_long_directory, r"has a directory of 209,715,200 bytes"),
     "the same in the large form": (with_long_directory_in_the_large_form, r"has a directory of 209,715,200 bytes"),
@@ -228,9 +228,8 @@ ODD = {
 }
 
 
-def odd_cases(count):
-    """Some of the many thousand cases, always the same ones, and those that a shape is read off."""
-    names = list(tiny_originals.training_checkpoint(tiny_originals.TEXT, clip=True, learned_null=True)["ema"])
+def odd_cases(names, count):
+    """Some of the many thousand cases, always the same ones; half of them are tensors that a shape is read off."""
     told = [
         "transformer.content_emb.emb.weight",
         "transformer.content_emb.height_emb.weight",
@@ -250,7 +249,7 @@ def odd_cases(count):
 
 def test_a_tensor_of_any_other_shape_or_type_is_refused_or_of_no_use(ithq):
     whole = torch.load(ithq / "ithq.pth")
-    for name, kind in odd_cases(int(os.environ.get("ODD_TENSORS", "40"))):
+    for name, kind in odd_cases(whole["ema"], int(os.environ.get("ODD_TENSORS", "40"))):
         tensor = whole["ema"][name]
         changed = whole | {"ema": whole["ema"] | {name: ODD[kind](tensor)}}
         torch.save(changed, ithq / "ithq.pth")

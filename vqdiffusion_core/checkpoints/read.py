@@ -10,7 +10,7 @@ import pickle
 import pickletools
 import re
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
@@ -18,6 +18,7 @@ import safetensors
 import torch
 from torch import Tensor
 
+from ..memory import is_out_of_memory
 from .errors import CheckpointError
 from .jit_archive import is_jit_archive, is_tensor_entry, read_jit_archive
 
@@ -234,19 +235,26 @@ def check_pickles(path: Path, pickles: Iterable[bytes | IO[bytes]]) -> None:
     of any size: `bytearray(10**11)`.
     """
     try:
-        names = [
-            argument.replace(" ", ".", 1)
-            for content in pickles
-            for opcode, argument, _ in pickletools.genops(content)
-            if opcode.name in ("GLOBAL", "INST") and isinstance(argument, str)
-        ]
-    except Exception as error:  # a damaged pickle can raise anything that its instructions lead to
+        for content in pickles:
+            for name in names_in(content):
+                if not (name in HARMLESS or STORAGE.fullmatch(name)):
+                    raise CheckpointError(
+                        f"{path} holds more than tensors and could run code; it was not opened ({name}). "
+                        "Only take models from where their authors published them."
+                    )
+    except (ValueError, EOFError) as error:
+        if isinstance(error, CheckpointError):
+            raise
         raise CheckpointError(f"{path} is cut short or damaged ({reason(error)}). {AGAIN}") from error
-    if foreign := [name for name in names if not (name in HARMLESS or STORAGE.fullmatch(name))]:
-        raise CheckpointError(
-            f"{path} holds more than tensors and could run code; it was not opened ({foreign[0]}). "
-            "Only take models from where their authors published them."
-        )
+
+
+def names_in(content: bytes | IO[bytes]) -> Iterator[str]:
+    """What a pickle wants to import; where it builds the name itself, as torch never does, "a name that it builds"."""
+    for opcode, argument, _ in pickletools.genops(content):
+        if opcode.name in ("GLOBAL", "INST"):
+            yield str(argument).replace(" ", ".", 1)
+        elif opcode.name == "STACK_GLOBAL":
+            yield "a name that it builds"
 
 
 def unpickle(path: Path, mmap: bool) -> dict[str, Any]:
@@ -259,6 +267,8 @@ def unpickle(path: Path, mmap: bool) -> dict[str, Any]:
             "Only take models from where their authors published them."
         ) from error
     except Exception as error:  # a damaged pickle can raise anything that its instructions lead to
+        if is_out_of_memory(error):
+            raise
         raise CheckpointError(f"{path} is cut short or damaged ({reason(error)}). {AGAIN}") from error
     return content if isinstance(content, dict) else {"": content}
 

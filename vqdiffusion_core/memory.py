@@ -1,0 +1,73 @@
+"""When memory runs out: less at once, and if the least is too much, an error that says so."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+T = TypeVar("T")
+
+# In the messages of errors that have no class of their own: of the CPU, of Apple's and of others' devices.
+SIGNS = ("DefaultCPUAllocator", "Cannot allocate memory", "not enough memory", "out of memory")
+
+
+class OutOfMemory(torch.OutOfMemoryError):
+    """Not even the least that could be done at once fits into memory."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(sign in str(error) for sign in SIGNS)
+
+
+class Shares:
+    """Does work on pictures in shares as large as memory allows. What did not fit once is not tried again."""
+
+    def __init__(self, most: int | None = None):
+        self.most = most  # pictures at once; None: all
+
+    def __call__(self, work: Callable[[slice], Tensor], count: int) -> Tensor:
+        """The results of `work`, one row or more a picture, for `count` pictures in order. Raises OutOfMemory."""
+        done, start = [], 0
+        while start < count:
+            share = slice(start, min(count, start + (self.most or count)))
+            result = attempt(lambda share=share: work(share))
+            if result is not None:
+                done.append(result)
+                start = share.stop
+            elif share.stop - start > 1:
+                self.most = (share.stop - start) // 2
+            else:
+                raise too_much("one picture")
+        return torch.cat(done)
+
+
+def first_that_fits(ways: Iterable[Callable[[], T]], what: str) -> T:
+    """What the first of several ways, the best first, gives without running out of memory. Raises OutOfMemory."""
+    for way in ways:
+        if (result := attempt(way)) is not None:
+            return result
+    raise too_much(what)
+
+
+def attempt(work: Callable[[], T]) -> T | None:
+    """The result of work, which is not None; None if memory ran out, with what it held given back."""
+    try:
+        return work()
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    return None
+
+
+def too_much(what: str) -> OutOfMemory:
+    return OutOfMemory(
+        f"The memory is too small for {what}, even in the smallest pieces. Close other programs, take a number type of "
+        "16 bits in VQ-Diffusion Loader, or a smaller canvas or model."
+    )
