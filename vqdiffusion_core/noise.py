@@ -25,10 +25,15 @@ class Noise:
 def categorical(log_p_MK: Tensor, uniform_M: Tensor) -> Tensor:
     """One id a row with probability proportional to exp(log_p): the inverse of the cumulated distribution.
 
-    Rows need not be normalised; an id of probability 0 is never drawn.
+    Rows need not be normalised; an id of probability 0 is never drawn. Raises ValueError where a row is none.
     """
     p_MK = (log_p_MK - log_p_MK.amax(-1, keepdim=True)).exp()
     cumulated = p_MK.cumsum(-1, dtype=torch.float64)
+    if not cumulated[:, -1].isfinite().all():
+        raise ValueError(
+            "The network predicts what is not a number. If its numbers have 16 bits, they were too few: take float32 "
+            "as the dtype. Otherwise the model's file is damaged: copy or download it again."
+        )
     target_M = uniform_M.to(cumulated) * cumulated[:, -1]
     drawn_M = torch.searchsorted(cumulated, target_M[:, None], right=True)[:, 0]
     return drawn_M.clamp(max=log_p_MK.shape[-1] - 1)

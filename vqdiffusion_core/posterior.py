@@ -71,7 +71,7 @@ def draw_chance(x_BN: Tensor, s: float, t: float, schedule: Schedule) -> Tensor:
     100 steps that is 1 % of the masked ones, whatever the prediction.
     """
     jump, at_s, at_t = schedule.jump(s, t), schedule.bar(s), schedule.bar(t)
-    masked = 1 - at_s.gamma / at_t.gamma if at_t.gamma > 0 else 0.0
+    masked = 1 - at_s.gamma / at_t.gamma if at_t.gamma > 0 else 1.0  # a mask where there is none is drawn at once
     visible = jump.beta * (1 - at_s.gamma) / at_t.beta if at_t.beta > 0 else 0.0
     return torch.where(x_BN == schedule.codebook_size, masked, visible).double()
 

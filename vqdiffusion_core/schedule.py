@@ -44,6 +44,13 @@ class Schedule:
     gamma_bar: np.ndarray
 
     def __post_init__(self):
+        bars = (self.alpha_bar, self.beta_bar, self.gamma_bar)
+        if not all(bar.ndim == 1 and len(bar) == len(self.alpha_bar) > 1 for bar in bars):
+            raise ValueError("alpha_bar, beta_bar and gamma_bar are not of one length of 2 or more times.")
+        if not all(np.isfinite(bar).all() and (-1e-4 < bar).all() and (bar < 1 + 1e-4).all() for bar in bars):
+            raise ValueError("alpha_bar, beta_bar or gamma_bar is not everywhere from 0 to 1.")
+        if (np.diff(self.alpha_bar) > 1e-4).any() or (np.diff(self.gamma_bar) < -1e-4).any():
+            raise ValueError("alpha_bar rises or gamma_bar falls: time must take away and mask, ever more.")
         total = self.alpha_bar + self.codebook_size * self.beta_bar + self.gamma_bar
         if not np.allclose(total, 1, atol=1e-5):
             worst = int(np.abs(total - 1).argmax())
@@ -97,9 +104,10 @@ class Schedule:
         """q(x_t | x_s) for any s < t: the kernel that takes bar(s) to bar(t)."""
         at_s, at_t = self.bar(s), self.bar(t)
         alpha = at_t.alpha / np.maximum(at_s.alpha, 1e-300)
-        gamma = 1 - (1 - at_t.gamma) / (1 - at_s.gamma)
+        left = np.maximum(1 - at_s.gamma, 1e-300)  # not masked at s; a schedule may mask all before T
+        gamma = 1 - (1 - at_t.gamma) / left
         # beta_bar(t) = alpha * beta_bar(s) + beta * (1 - gamma_bar(s)), solved for beta
-        beta = np.maximum(at_t.beta - alpha * at_s.beta, 0.0) / (1 - at_s.gamma)
+        beta = np.maximum(at_t.beta - alpha * at_s.beta, 0.0) / left
         return Kernel(alpha, beta, gamma)
 
     def network_index(self, t: float) -> int:

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from torch import Tensor
 
+COLDEST = 1e-6  # below, log p / temperature no longer fits into float32, and the likeliest id is all that is left
+
 
 def temper(log_p_MK: Tensor, temperature: float) -> Tensor:
     """p ** (1 / temperature), normalised: below 1 the likely becomes likelier; 0 leaves the likeliest id alone."""
-    if temperature == 0:
+    if temperature < COLDEST:
         return keep_top(log_p_MK, 1)
     if temperature == 1:
         return log_p_MK
