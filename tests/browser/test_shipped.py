@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from pack.tests.host import shipped
 from pack.tests.host.boot import PACK
 from pack.tests.host.fetch import CHECKOUT
 
@@ -31,6 +32,7 @@ def test_a_workflow_of_an_earlier_version_opens_runs_and_shows_its_pictures(some
 
 
 def run(editor, path):
+    shipped.make_class_model(editor.comfy)
     workflow = json.loads(path.read_text())
     editor.complaints.clear()
     editor.open(workflow)

@@ -5,6 +5,7 @@ import json
 
 from safetensors.torch import load_file
 
+from ..core import tiny_originals
 from .fetch import CHECKOUT
 
 EXAMPLES = CHECKOUT / "example_workflows"
@@ -41,6 +42,15 @@ def text_to_image(text=TEDDY, batch_size=1, **settings):
     workflow["EmptyTokens"]["inputs"]["batch_size"] = batch_size
     workflow["Sampler"]["inputs"] |= settings
     return workflow
+
+
+def make_class_model(comfy):
+    """Puts a small model of ImageNet's kind, of random weights, where the workflow for classes looks for one."""
+    folder = comfy.base / "models" / "vq_diffusion" / "imagenet"
+    if not folder.exists():
+        folder.mkdir(parents=True)
+        tiny_originals.imagenet_folder(folder, class_rows=1000)
+    return folder.name
 
 
 def anew(text=TEDDY):

@@ -4,10 +4,10 @@ import re
 import shutil
 
 import pytest
-from pack.tests.core.local_hub import BIG, serving
+from pack.tests.core.local_hub import BIG, ITHQ, serving
 from pack.tests.host import shipped
 from pack.tests.host.comfy import Comfy, Interrupted, NodeError
-from pack.tests.host.shipped import text_to_image
+from pack.tests.host.shipped import node, text_to_image
 from pack.vqdiffusion_core.checkpoints import POCKET_FOLDER
 
 NAME = "vq-diffusion-ithq"
@@ -48,14 +48,14 @@ def number_shown(comfy):
     return re.search(r"write (\d{4}) into confirm", error.value.message)[1]
 
 
-def workflow(**inputs):
-    """The shipped one, with these settings."""
-    shipped_one = shipped.load("download_model")
-    shipped_one[shipped.the(shipped_one, "VQDiffusionDownload")]["inputs"] |= inputs
-    return shipped_one
+def workflow(download=False, confirm=""):
+    return {
+        "get": node("VQDiffusionDownload", model=ITHQ, download=download, confirm=confirm),
+        "read": node("PreviewAny", source=["get", 0]),
+    }
 
 
-def test_the_shipped_workflow_asks_for_nothing(far_comfy, hub):
+def test_a_graph_that_merely_holds_the_node_asks_for_nothing(far_comfy, hub):
     result = far_comfy.run(workflow())
     assert [output["text"] for output in result.outputs.values()] == [[OFF], [OFF]]
     assert hub.requests == []
