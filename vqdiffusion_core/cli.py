@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from PIL import Image
-
+from .batch import draw, read_jobs, write_picture
 from .checkpoints import POCKET_FOLDER, CheckpointError, choose_dtype, load
 from .checkpoints.convert import convert
 from .checkpoints.releases import releases_like
@@ -17,6 +15,7 @@ from .model import VQDiffusion
 from .pipeline import SAMPLERS, Settings, generate
 from .specs import TransformerSpec
 from .training.commands import add_evaluate, add_train
+from .training.workers import joined
 
 DEFAULTS = Settings()
 SOURCES = {
@@ -45,7 +44,14 @@ def parser() -> argparse.ArgumentParser:
     command.set_defaults(run=run_generate)
     command.add_argument("prompt", nargs="?", help="what to draw, for models that read text")
     command.add_argument("--class", dest="class_label", metavar="CLASS", help="name or number, for models of classes")
-    command.add_argument("-o", "--output", type=Path, default=Path("picture.png"), help="PNG; several are numbered")
+    command.add_argument(
+        "--prompts",
+        type=Path,
+        metavar="FILE",
+        help="draw every line of a list: a prompt, or in a .jsonl file an object with prompt, name, seed and settings; "
+        "what is there is not drawn again, and torchrun shares the list among processes",
+    )
+    command.add_argument("-o", "--output", type=Path, help="PNG, several are numbered; with --prompts a folder")
     command.add_argument("--negative", help="what to keep away from; the model's learned null without it")
     command.add_argument("--seed", type=int, default=0)
     command.add_argument("--count", type=int, default=1, help="pictures; picture i has the seed + i")
@@ -91,6 +97,10 @@ def add_tokenizer(command: argparse.ArgumentParser) -> None:
 
 
 def run_generate(options: argparse.Namespace) -> None:
+    if options.prompts:
+        run_list(options)
+        return
+    output = options.output or Path("picture.png")
     settings = Settings(options.steps, options.guidance, options.truncation, options.sampler)
     if options.count < 1:
         raise ValueError(f"count is {options.count}; expected 1 or more pictures.")
@@ -110,7 +120,7 @@ def run_generate(options: argparse.Namespace) -> None:
         on_step=report,
     )
     for i, picture in enumerate(pictures):
-        path = options.output if len(pictures) == 1 else options.output.with_stem(f"{options.output.stem}_{i}")
+        path = output if len(pictures) == 1 else output.with_stem(f"{output.stem}_{i}")
         write_picture(picture, path)
         print(path)
 
@@ -124,11 +134,19 @@ def choose_prompt(options: argparse.Namespace, spec: TransformerSpec) -> str:
     return choice or ""
 
 
-def write_picture(picture: Image.Image, path: Path) -> None:
-    """Written beside its place and moved there: an earlier picture stays whole if this is cut off."""
-    unfinished = path.with_name(f".{path.name}.part")
-    picture.save(unfinished, format="PNG")
-    os.replace(unfinished, path)
+def run_list(options: argparse.Namespace) -> None:
+    if options.prompt is not None or options.class_label is not None or options.count != 1:
+        raise ValueError(f"{options.prompts} says what is drawn; give no prompt, --class or --count besides.")
+    settings = Settings(options.steps, options.guidance, options.truncation, options.sampler)
+    folder = options.output or Path("pictures")
+    jobs = read_jobs(options.prompts, folder, options.seed, settings, options.negative, options.model.name)
+    with joined() as workers:
+        model = load(options.model, choose_dtype(options.dtype, workers.device), options.tokenizer).to(workers.device)
+        failed = draw(model, jobs, workers, say=lambda line: print(line, flush=True))
+        if failed and workers.leads:
+            raise ValueError(f"{failed} of {len(jobs)} pictures failed; the same command tries them again.")
+    if failed:
+        sys.exit(1)  # the leading process has said why
 
 
 def run_info(options: argparse.Namespace) -> None:

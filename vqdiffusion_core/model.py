@@ -24,15 +24,22 @@ class VQDiffusion:
     text_encoder: TextEncoder | None = None  # None: the model draws classes, or without any condition
     learned_null_1LD: Tensor | None = None  # used as it is; None: the encoded empty prompt stands in for it
 
+    def to(self, device: torch.device) -> VQDiffusion:
+        """With all parts on a device."""
+        for part in (self.transformer, self.vqgan, self.text_encoder):
+            if part is not None:
+                part.to(device)
+        return self
+
     def encode(self, prompt: str) -> Condition:
         """What the transformer reads of a prompt: text vectors (1, L, D), of the transformer's number type; of a class,
         by name or number, its id (1,); None where it draws without any. Raises ValueError where it cannot draw that.
         """
         if self.text_encoder is not None:
-            return self.text_encoder.encode([prompt]).to(self.dtype)
+            return self.text_encoder.encode([prompt]).to(self.device, self.dtype)
         spec = self.transformer.spec
         if spec.condition == "class":
-            return torch.tensor([class_number(prompt, spec.class_rows)])
+            return torch.tensor([class_number(prompt, spec.class_rows)], device=self.device)
         if prompt:
             raise ValueError(f"{self.name} draws without a prompt, of what it was trained on alone; give it none.")
         return None
@@ -44,8 +51,14 @@ class VQDiffusion:
         if negative is not None:
             return self.encode(negative)
         if self.transformer.spec.condition == "class":
-            return torch.tensor([self.transformer.spec.null_class])
-        return self.encode("") if self.learned_null_1LD is None else self.learned_null_1LD.to(self.dtype)
+            return torch.tensor([self.transformer.spec.null_class], device=self.device)
+        learned = self.learned_null_1LD
+        return self.encode("") if learned is None else learned.to(self.device, self.dtype)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the transformer is."""
+        return self.transformer.content_emb.emb.weight.device
 
     @property
     def dtype(self) -> torch.dtype:
