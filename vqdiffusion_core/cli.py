@@ -5,7 +5,10 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from datetime import timedelta
 from pathlib import Path
+
+import torch
 
 from .batch import draw, read_jobs, write_picture
 from .checkpoints import POCKET_FOLDER, CheckpointError, choose_dtype, load
@@ -15,9 +18,10 @@ from .model import VQDiffusion
 from .pipeline import SAMPLERS, Settings, generate
 from .specs import TransformerSpec
 from .training.commands import add_evaluate, add_train
-from .training.workers import joined
+from .training.workers import device_of, joined
 
 DEFAULTS = Settings()
+PATIENCE = timedelta(days=7)  # with a process that has more of a list to draw than the others
 SOURCES = {
     "text": "a prompt; give it one, and no --class",
     "class": "a class; give it --class with a name or a number, and no prompt",
@@ -104,7 +108,7 @@ def run_generate(options: argparse.Namespace) -> None:
     settings = Settings(options.steps, options.guidance, options.truncation, options.sampler)
     if options.count < 1:
         raise ValueError(f"count is {options.count}; expected 1 or more pictures.")
-    model = load(options.model, options.dtype, options.tokenizer)
+    model = load_ready(options, device_of("auto"))
     prompt = choose_prompt(options, model.transformer.spec)
 
     def report(step: int, tokens: object) -> None:
@@ -125,6 +129,10 @@ def run_generate(options: argparse.Namespace) -> None:
         print(path)
 
 
+def load_ready(options: argparse.Namespace, device: torch.device) -> VQDiffusion:
+    return load(options.model, choose_dtype(options.dtype, device), options.tokenizer).ready(device)
+
+
 def choose_prompt(options: argparse.Namespace, spec: TransformerSpec) -> str:
     """The prompt or the class, whichever the model draws from."""
     choice = {"text": options.prompt, "class": options.class_label, "none": None}[spec.condition]
@@ -140,8 +148,8 @@ def run_list(options: argparse.Namespace) -> None:
     settings = Settings(options.steps, options.guidance, options.truncation, options.sampler)
     folder = options.output or Path("pictures")
     jobs = read_jobs(options.prompts, folder, options.seed, settings, options.negative, options.model.name)
-    with joined() as workers:
-        model = load(options.model, choose_dtype(options.dtype, workers.device), options.tokenizer).to(workers.device)
+    with joined(patience=PATIENCE) as workers:
+        model = load_ready(options, workers.device)
         failed = draw(model, jobs, workers, say=lambda line: print(line, flush=True))
         if failed and workers.leads:
             raise ValueError(f"{failed} of {len(jobs)} pictures failed; the same command tries them again.")

@@ -93,12 +93,14 @@ class Denoiser:
         pictures: tuple[int, int],
     ) -> Tensor:
         parts = []
+        places_BM, asked_BM = places(where_BN)
         for group in self.groups(weights):
+            times = len(group)
             memory = self.memory(group, pictures)
-            index = index_B.to(x_BN.device).repeat(1 if len(index_B) == 1 else len(group))
-            hidden = self.transformer.hidden(x_BN.repeat(len(group), 1), index, memory).chunk(len(group))
-            for i, h_BNW in zip(group, hidden, strict=True):
-                log_p_MK = self.transformer.to_logits(h_BNW[where_BN]).float().log_softmax(-1)
+            index = index_B.to(x_BN.device).repeat(1 if len(index_B) == 1 else times)
+            hidden = self.transformer.hidden(x_BN.repeat(times, 1), index, memory, places_BM.repeat(times, 1))
+            for i, h_BMW in zip(group, hidden.chunk(times), strict=True):
+                log_p_MK = self.transformer.to_logits(h_BMW[asked_BM]).float().log_softmax(-1)
                 parts.append(log_p_MK * at(weights[i], where_BN))
         return reduce(torch.add, parts).log_softmax(-1)
 
@@ -131,6 +133,15 @@ class Denoiser:
 def shaped(predict: Predict, *shapes: Shape) -> Predict:
     """`predict` with its distribution shaped, in this order: see `truncation`."""
     return lambda x_BN, t, where_BN: reduce(lambda log_p, shape: shape(log_p), shapes, predict(x_BN, t, where_BN))
+
+
+def places(where_BN: Tensor) -> tuple[Tensor, Tensor]:
+    """Where it is true in each picture, in order, and filled up to as many places as any picture has, (B, M); and which
+    of these places are no filling.
+    """
+    most = max(1, int(where_BN.sum(1).max()))
+    places_BM = where_BN.int().argsort(dim=1, descending=True, stable=True)[:, :most]
+    return places_BM, where_BN.gather(1, places_BM)
 
 
 def expand(condition: Condition, start: int, stop: int) -> Condition:

@@ -176,7 +176,7 @@ def generate(
     condition = model.encode(prompt)
     null = model.null(negative)
     spec = model.transformer.spec
-    tokens_BN = torch.full((count, spec.num_tokens), spec.mask_id)
+    tokens_BN = torch.full((count, spec.num_tokens), spec.mask_id, device=model.device)
     branches = guided(condition, null, settings.guidance)
     seeds = [seed + i for i in range(count)]
     states = sample(model.transformer, model.schedule, branches, tokens_BN, None, settings, seeds)

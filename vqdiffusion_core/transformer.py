@@ -61,8 +61,13 @@ class Transformer(nn.Module):
         last = len(self.blocks) - 1
         for i, block in enumerate(self.blocks):
             of_block = condition[i] if isinstance(condition, list) else condition
-            h_BNW = block(h_BNW, index_B, of_block, places_BM if i == last else None)
-        return h_BNW
+            h_BNW = block(h_BNW, index_B, of_block, places_BM if i == last and not self.looks_around else None)
+        return at(places_BM, h_BNW) if places_BM is not None and self.looks_around else h_BNW
+
+    @property
+    def looks_around(self) -> bool:
+        """Whether tokens are mixed after the last attention too, so that the last block needs all of them."""
+        return self.spec.mlp == "conv"
 
     def forward(self, x_BN: Tensor, index_B: Tensor, condition: TextMemory | Tensor | None) -> Tensor:
         """Logits (B, N, K) of p(x_0 | x_t); the mask has none."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 from torch import Tensor
 
 COLDEST = 1e-6  # below, log p / temperature no longer fits into float32, and the likeliest id is all that is left
+LIKELY = 512  # ids among which the kept ones nearly always are
 
 
 def temper(log_p_MK: Tensor, temperature: float) -> Tensor:
@@ -41,8 +42,20 @@ def truncate(log_p_MK: Tensor, rate: float) -> Tensor:
     """
     if rate >= 1:
         return log_p_MK
-    sorted_p, order = log_p_MK.exp().sort(dim=-1, descending=True, stable=True)
-    mass_before = sorted_p.cumsum(-1) - sorted_p
-    rejected = mass_before >= rate
-    rejected[..., 0] = False
-    return log_p_MK.masked_fill(rejected.scatter(-1, order, rejected), float("-inf"))
+    p_MK = log_p_MK.exp()
+    falling_MS = likeliest(p_MK, rate)
+    count_M1 = (falling_MS.cumsum(-1) - falling_MS < rate).sum(-1, keepdim=True).clamp(min=1)
+    last_M1 = falling_MS.gather(-1, count_M1 - 1)
+    above_MK, equal_MK = p_MK > last_M1, p_MK == last_M1
+    of_equal_M1 = count_M1 - above_MK.sum(-1, keepdim=True)  # of ids as likely as the last, the first so many are kept
+    kept_MK = above_MK | (equal_MK & (equal_MK.cumsum(-1) <= of_equal_M1))
+    return log_p_MK.masked_fill(~kept_MK, float("-inf"))
+
+
+def likeliest(p_MK: Tensor, rate: float) -> Tensor:
+    """The highest probabilities of each row, falling, as many as it takes to reach `rate` in every row."""
+    if p_MK.device.type == "cpu":  # whose sort is slow; a GPU's is not, and waiting for an answer would hold it up
+        highest_MS = p_MK.topk(min(LIKELY, p_MK.shape[-1]))[0]
+        if (highest_MS.cumsum(-1)[..., -1] >= rate).all():
+            return highest_MS
+    return p_MK.sort(dim=-1, descending=True)[0]

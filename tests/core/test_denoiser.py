@@ -90,6 +90,20 @@ def test_truncation_keeps_what_diffusers_keeps(rate):
         assert (kept.sum(-1) == 1).all()
 
 
+@pytest.mark.parametrize("rate", [0, 0.1, 0.5, 0.86, 0.999])
+@pytest.mark.parametrize("sharpness", [0.01, 3], ids=["flat", "peaked"])
+def test_truncation_among_many_ids_keeps_what_sorting_all_keeps(rate, sharpness):
+    """Rounded logits, so that many ids are equally likely, and more of them than are looked at first."""
+    logits = (20 * sharpness * torch.randn(6, 1500, generator=torch.Generator().manual_seed(0))).round() / 20
+    log_p = logits.log_softmax(-1)
+    falling, order = log_p.exp().sort(dim=-1, descending=True, stable=True)
+    count = (falling.cumsum(-1) - falling < rate).sum(-1).clamp(min=1)
+    kept = truncate(log_p, rate) > float("-inf")
+    assert [set(row.nonzero()[:, 0].tolist()) for row in kept] == [
+        set(ids[:n].tolist()) for ids, n in zip(order, count, strict=True)
+    ]
+
+
 def test_truncation_by_hand():
     log_p = torch.tensor([0.1, 0.2, 0.3, 0.4]).log()
     kept = {rate: (truncate(log_p, rate) > float("-inf")).int().tolist() for rate in (0, 0.4, 0.41, 0.7, 0.71, 1)}

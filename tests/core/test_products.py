@@ -10,7 +10,7 @@ from pack.vqdiffusion_core.denoiser import Denoiser
 from pack.vqdiffusion_core.guidance import guided
 from pack.vqdiffusion_core.noise import Noise
 from pack.vqdiffusion_core.products import Linear, attention, linear
-from pack.vqdiffusion_core.samplers import ancestral
+from pack.vqdiffusion_core.samplers import State, ancestral
 from pack.vqdiffusion_core.schedule import Schedule
 from pack.vqdiffusion_core.truncation import truncate
 from torch.nn.functional import scaled_dot_product_attention
@@ -91,6 +91,18 @@ def test_states_at_some_places_are_those_of_all():
         torch.testing.assert_close(here[picture], everywhere[picture, at], atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("mlp", ["linear", "conv"])
+def test_asking_for_some_tokens_gives_what_asking_for_all_does(mlp):
+    """Unequally many in two pictures; with convolutions in the last block too, which look at their neighbours."""
+    network = tiny.transformer(spec=replace(WIDE, mlp=mlp))
+    where = torch.zeros(2, WIDE.num_tokens, dtype=torch.bool)
+    where[0, [3, 77]] = where[1, [0, 1, 2, 143]] = True
+    denoiser = Denoiser(network, Schedule.linear(10, 40), guided(tiny.text(1), tiny.text(2), 3.0))
+    all_tokens = denoiser(masked_in_part(), 6, torch.ones_like(where))
+    some = denoiser(masked_in_part(), 6, where)
+    torch.testing.assert_close(some, all_tokens[where.flatten()], atol=1e-4, rtol=1e-4)
+
+
 def test_a_norm_by_one_time_is_that_by_many():
     norm = network().blocks[0].ln1
     h, row = random(2, 9, WIDE.width), torch.tensor([3])
@@ -137,9 +149,10 @@ def test_the_same_tokens_as_the_readable_network_for_the_same_seed():
     runs = []
     for predict in (readable, lambda *state: truncate(denoiser(*state), 0.86)):
         masked = torch.full((4, WIDE.num_tokens), WIDE.mask_id)
+        state, times, noise = State.of(masked, WIDE.mask_id), schedule.timesteps(8), Noise([0, 1, 2, 3])
         with torch.no_grad():
-            *_, tokens = ancestral(predict, masked, schedule, schedule.timesteps(8), Noise([0, 1, 2, 3]), masked >= 0)
-        runs.append(tokens)
+            *_, last = ancestral(predict, state, schedule, times, noise, masked >= 0)
+        runs.append(last.x_BN)
     assert torch.equal(*runs)
 
 

@@ -35,8 +35,9 @@ class Dtypes(NamedTuple):
 
 
 def choose_dtype(name: str, device: torch.device | str = "cpu") -> torch.dtype:
-    """The transformer's dtype by name. "auto" is float32 on a CPU, where 16 bits are slower, else bfloat16, which has
-    the range of float32. Raises CheckpointError for any other name.
+    """The transformer's dtype by name. "auto" is float32 on a CPU, so that a seed means the same picture on each CPU
+    (bfloat16 is faster on some of them), else bfloat16, which has the range of float32. Raises CheckpointError for any
+    other name.
     """
     if name == "auto":
         return torch.float32 if torch.device(device).type == "cpu" else torch.bfloat16

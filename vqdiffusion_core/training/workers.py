@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 
 import torch
 import torch.distributed as dist
@@ -54,18 +55,27 @@ class Workers:
 ALONE = Workers()
 
 
+def device_of(name: str = "auto") -> torch.device:
+    """A device by name; auto: cuda where there is one, else cpu. Of several GPUs, this process's own."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda":
+        name = f"cuda:{os.environ.get('LOCAL_RANK', 0)}"
+        torch.cuda.set_device(name)
+    return torch.device(name)
+
+
 @contextmanager
-def joined(device: str = "auto") -> Iterator[Workers]:
-    """This process among those that torchrun started, or alone. `device` auto: cuda where there is one, else cpu."""
-    kind = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
-    if kind == "cuda":
-        kind = f"cuda:{os.environ.get('LOCAL_RANK', 0)}"
-        torch.cuda.set_device(kind)
+def joined(device: str = "auto", patience: timedelta | None = None) -> Iterator[Workers]:
+    """This process among those that torchrun started, or alone, on the device that `device_of` says. `patience`: how
+    long the others may be waited for, if not PyTorch's usual minutes.
+    """
+    place = device_of(device)
     if int(os.environ.get("WORLD_SIZE", 1)) == 1:
-        yield Workers(device=torch.device(kind))
+        yield Workers(device=place)
         return
-    dist.init_process_group("nccl" if kind.startswith("cuda") else "gloo")
+    dist.init_process_group("nccl" if place.type == "cuda" else "gloo", timeout=patience)
     try:
-        yield Workers(dist.get_rank(), dist.get_world_size(), torch.device(kind))
+        yield Workers(dist.get_rank(), dist.get_world_size(), place)
     finally:
         dist.destroy_process_group()
