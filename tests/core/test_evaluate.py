@@ -14,9 +14,13 @@ def test_the_built_in_model_is_measured(tmp_path, capsys):
     assert main(["evaluate", "--prompts", "4", "--subjects", "76", "--json", str(tmp_path / "figures.json")]) == 0
     figures = json.loads((tmp_path / "figures.json").read_text())
     assert figures["codec"]["PSNR in dB"] > 20
-    assert figures["one object"]["seen: subject first"] >= 0.75 and figures["one object"]["seen: background"] >= 0.75
+    plain = figures["one object, plain words"]
+    assert plain["seen: subject first"] == plain["seen: background"] == 1
     assert figures["inpainting"]["other half unchanged"] == 1
     assert [point["guidance"] for point in figures["guidance"]] == [1, 1.5, 2, 3, 5]
     assert all(0 <= point["subject first"] <= 1 and point["diversity"] > 0 for point in figures["guidance"])
     table = capsys.readouterr().out
-    assert "| one object: seen: subject first | 1 |" in table and "| guidance 3, truncation 0.86: diversity |" in table
+    assert (
+        "| one object, plain words: seen: subject first | 1 |" in table
+        and "| guidance 3, truncation 0.86: diversity |" in table
+    )

@@ -64,12 +64,15 @@ def test_a_saved_model_is_fine_tuned_at_its_own_size(model, data, tmp_path):
         (["codec", "--size", "32", "--channels", "8,8"], "is 16 x 16 pixels; expected 32 x 32 or more"),
         (["codec", "--batch", "0", "--size", "16"], "batch is 0"),
         (["codec", "--steps", "0", "--size", "16"], "steps is 0"),
-        (["diffusion", "--codec", "NOWHERE", "--size", "16"], "has no checkpoint of a codec"),
+        (["diffusion", "--codec", "NOWHERE"], "has no checkpoint of a codec"),
+        (["diffusion", "--codec", "CODEC", "--size", "15"], "tokens are 2 pixels wide: choose a multiple"),
+        (["diffusion", "--codec", "CODEC", "--width", "190"], "the width a multiple of the heads"),
         (["diffusion", "--model", "MODEL", "--size", "8"], "train it with --size 16"),
     ],
 )
-def test_what_cannot_be_trained_is_said_in_one_line(arguments, said, model, data, tmp_path, capsys):
-    kind, *rest = [str(model) if argument == "MODEL" else argument for argument in arguments]
+def test_what_cannot_be_trained_is_said_in_one_line(arguments, said, codec, model, data, tmp_path, capsys):
+    folders = {"MODEL": str(model), "CODEC": str(codec)}
+    kind, *rest = [folders.get(argument, argument) for argument in arguments]
     assert main(["train", kind, str(tmp_path / "run"), "--data", str(data), *rest]) == 1
     message = capsys.readouterr().err.strip()
     assert said in message and "\n" not in message

@@ -109,8 +109,8 @@ def run_diffusion(options: argparse.Namespace) -> None:
             own_size = model.transformer.spec.grid[0] * model.vqgan.spec.downscale
             source = source_of(options, options.size or own_size)
         else:
-            source = source_of(options, options.size or pocket.Scenes.size)
             shape, codec = Shape(options.layers, options.width, options.heads), load_codec(options.codec)
+            source = source_of(options, options.size or pocket.Scenes.size)
             model = new_model(codec, source, options.folder, workers, shape, options.kernel, options.seed)
         learn = options.learn or ("transformer" if options.model else "all")
         training = diffusion_training(model, source, options.folder, workers, learn=learn, **settings)

@@ -78,7 +78,7 @@ def encode(source: Source, vqgan: VQGAN, text_encoder: TextEncoder) -> Examples:
     device = next(vqgan.parameters()).device
     tokens, ids = [], []
     for picture, captions in source.captioned():
-        tokens.append(vqgan.encode(to_tensor(picture)[None].to(device)).flatten(1).short().cpu())
+        tokens.append(vqgan.encode(to_tensor(picture)[None].to(device)).flatten(1).int().cpu())
         ids.append(torch.tensor([text_encoder.tokenize(caption) for caption in captions]))
     return Examples(torch.cat(tokens), ids, fingerprint(vqgan))
 
@@ -140,7 +140,7 @@ class DiffusionTraining:
         names = ("learn", "batch", "learning_rate", "mixed", "seed")
         return {
             "transformer": asdict(self.networks.transformer.spec),
-            "codec": self.examples.codec,
+            "tokens of codec": self.examples.codec,
             "pictures": len(self.examples.tokens_SN),
             **{name: getattr(self, name) for name in names},
         }

@@ -34,6 +34,7 @@ CURVE_PICTURES = 5  # of each of the curves' prompts
 TIMED = 5  # pictures
 
 Figures = dict[str, Any]
+Say = Callable[[scenes.Scene, random.Random], str]  # the prompt for a scene
 
 
 def evaluate(
@@ -43,7 +44,8 @@ def evaluate(
     known = scenes.SUBJECTS[:subjects]
     parts: dict[str, Callable[[], Any]] = {
         "codec": lambda: codec_figures(model, known, prompts),
-        "one object": lambda: one_object(model, known, prompts),
+        "one object, plain words": lambda: one_object(model, known, prompts, lambda scene, rng: scene.caption),
+        "one object, any words": lambda: one_object(model, known, prompts, any_words),
         "two objects": lambda: two_objects(model, known, prompts),
         "inpainting": lambda: inpainting(model, known, prompts),
         "guidance": lambda: curve(model, known, prompts, [Settings(guidance=g) for g in GUIDANCES]),
@@ -80,7 +82,11 @@ def unseen_scenes(rng: random.Random, known: Sequence[scenes.Subject], count: in
     return found
 
 
-def one_object(model: VQDiffusion, known: Sequence[scenes.Subject], count: int) -> Figures:
+def any_words(scene: scenes.Scene, rng: random.Random) -> str:
+    return scenes.wording(scene, rng, silent=0)
+
+
+def one_object(model: VQDiffusion, known: Sequence[scenes.Subject], count: int, say: Say) -> Figures:
     """Half of the prompts name combinations of subject and colour that training held out."""
     rng = random.Random(2)
     pool = [scenes.plain(subject, colour) for subject in known for colour in scenes.COLOURS]
@@ -89,7 +95,7 @@ def one_object(model: VQDiffusion, known: Sequence[scenes.Subject], count: int) 
     figures = {}
     for name, part in (("seen", seen), ("unseen", unseen)):
         asked = [rng.choice(part) for _ in range(count // 2)]
-        pictures = draw(model, [scenes.wording(scene, rng, silent=0) for scene in asked])
+        pictures = draw(model, [say(scene, rng) for scene in asked])
         judged = list(zip(asked, pictures, strict=True))
         figures[f"{name}: subject first"] = share(is_first(scene, picture, 0) for scene, picture in judged)
         figures[f"{name}: background"] = share(
@@ -101,7 +107,7 @@ def one_object(model: VQDiffusion, known: Sequence[scenes.Subject], count: int) 
 def two_objects(model: VQDiffusion, known: Sequence[scenes.Subject], count: int) -> Figures:
     rng = random.Random(3)
     asked = [scenes.any_scene(rng, "two", known) for _ in range(count)]
-    pictures = draw(model, [scenes.wording(scene, rng, silent=0) for scene in asked])
+    pictures = draw(model, [any_words(scene, rng) for scene in asked])
     right = [[is_first(scene, picture, i) for i in range(2)] for scene, picture in zip(asked, pictures, strict=True)]
     return {
         "both right, each on its side": share(all(sides) for sides in right),

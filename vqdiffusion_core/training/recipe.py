@@ -42,11 +42,18 @@ KERNELS: dict[str, Callable[[int, int], Schedule]] = {
 
 @dataclass(frozen=True)
 class Shape:
-    """Size of a new transformer; the defaults are the pocket model's."""
+    """Size of a new transformer; the defaults are the pocket model's. Raises ValueError for one that cannot be."""
 
     layers: int = 6
     width: int = 192
     heads: int = 6
+
+    def __post_init__(self):
+        if min(self.layers, self.width, self.heads) < 1 or self.width % self.heads:
+            raise ValueError(
+                f"layers, width and heads are {self.layers}, {self.width} and {self.heads}; "
+                "expected numbers above 0, the width a multiple of the heads."
+            )
 
 
 def codec_shape(channels: tuple[int, ...], codes: int) -> VQGANSpec:
@@ -85,13 +92,22 @@ def new_model(
     text = TextSpec(len(vocabulary.ids), length, TEXT_WIDTH, layers=2, heads=4, mlp_width=4 * TEXT_WIDTH)
     torch.manual_seed(seed)
     text_encoder = TextEncoder(clip_text_model(text), tokenizer)
-    side, codes = source.size // vqgan.spec.downscale, vqgan.spec.codebook_size
+    side, codes = tokens_a_side(source, vqgan), vqgan.spec.codebook_size
     spec = TransformerSpec(
         codes, (side, side), shape.layers, shape.width, shape.heads, NUM_TIMESTEPS, text_width=TEXT_WIDTH
     )
     transformer = Transformer(spec)
     initialise(transformer)
     return VQDiffusion(folder.name, transformer, KERNELS[kernel](NUM_TIMESTEPS, codes), vqgan, text_encoder)
+
+
+def tokens_a_side(source: Source, vqgan: VQGAN) -> int:
+    cell = vqgan.spec.downscale
+    if source.size % cell:
+        raise ValueError(
+            f"size is {source.size}; this codec's tokens are {cell} pixels wide: choose a multiple of that."
+        )
+    return source.size // cell
 
 
 def own_vocabulary(source: Source, folder: Path, workers: Workers) -> Vocabulary:
@@ -116,7 +132,7 @@ def diffusion_training(
     """Training of a model, new or loaded. Raises ValueError where it does not read text."""
     if model.text_encoder is None:
         raise ValueError(f"{model.name} does not draw from prompts; expected a model with a text encoder.")
-    side = source.size // model.vqgan.spec.downscale
+    side = tokens_a_side(source, model.vqgan)
     if model.transformer.spec.grid != (side, side):
         rows, columns = model.transformer.spec.grid
         raise ValueError(
