@@ -157,7 +157,10 @@ def save_model(training: DiffusionTraining, folder: Path | None) -> None:
 
 def run_evaluate(options: argparse.Namespace) -> None:
     figures = evaluate(
-        load(options.model, "float32"), options.prompts, options.subjects, lambda line: print(line, file=sys.stderr)
+        load(options.model, "float32").ready(),
+        options.prompts,
+        options.subjects,
+        lambda line: print(line, file=sys.stderr),
     )
     print(table(figures))
     if options.json:
