@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -113,6 +114,31 @@ def test_a_read_only_place_is_an_error(source, tmp_path):
     (tmp_path / "locked").mkdir(mode=0o500)
     with pytest.raises(PermissionError):
         convert(source, tmp_path / "locked" / "out")
+
+
+MEMORY = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from tests.bench.releases import MemoryWatch
+from pathlib import Path
+from pack.vqdiffusion_core.checkpoints.convert import convert
+convert(Path(sys.argv[2]), Path(sys.argv[4]) / "libraries")
+with MemoryWatch() as memory:
+    convert(Path(sys.argv[3]), Path(sys.argv[4]) / "out")
+print(memory.peak)
+"""
+
+
+@pytest.mark.parametrize("source", ["coco"], indirect=True)
+def test_a_conversion_takes_the_memory_of_a_few_tensors_not_of_the_checkpoint(source, tmp_path):
+    """Its largest tensors have a megabyte, the checkpoint with averages and optimizer 113."""
+    large = shutil.copytree(source, tmp_path / "large")
+    spec = replace(tiny_originals.TEXT, layers=6, width=256)
+    torch.save(tiny_originals.training_checkpoint(spec), large / "coco.pth")
+    assert (large / "coco.pth").stat().st_size > 100e6
+    arguments = [sys.executable, "-c", MEMORY, *map(str, (Path(__file__).parents[2], source, large, tmp_path))]
+    ran = subprocess.run(arguments, stdout=subprocess.PIPE, text=True, check=True)
+    assert int(ran.stdout) < 15e6
 
 
 SLOW = """
