@@ -128,19 +128,23 @@ class Editor:
         )
         return [Image.open(io.BytesIO(self._view(**file))) for file in files]
 
-    def nodes_without_picture(self) -> list[str]:
-        """The titles of nodes that should show a picture on the page and do not, also after five seconds."""
+    def silent_nodes(self) -> list[str]:
+        """The titles of nodes that should show a picture or a text on the page and do not, also after five seconds."""
         return self.page.evaluate(
             """async vue => {
                 const pictures = node => vue ? document.querySelectorAll(`[data-node-id="${node.id}"] img`) : node.imgs;
-                const isShown = node => [...pictures(node) ?? []].some(img => img.complete && img.naturalWidth);
-                let missing = app.graph.nodes.filter(node => ["SaveImage", "PreviewImage"].includes(node.type));
-                for (let wait = 0; wait < 50 && missing.length; wait++) {
-                    missing = missing.filter(node => !isShown(node));
+                const isShown = node => node.type === "PreviewAny"
+                    ? node.widgets.some(widget => widget.value)
+                    : [...pictures(node) ?? []].some(img => img.complete && img.naturalWidth);
+                const types = ["SaveImage", "PreviewImage", "PreviewAny"];
+                let silent = app.graph.nodes.filter(node => types.includes(node.type));
+                if (silent.length === 0) return ["none of the nodes shows anything"];
+                for (let wait = 0; wait < 50 && silent.length; wait++) {
+                    silent = silent.filter(node => !isShown(node));
                     app.canvas.setDirty(true, true);
                     await new Promise(done => setTimeout(done, 100));
                 }
-                return missing.map(node => node.title);
+                return silent.map(node => node.title);
             }""",
             self.vue,
         )
@@ -193,6 +197,32 @@ class Editor:
         )
         self._settle()
         self.page.wait_for_timeout(500)  # until Nodes 2.0 and the widgets have followed the view
+        self.page.screenshot(path=path, clip=clip)
+
+    def photograph(self, ids: list[str], path: Path) -> None:
+        """Photographs these nodes side by side, and nothing else."""
+        clip = self.page.evaluate(
+            """ids => {
+                const nodes = ids.map(id => app.graph.getNodeById(id));
+                const top = Math.max(...app.graph.nodes.map(node => node.pos[1] + node.size[1])) + 2000;
+                let x = 0;
+                for (const node of nodes) {
+                    const [width, height] = node.type === "PreviewImage" ? [230, 270] : [240, 0];
+                    node.setSize([Math.max(node.size[0], width), Math.max(node.size[1], height)]);
+                    node.pos = [x, top];
+                    x += node.size[0] + 30;
+                }
+                app.canvas.ds.scale = 1;
+                app.canvas.ds.offset = [100, 160 - top];
+                app.canvas.links_render_mode = LiteGraph.HIDDEN_LINK;
+                app.canvas.deselectAll();
+                app.canvas.setDirty(true, true);
+                const height = Math.max(...nodes.map(node => node.size[1]));
+                return { x: 90, y: 120, width: x - 10, height: height + 50 };
+            }""",
+            ids,
+        )
+        self.page.wait_for_timeout(1000)
         self.page.screenshot(path=path, clip=clip)
 
     def missing(self) -> list[str]:
@@ -282,7 +312,10 @@ class Editor:
         self.page.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
 
     def _stand_still(self) -> None:
-        """Waits until the canvas is where it is to stay: it follows the view some frames later."""
+        """Waits until the canvas, if any, is where it is to stay: it follows the view some frames later."""
+        self._settle()
+        if self.canvas().count() == 0:
+            return
         places = []
         while len(places) < 3 or places[-1] is None or places[-1] != places[-3]:
             self._settle()

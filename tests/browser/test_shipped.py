@@ -4,9 +4,9 @@ import json
 from pathlib import Path
 
 import pytest
-from pack.tests.host import shipped
-from pack.tests.host.boot import PACK
 from pack.tests.host.fetch import CHECKOUT
+from pack.tests.host.shipped import make_class_model
+from PIL import Image
 
 EXAMPLES = sorted((CHECKOUT / "example_workflows").glob("*.json"))
 FROZEN = sorted((CHECKOUT / "tests" / "frozen").glob("*/*.json"))
@@ -21,9 +21,15 @@ def name_of(path: Path) -> str:
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=name_of)
 def test_an_example_opens_runs_and_shows_its_pictures(editor, path):
-    run(editor, path)
     SCREENSHOTS.mkdir(exist_ok=True)
-    editor.screenshot(SCREENSHOTS / f"{path.stem}, {editor.name}.png")
+    screenshot = SCREENSHOTS / f"{path.stem}, {editor.name}.png"
+    if has_made_up_model(path):  # which draws nothing worth to be looked at
+        editor.open(json.loads(path.read_text()))
+        editor.screenshot(screenshot)
+        run(editor, path)
+    else:
+        run(editor, path)
+        editor.screenshot(screenshot)
 
 
 @pytest.mark.parametrize("path", FROZEN, ids=name_of)
@@ -31,16 +37,20 @@ def test_a_workflow_of_an_earlier_version_opens_runs_and_shows_its_pictures(some
     run(some_editor, path)
 
 
+def has_made_up_model(path):
+    """Whether it wants a model that the pack does not carry, and gets one with random weights here."""
+    return "imagenet" in path.read_text()
+
+
 def run(editor, path):
-    shipped.make_class_model(editor.comfy)
     workflow = json.loads(path.read_text())
+    make_class_model(editor.comfy)
     editor.complaints.clear()
     editor.open(workflow)
     assert editor.missing() == []
     editor.run()
-    pictures = editor.shown_pictures()
-    assert pictures and all(len(picture.convert("RGB").getcolors(2**24)) > 100 for picture in pictures)
-    assert editor.nodes_without_picture() == []
+    assert editor.silent_nodes() == []
+    assert all(len(picture.convert("RGB").getcolors(2**24)) > 100 for picture in editor.shown_pictures())
     assert editor.complaints == []
 
 
@@ -49,9 +59,12 @@ def test_the_templates_show_each_example_with_its_picture(some_editor):
     some_editor.page.locator(".templates-tab-button").click()
     for path in EXAMPLES:
         some_editor.page.get_by_role("heading", name=path.stem, exact=True).wait_for()
-        picture = some_editor.page.locator(f'img[src*="{PACK}/{path.stem}.jpg"]').first
-        picture.wait_for()
-        assert picture.evaluate("async picture => { await picture.decode(); return picture.naturalWidth }") > 0
+    widths = [Image.open(path.with_suffix(".jpg")).width for path in EXAMPLES]
+    some_editor.page.wait_for_function(
+        "widths => widths.every(width => [...document.images].some(image => image.naturalWidth === width)) &&"
+        "[...document.images].filter(image => widths.includes(image.naturalWidth)).length >= widths.length",
+        arg=widths,
+    )
     some_editor.visit()
 
 
@@ -64,16 +77,27 @@ def test_every_node_has_its_help_with_a_picture(some_editor):
         assert picture.evaluate("async picture => { await picture.decode(); return picture.naturalWidth }") > 0
 
 
-@pytest.mark.parametrize("language", LANGUAGES)
-def test_nodes_and_widgets_speak_the_language_of_the_editor(some_editor, language):
-    names = json.loads((CHECKOUT / "locales" / language / "nodeDefs.json").read_text())
-    words = json.loads((CHECKOUT / "locales" / language / "main.json").read_text())["vqDiffusion"]
-    some_editor.visit(**{"Comfy.Locale": language})
-    try:
+def test_the_widgets_speak_the_language_of_the_editor(some_editor):
+    for language in ("zh", "ja"):
+        words = words_of(language)
+        some_editor.visit(**{"Comfy.Locale": language})
         some_editor.new("VQDiffusionTokenMask")
-        about = names["VQDiffusionTokenMask"]
-        assert some_editor.titles() == [about["display_name"]]
-        assert some_editor.labels()["samples"] == about["inputs"]["samples"]["name"]
         some_editor.page.get_by_role("group", name=words["painting"], exact=True).first.wait_for()
-    finally:
-        some_editor.visit()
+        assert some_editor.status().endswith(words["runFirst"])
+    some_editor.visit()
+
+
+# Frontend 1.32.9 forgets what packs translate once it has loaded its own words of a language; 1.58.1 has no German.
+def test_the_nodes_speak_each_language_that_the_newest_editor_speaks_too(open_editor):
+    editor = open_editor(newest=True, vue=True)
+    for language in sorted(set(LANGUAGES) - {"de"}):
+        about = json.loads((CHECKOUT / "locales" / language / "nodeDefs.json").read_text())["VQDiffusionTokenMask"]
+        editor.visit(**{"Comfy.Locale": language})
+        editor.new("VQDiffusionTokenMask")
+        assert editor.titles() == [about["display_name"]]
+        assert editor.labels()["samples"] == about["inputs"]["samples"]["name"]
+    editor.visit()
+
+
+def words_of(language):
+    return json.loads((CHECKOUT / "locales" / language / "main.json").read_text())["vqDiffusion"]

@@ -1,6 +1,5 @@
 """What workflow files and users hold on to: ids and sockets never change, and every part says what it is for."""
 
-import json
 from pathlib import Path
 
 import pytest
@@ -8,7 +7,6 @@ from pack.nodes import NODES, sockets
 
 ROOT = Path(__file__).parents[2]
 SCHEMAS = {schema.node_id: schema for schema in (node.GET_SCHEMA() for node in NODES)}
-NAMES = ROOT / "locales" / "en" / "nodeDefs.json"
 
 # ids in the order of the saved widget values, "?" for optional ones -> the outputs' types
 CONTRACT = {
@@ -61,10 +59,12 @@ def test_every_part_says_what_it_is_for(schema):
 
 
 @every_schema
-def test_every_node_has_a_help_page_that_explains_each_input(schema):
+def test_every_node_has_a_help_page_that_explains_each_input_and_shows_the_node(schema):
     page = (ROOT / "web" / "docs" / f"{schema.node_id}.md").read_text()
     assert page.startswith(f"# {schema.display_name}\n")
     assert [part.id for part in schema.inputs if f"**{part.id}**" not in page] == []
+    picture = f"{schema.node_id}/result.png"  # python -m tests.browser.pictures
+    assert f"]({picture})" in page and (ROOT / "web" / "docs" / picture).exists()
 
 
 def test_the_seed_can_change_by_itself_after_each_run():
@@ -76,22 +76,3 @@ def test_what_a_host_does_not_know_yet_is_left_out(monkeypatch):
     monkeypatch.setattr(sockets, "KNOWN", sockets.KNOWN - {"search_aliases", "is_experimental"})
     schema = sockets.schema("Node", display_name="a node", search_aliases=["thing"], is_experimental=True)
     assert schema.display_name == "a node" and schema.is_experimental is False
-
-
-def test_the_english_names_are_those_of_the_schemas():
-    names = json.dumps({name: names_of(schema) for name, schema in SCHEMAS.items()}, indent=2) + "\n"
-    if not NAMES.exists() or NAMES.read_text() != names:
-        NAMES.write_text(names)
-        pytest.fail(f"{NAMES.relative_to(ROOT)} was out of date. It is written anew: look at it and commit it.")
-
-
-def names_of(schema):
-    def about(part, name):
-        return {"name": part.display_name or name, "tooltip": part.tooltip}
-
-    return {
-        "display_name": schema.display_name,
-        "description": schema.description,
-        "inputs": {part.id: about(part, part.id) for part in schema.inputs},
-        "outputs": {str(i): about(part, part.io_type) for i, part in enumerate(schema.outputs)},
-    }
