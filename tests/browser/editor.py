@@ -57,6 +57,11 @@ class Editor:
         page.set_default_timeout(PATIENCE)
         self.visit()
 
+    @property
+    def forgets_translations(self) -> bool:
+        """Frontend 1.32.9 drops what packs translate once it has loaded its own words of the language."""
+        return self.page.evaluate("window.__COMFYUI_FRONTEND_VERSION__") == "1.32.9"
+
     def visit(self, query: str = "", **settings: Any) -> None:
         """Opens the editor's page anew, with these settings of the user."""
         usual = {
