@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import pairwise
 
 import torch
 from comfy_api.latest import io
@@ -13,7 +14,9 @@ from ..vqdiffusion_core import preview
 from ..vqdiffusion_core.canvas import Grid
 from ..vqdiffusion_core.guidance import Branch, Condition, composed
 from ..vqdiffusion_core.pipeline import SAMPLERS, Settings, sample
+from ..vqdiffusion_core.schedule import Schedule
 from ..vqdiffusion_core.specs import TransformerSpec
+from ..vqdiffusion_core.transformer import INNER_BYTES
 from . import conditioning, latents, runtime
 from .latents import HISTORY, History
 from .model import VQModel
@@ -163,7 +166,9 @@ def draw(
 ) -> History:
     grid = canvas_Bhw.shape[1], canvas_Bhw.shape[2]
     report = reporter(vq_model, grid, settings.steps)
-    device = runtime.load(vq_model.patcher, memory_required(vq_model.spec, branches, canvas_Bhw, vq_model.dtype))
+    asked = canvas_Bhw.numel() * largest_share(settings, vq_model.schedule)
+    memory = memory_required(vq_model.spec, branches, len(canvas_Bhw), asked, vq_model.dtype)
+    device = runtime.load(vq_model.patcher, memory)
     tokens_BN = canvas_Bhw.flatten(1).to(device)
     level_BN = None if level_Bhw is None else level_Bhw.flatten(1)
     states = sample(vq_model.transformer, vq_model.schedule, branches, tokens_BN, level_BN, settings, seeds, grid)
@@ -204,17 +209,28 @@ def reporter(vq_model: VQModel, grid: Grid, steps: int) -> Callable[[int, Tensor
     return report
 
 
-def memory_required(spec: TransformerSpec, branches: list[Branch], canvas_Bhw: Tensor, dtype: torch.dtype) -> int:
-    """Bytes that a step needs beside the weights; an upper estimate, all pictures and branches being one pass.
+def memory_required(spec: TransformerSpec, branches: list[Branch], batch: int, asked: float, dtype: torch.dtype) -> int:
+    """Bytes that a step needs beside the weights, all pictures and branches being one pass; `asked` is the number of
+    tokens that it draws.
 
-    A block is widest in its MLP: two tensors of the inner width, beside the hidden state and its norm. The keys and
-    values of the text stay for the whole run. The draw holds some five tables of logits (log p of two branches, their
-    mix, its probabilities sorted with their indices) for the tokens that change, in the worst case all.
+    Six tensors of the hidden states' size are alive in a block's attention, with the scores of a head; four in its MLP,
+    with two of the inner width, of bounded size. After the network, some six tables of log p. The keys and values of
+    the text stay for the whole run.
     """
-    batch = len(canvas_Bhw)
+    N, W = spec.num_tokens, spec.width
     rows = batch * len(branches)
     texts = [branch.condition for branch in branches if branch.condition is not None and spec.condition == "text"]
-    hidden = rows * spec.num_tokens * spec.width * (2 * spec.mlp_ratio + 4)
-    memory = batch * sum(text_BLD.shape[1] for text_BLD in texts) * spec.layers * spec.width * 2
-    logits = canvas_Bhw.numel() * spec.codebook_size * 5
-    return (hidden + memory) * dtype.itemsize + logits * torch.float32.itemsize
+    text = batch * sum(text_BLD.shape[1] for text_BLD in texts) * spec.layers * W * 2
+    attention = 6 * rows * N * W + 2 * N * N
+    inner = min(rows * N * spec.mlp_ratio * W, INNER_BYTES[False] // dtype.itemsize)
+    network = max(attention, 4 * rows * N * W + 2 * inner)
+    tables = 6 * asked * spec.codebook_size * torch.float32.itemsize
+    return int(text * dtype.itemsize + max(network * dtype.itemsize, tables))
+
+
+def largest_share(settings: Settings, schedule: Schedule) -> float:
+    """How many of all tokens a step draws at most: those that "ancestral" uncovers; other samplers weigh up all."""
+    if settings.sampler != "ancestral":
+        return 1.0
+    times = schedule.timesteps(max(1, settings.steps // settings.rounds), None, settings.spacing)
+    return max(schedule.bar(t).gamma - schedule.bar(s).gamma for t, s in pairwise(times))

@@ -15,7 +15,6 @@ from ..vqdiffusion_core.vqgan import VQGAN
 from . import runtime
 from .latents import LatentError, read_tokens, to_samples
 
-WIDE_TENSORS = 8  # of a residual block at full resolution that are alive at once: input, norm, branch, their copies
 TILE = 512  # pixels
 SMALL_TILES = (512, 256, 128)  # pixels: what is tried where a picture does not fit whole
 
@@ -143,7 +142,7 @@ class Vae:
 
     def load(self, shape: tuple[int, ...], cell: int) -> Shares:
         """Makes the VQGAN ready for (any, any, h, w) cells of so many pixels, and for as many pictures as fit."""
-        bytes_each = memory_required(self.spec, shape[2] * shape[3] * cell**2)
+        bytes_each = memory_required(self.spec, shape[2] * shape[3] * cell**2, encoding=cell == 1)
         runtime.load(self.patcher, bytes_each)
         return runtime.shares(bytes_each, self.device)
 
@@ -172,7 +171,16 @@ class Vae:
         return self.model_size()
 
 
-def memory_required(spec: VQGANSpec, pixels: int) -> int:
-    """Bytes that one picture needs beside the weights: the levels near full resolution are by far the widest."""
-    widest = max(channels / 4**level for level, channels in enumerate(spec.level_channels))
-    return int(WIDE_TENSORS * widest * pixels * Vae.vae_dtype.itemsize)
+def memory_required(spec: VQGANSpec, pixels: int, encoding: bool) -> int:
+    """Bytes that one picture needs beside the weights, by the channels that are alive at once at full resolution.
+
+    A residual block holds its input, its branch and that branch's next state, beside the input of its level. In a
+    decoder that input has the channels of the level below, whose upsampling is the other moment that counts.
+    """
+    full, half, quarter = (*spec.level_channels, 0, 0)[:3]
+    if encoding:
+        channels = 4 * full if spec.res_blocks > 1 else 3.25 * full  # one block: the downsampling's padding is more
+    else:
+        wide = half or full
+        channels = max(wide + 3 * full, 2 * wide + full, 2 * half + half / 4 + quarter / 4)
+    return int(channels * pixels * Vae.vae_dtype.itemsize)

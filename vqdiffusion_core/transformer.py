@@ -109,15 +109,19 @@ class Block(nn.Module):
         condition: tuple[Tensor, Tensor] | Tensor | None,
         places_BM: Tensor | None = None,
     ) -> Tensor:
-        h = self.ln1(h_BNW, index_B)
-        keys, values = self.attn1.keys_values(h)
-        if places_BM is not None:
-            h_BNW, h = at(places_BM, h_BNW), at(places_BM, h)
-        h_BNW = h_BNW + self.attn1(h, keys, values)
+        h_BNW = self.look_at_tokens(h_BNW, index_B, places_BM)
         if isinstance(condition, tuple):
             h_BNW = h_BNW + self.attn2(self.ln1_1(h_BNW, index_B), *condition)
         h = self.ln2(h_BNW, condition) if isinstance(self.ln2, AdaptiveLayerNorm) else self.ln2(h_BNW)
         return h_BNW + self.mlp(h)
+
+    def look_at_tokens(self, h_BNW: Tensor, index_B: Tensor, places_BM: Tensor | None) -> Tensor:
+        """Self-attention of all tokens, or of those at the places, to all. Its tensors are gone when it returns."""
+        h = self.ln1(h_BNW, index_B)
+        keys, values = self.attn1.keys_values(h)
+        if places_BM is not None:
+            h_BNW, h = at(places_BM, h_BNW), at(places_BM, h)
+        return h_BNW + self.attn1(h, keys, values)
 
 
 class AdaptiveLayerNorm(nn.Module):
@@ -198,7 +202,7 @@ class ConvMLP(nn.Module):
 class QuickGELU(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """x * sigmoid(1.702 x); without gradients in the place of x, which is always the fresh output of a layer."""
-        gate = torch.sigmoid(1.702 * x)
+        gate = (1.702 * x).sigmoid_()
         return x * gate if torch.is_grad_enabled() else x.mul_(gate)
 
 

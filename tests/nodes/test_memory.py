@@ -1,0 +1,71 @@
+"""What the host is asked to keep free is what the work takes, within a quarter."""
+
+import pytest
+import torch
+from pack.nodes import sampling, vae
+from pack.tests.core.allocations import Peak
+from pack.vqdiffusion_core.guidance import guided
+from pack.vqdiffusion_core.pipeline import Settings, sample
+from pack.vqdiffusion_core.products import keep_freed_memory
+from pack.vqdiffusion_core.schedule import Schedule
+from pack.vqdiffusion_core.specs import TransformerSpec, VQGANSpec
+from pack.vqdiffusion_core.transformer import Transformer
+from pack.vqdiffusion_core.vqgan import VQGAN
+
+CODECS = {
+    "ithq": VQGANSpec((64, 128, 256, 512), 2, (3,), latent_channels=256, code_dim=128, codebook_size=4096),
+    "f8": VQGANSpec((128, 128, 256, 512), 2, (3,), latent_channels=256, code_dim=256, codebook_size=2887),
+    "f16": VQGANSpec((128, 128, 256, 256, 512), 2, (4,), latent_channels=256, code_dim=256, codebook_size=974),
+    "one block a level": VQGANSpec((32, 64, 128, 128), 1, (3,), latent_channels=64, code_dim=64, codebook_size=512),
+}
+SIDE = 64  # pixels; what a picture needs grows with its pixels
+
+
+def within_a_quarter(estimate, measured):
+    return 0.8 <= estimate / measured <= 1.25
+
+
+def test_the_measure_counts_what_is_alive_at_once():
+    with Peak() as peak:
+        a = torch.zeros(1000)
+        b = a + 1
+        del a
+        b.add_(1)
+        c = b + 1
+    assert peak.bytes == 8000 and c.sum() == 3000
+
+
+@pytest.mark.parametrize("codec", CODECS)
+@pytest.mark.parametrize("encoding", [True, False], ids=["encode", "decode"])
+def test_of_a_picture(codec, encoding):
+    spec = CODECS[codec]
+    vqgan, side = VQGAN(spec).eval(), SIDE // spec.downscale
+    with Peak() as peak:
+        if encoding:
+            vqgan.encode(torch.zeros(1, 3, SIDE, SIDE))
+        else:
+            vqgan.decode(torch.zeros(1, side, side, dtype=torch.long))
+    assert within_a_quarter(vae.memory_required(spec, SIDE**2, encoding), peak.bytes)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("guidance", [1.0, 5.0])
+@pytest.mark.parametrize(
+    ("batch", "steps", "sampler"), [(1, 16, "ancestral"), (2, 1, "ancestral"), (2, 8, "exact count")]
+)
+def test_of_a_step(dtype, guidance, batch, steps, sampler):
+    spec = TransformerSpec(codebook_size=700, grid=(16, 16), layers=2, width=256, heads=8, num_timesteps=100)
+    network, schedule = Transformer(spec).to(dtype).eval().tabulate(), Schedule.linear(100, spec.codebook_size)
+    text = torch.zeros(1, 77, spec.text_width, dtype=dtype)
+    branches = guided(text, text, guidance)
+    branches = sampling.heard(branches, steps)
+    settings = Settings(steps=steps, guidance=guidance, sampler=sampler)
+    masked = torch.full((batch, spec.num_tokens), spec.mask_id)
+    states = sample(network, schedule, branches, masked, None, settings, list(range(batch)))
+    next(states)
+    keep_freed_memory()  # once a process, and given back at once
+    with Peak() as peak:  # the first step reads the text too
+        next(states)
+    asked = masked.numel() * sampling.largest_share(settings, schedule)
+    estimate = sampling.memory_required(spec, branches, batch, asked, dtype)
+    assert within_a_quarter(estimate, peak.bytes), (estimate, peak.bytes)
