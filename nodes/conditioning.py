@@ -95,10 +95,13 @@ def read_mask(mask: Any, socket: str, canvas: Canvas) -> Tensor:
 
 def read_area(area: Any, socket: str, canvas: Canvas) -> Tensor:
     """("percentage", height, width, y, x) in 0..1, or four numbers of latent cells -> 1 where a token lies in it."""
-    shares = area[0] == "percentage"
-    sizes = [float(number) for number in (area[1:] if shares else area)]
-    if len(sizes) != 4 or not all(abs(size) <= MAX_AREA for size in sizes):
-        raise ConditioningError(f"{socket} has an area {area!r}; expected height, width, y and x, all of them numbers.")
+    given = list(area) if isinstance(area, tuple | list) else []
+    shares = given[:1] == ["percentage"]
+    sizes = given[1:] if shares else given
+    if len(sizes) != 4 or not all(isinstance(size, int | float) and abs(size) <= MAX_AREA for size in sizes):
+        raise ConditioningError(
+            f"{socket} has an area {area!r:.100}; expected height, width, y and x, all of them numbers."
+        )
     per_token = canvas.grid if shares else (AREA_CELL / canvas.cell,) * 2  # what turns a number into tokens
     inside_hw = torch.zeros(1, *canvas.grid)
     (top, bottom), (left, right) = (
@@ -116,7 +119,7 @@ def read_area(area: Any, socket: str, canvas: Canvas) -> Tensor:
 def read_number(about: dict[str, Any], key: str, socket: str, default: float, most: float) -> float:
     value = about.get(key, default)
     if not isinstance(value, int | float) or not 0 <= value <= most:
-        raise ConditioningError(f"{socket} has {key} {value!r}; expected a number from 0 to {most:g}.")
+        raise ConditioningError(f"{socket} has {key} {value!r:.100}; expected a number from 0 to {most:g}.")
     return float(value)
 
 

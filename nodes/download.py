@@ -65,7 +65,7 @@ def fetch(repo: str, confirm: str) -> str:
     from ..vqdiffusion_core.checkpoints import download as hub  # here, because it brings the hub's library in
 
     if repo not in ON_HUB:
-        raise ValueError(f"model is {repo!r}; expected one of {', '.join(ON_HUB)}.")
+        raise ValueError(f"model is {repo!r:.100}; expected one of {', '.join(ON_HUB)}.")
     if not is_there(repo):
         files = hub.plan(repo)
         number = NUMBERS.setdefault(files, str(secrets.randbelow(9000) + 1000))

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..vqdiffusion_core import preview
 from . import latents, painting
+from .arrivals import checked
 from .sockets import schema
 from .vae import Vae
 
@@ -53,6 +54,7 @@ class VQDiffusionTokenMask(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(
         cls,
         samples: latents.Latent,

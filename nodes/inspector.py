@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..vqdiffusion_core import preview
 from . import latents
+from .arrivals import checked
 from .latents import History, LatentError
 from .sockets import schema
 from .vae import Vae
@@ -44,9 +45,10 @@ class VQDiffusionTokenInspector(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(cls, samples: latents.Latent, vae: Vae, show: str = "tokens") -> io.NodeOutput:
         if show not in VIEWS:
-            raise ValueError(f"show is {show!r}; expected one of {', '.join(VIEWS)}.")
+            raise ValueError(f"show is {show!r:.100}; expected one of {', '.join(VIEWS)}.")
         tokens_Bhw = latents.read_tokens(samples["samples"], vae.spec.codebook_size)
         history = latents.read_history(samples)
         image_BHWC = VIEWS[show](tokens_Bhw, history, vae)

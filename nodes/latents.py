@@ -48,7 +48,7 @@ def to_samples(tokens_Bhw: Tensor) -> Tensor:
 
 def read_tokens(samples: Tensor, codebook_size: int) -> Tensor:
     """The samples of a LATENT -> ids (B, h, w), int64; ids may be `codebook_size`, the mask."""
-    if not torch.is_tensor(samples) or samples.ndim != 4 or samples.shape[1] != 1:
+    if not torch.is_tensor(samples) or samples.ndim != 4 or samples.shape[1] != 1 or not is_real(samples):
         raise LatentError(
             f"This latent is {describe(samples)}: it belongs to another kind of model. Expected VQ-Diffusion tokens, "
             "one channel of codebook ids. Start from VQ-Diffusion Empty Tokens, or encode a picture with this model's "
@@ -100,6 +100,10 @@ def read_history(latent: Latent) -> History | None:
 
 def to_region(mask: Tensor, batch_size: int, grid: Grid, grow: int = 0) -> Tensor:
     """A MASK or noise_mask of any resolution and batch -> (batch_size, h, w); fewer masks than pictures repeat."""
+    if not torch.is_tensor(mask) or mask.ndim < 2 or mask.numel() == 0 or mask.is_complex():
+        raise LatentError(
+            f"This mask is {describe(mask)}; expected one of at least one pixel. Connect a node that gives a MASK."
+        )
     mask_BHW = mask.reshape(-1, *mask.shape[-2:])
     region_Bhw = token_region(mask_BHW, grid, grow)
     rows = torch.arange(batch_size, device=region_Bhw.device) % len(region_Bhw)
@@ -116,11 +120,16 @@ def to_mask(region_Bhw: Tensor, pixels: tuple[int, int]) -> Tensor:
     return (region_Bhw > 0).float().repeat_interleave(height, 1).repeat_interleave(width, 2)
 
 
+def is_real(tensor: Tensor) -> bool:
+    """Whether a tensor has numbers, and such as can be compared."""
+    return tensor.numel() > 0 and not tensor.is_complex() and tensor.dtype != torch.bool
+
+
 def describe(samples: Any) -> str:
     if not torch.is_tensor(samples):
         return f"a {type(samples).__name__}"
-    if samples.ndim != 4:
-        return f"a tensor of shape {tuple(samples.shape)}"
+    if samples.ndim != 4 or not is_real(samples):
+        return f"a tensor of shape {tuple(samples.shape)} of {str(samples.dtype).removeprefix('torch.')}"
     return f"a grid of {size(samples.shape[2:])} with {samples.shape[1]} channels"
 
 

@@ -79,9 +79,9 @@ def model_folders() -> dict[str, Path]:
 def folder_of(name: str) -> Path:
     """The folder of a name in the menu: nothing else is ever opened, whatever a workflow file says."""
     folders = model_folders()
-    if name not in folders:
+    if not isinstance(name, str) or name not in folders:
         raise ValueError(
-            f"There is no VQ-Diffusion model {name!r}; expected one of {', '.join(folders)}. Put its folder into "
+            f"There is no VQ-Diffusion model {name!r:.100}; expected one of {', '.join(folders)}. Put its folder into "
             "models/vq_diffusion, then refresh the node definitions (R)."
         )
     return folders[name]

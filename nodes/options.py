@@ -8,6 +8,7 @@ from comfy_api.latest import io
 
 from ..vqdiffusion_core.pipeline import GUIDANCE, RANGES, REMASK, Settings
 from ..vqdiffusion_core.schedule import SPACINGS
+from .arrivals import checked
 from .model import VQModel
 from .sockets import VQ_DIFFUSION, schema
 
@@ -34,6 +35,7 @@ class OptionsNode(io.ComfyNode):
     """A model in, the same model out, with the settings of this node's inputs."""
 
     @classmethod
+    @checked
     def execute(cls, vq_model: VQModel, **options: Any) -> io.NodeOutput:
         return io.NodeOutput(vq_model.with_options(**options))
 

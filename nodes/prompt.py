@@ -6,6 +6,7 @@ from comfy_api.latest import io
 
 from ..vqdiffusion_core.classes import class_number
 from . import conditioning
+from .arrivals import checked
 from .clip import Clip
 from .model import VQModel
 from .sockets import VQ_DIFFUSION, schema
@@ -33,6 +34,7 @@ class VQDiffusionTextEncode(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(cls, clip: Clip | None, text: str) -> io.NodeOutput:
         if clip is None:
             raise ValueError("This model has no text encoder: it draws classes. Use VQ-Diffusion Class Encode.")
@@ -59,6 +61,7 @@ class VQDiffusionClassEncode(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(cls, vq_model: VQModel, class_label: str) -> io.NodeOutput:
         if vq_model.spec.condition != "class":
             raise ValueError(f"{vq_model.name} does not draw classes. Use VQ-Diffusion Text Encode with its CLIP.")

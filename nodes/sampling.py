@@ -18,6 +18,7 @@ from ..vqdiffusion_core.schedule import Schedule
 from ..vqdiffusion_core.specs import TransformerSpec
 from ..vqdiffusion_core.transformer import INNER_BYTES
 from . import conditioning, latents, runtime
+from .arrivals import checked
 from .latents import HISTORY, History
 from .model import VQModel
 from .sockets import VQ_DIFFUSION, schema
@@ -104,6 +105,7 @@ class VQDiffusionSampler(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(
         cls,
         vq_model: VQModel,
@@ -152,7 +154,13 @@ def place(condition: Condition, vq_model: VQModel) -> Condition:
 
 def seeds(latent: latents.Latent, seed: int) -> list[int]:
     """One seed a picture, by its place in the batch that it was cut from, which the core's batch nodes keep."""
-    places = latent.get("batch_index") or range(len(latent["samples"]))
+    count = len(latent["samples"])
+    places = latent.get("batch_index") or range(count)
+    if len(places) != count or not all(isinstance(place, int) for place in places):
+        raise latents.LatentError(
+            f"This latent has {count} pictures and the batch index {places!r:.60}; expected a whole number for each. "
+            "A node has changed one without the other. Save and load the latent, which takes the index out."
+        )
     return [(seed + place) % SEEDS for place in places]
 
 

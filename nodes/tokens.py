@@ -6,6 +6,7 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from . import latents
+from .arrivals import checked
 from .model import VQModel
 from .sockets import VQ_DIFFUSION, schema
 from .vae import Vae
@@ -32,6 +33,7 @@ class VQDiffusionEmptyTokens(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(cls, vq_model: VQModel, batch_size: int, width: int = 0, height: int = 0) -> io.NodeOutput:
         cell, (rows, columns) = vq_model.vae.downscale_ratio, vq_model.spec.grid
         grid = height // cell or rows, width // cell or columns
@@ -72,6 +74,7 @@ class VQDiffusionDecode(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(cls, samples: latents.Latent, vae: Vae) -> io.NodeOutput:
         return io.NodeOutput(vae.decode(samples["samples"]))
 
@@ -96,5 +99,6 @@ class VQDiffusionEncode(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(cls, pixels: Tensor, vae: Vae) -> io.NodeOutput:
         return io.NodeOutput({"samples": vae.encode(pixels)})

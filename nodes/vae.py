@@ -108,6 +108,11 @@ class Vae:
 
     def to_image(self, pixels_BHWC: Tensor) -> Tensor:
         """A node's pictures -> (B, 3, H, W) in -1..1, cut to whole cells around the middle, as the core does."""
+        if pixels_BHWC.ndim != 4 or pixels_BHWC.numel() == 0 or not pixels_BHWC.is_floating_point():
+            raise LatentError(
+                f"These pictures are {tuple(pixels_BHWC.shape)} of {str(pixels_BHWC.dtype).removeprefix('torch.')}; "
+                "expected (pictures, height, width, 3) of floats, each above 0. Connect a node that gives an IMAGE."
+            )
         height, width, channels = pixels_BHWC.shape[1:]
         cell = self.downscale_ratio
         if min(height, width) < cell or channels < 3:

@@ -24,12 +24,12 @@ def class_number(label: str, rows: int) -> int:
     if wanted in map(str, range(rows)):
         return int(wanted)
     if null != IMAGENET:
-        raise ValueError(f"There is no class {wanted!r}; expected a number from 0 to {null - 1}.")
+        raise ValueError(f"There is no class {wanted!r:.100}; expected a number from 0 to {null - 1}.")
     found = [number for name, number in imagenet_names().items() if plain(name) == plain(wanted)]
     if not found:
         like = " or ".join(map(repr, alike(wanted)))
         raise ValueError(
-            f"There is no class {wanted!r}; expected a number from 0 to {null - 1} or a name of ImageNet's, "
+            f"There is no class {wanted!r:.100}; expected a number from 0 to {null - 1} or a name of ImageNet's, "
             + (f"is it {like}?" if like else "such as 'golden retriever'.")
         )
     return found[0]

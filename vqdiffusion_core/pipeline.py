@@ -56,7 +56,7 @@ class Settings:
                 raise ValueError(f"{name} is {value}; expected a number from {low:g} to {high:g}.")
         for name, choices in CHOICES.items():
             if getattr(self, name) not in choices:
-                raise ValueError(f"{name} is {getattr(self, name)!r}; expected one of {', '.join(choices)}.")
+                raise ValueError(f"{name} is {getattr(self, name)!r:.100}; expected one of {', '.join(choices)}.")
 
     def scale(self) -> Scale:
         """The guidance scale by progress."""

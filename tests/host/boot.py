@@ -58,6 +58,11 @@ class Server:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    @property
+    def pid(self) -> int:
+        """The number of ComfyUI's process."""
+        return self._process.pid
+
     def log(self) -> str:
         """All that ComfyUI has printed."""
         return self._log_file.read_text(errors="replace")

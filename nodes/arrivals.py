@@ -1,0 +1,102 @@
+"""What arrives at a node's sockets, checked before the node works: ComfyUI takes a plain value for a link of any type,
+and other nodes may hand on anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from inspect import signature
+from typing import Any, NamedTuple, ParamSpec, TypeVar
+
+import torch
+
+from .model import VQModel
+from .vae import Vae
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class Expected(NamedTuple):
+    """What a socket takes, in words, and where it comes from."""
+
+    fits: Callable[[Any], bool]
+    what: str
+    source: str
+
+
+def is_latent(value: Any) -> bool:
+    return isinstance(value, dict) and "samples" in value
+
+
+def is_conditioning(value: Any) -> bool:
+    if not isinstance(value, list | tuple):
+        return False
+    pairs = [pair for pair in value if isinstance(pair, list | tuple) and len(pair) == 2]
+    return len(pairs) == len(value) and all(torch.is_tensor(vectors) and isinstance(d, dict) for vectors, d in pairs)
+
+
+def is_clip(value: Any) -> bool:
+    """None too, which a model that reads no text gives; other encoders too, whose vectors the sampler looks at."""
+    return value is None or hasattr(value, "encode_from_tokens_scheduled")
+
+
+def is_mask(value: Any) -> bool:
+    return torch.is_tensor(value) and value.ndim >= 2 and value.numel() > 0 and not value.is_complex()
+
+
+def is_image(value: Any) -> bool:
+    return torch.is_tensor(value) and value.ndim == 4 and value.numel() > 0 and value.is_floating_point()
+
+
+MODEL = Expected(lambda value: isinstance(value, VQModel), "a VQ-Diffusion model", "VQ-Diffusion Loader")
+CLIP = Expected(is_clip, "a CLIP", "VQ-Diffusion Loader")
+VAE = Expected(lambda value: isinstance(value, Vae), "the VAE of a VQ-Diffusion model", "VQ-Diffusion Loader")
+LATENT = Expected(is_latent, "a latent", "VQ-Diffusion Empty Tokens or VQ-Diffusion Encode")
+CONDITIONING = Expected(is_conditioning, "a prompt or a class", "CLIP Text Encode or VQ-Diffusion Class Encode")
+MASK = Expected(is_mask, "a mask of at least one pixel", "a node that gives a MASK")
+IMAGE = Expected(is_image, "pictures of at least one pixel", "Load Image or another node that gives an IMAGE")
+
+# By the ids of our inputs, which mean the same in every node. None stands for an optional one that is not connected.
+SOCKETS = {
+    "vq_model": MODEL,
+    "clip": CLIP,
+    "vae": VAE,
+    "samples": LATENT,
+    "latent": LATENT,
+    "positive": CONDITIONING,
+    "negative": CONDITIONING,
+    "mask": MASK,
+    "pixels": IMAGE,
+}
+
+
+def checked(execute: Callable[P, R]) -> Callable[P, R]:
+    """`execute` of a node, which raises ValueError where something arrives that its sockets do not take."""
+    parameters = signature(execute)
+
+    @wraps(execute)
+    def run(*arguments: P.args, **named: P.kwargs) -> R:
+        given = parameters.bind(*arguments, **named).arguments
+        optional = {name for name, parameter in parameters.parameters.items() if parameter.default is None}
+        for name, value in given.items():
+            if name in SOCKETS and not (value is None and name in optional):
+                check(name, value)
+        return execute(*arguments, **named)
+
+    return run
+
+
+def check(name: str, value: Any) -> None:
+    expected = SOCKETS[name]
+    if not expected.fits(value):
+        raise ValueError(f"{name} is {described(value)}; expected {expected.what}. Connect {expected.source}.")
+
+
+def described(value: Any) -> str:
+    if torch.is_tensor(value):
+        return f"a tensor {tuple(value.shape)} of {str(value.dtype).removeprefix('torch.')}"
+    if isinstance(value, str | int | float | list | tuple | None):
+        return f"{value!r:.60}"
+    return f"a {type(value).__name__}"
