@@ -63,6 +63,16 @@ def test_a_layer_can_still_be_trained():
     assert x.grad is not None
 
 
+@torch.no_grad()
+def test_what_does_not_fit_together_is_refused_and_autocast_makes_it_fit():
+    x, weight = random(3, 8).bfloat16(), random(5, 8)
+    for wrong in (weight, random(5, 7).bfloat16()):
+        with pytest.raises(RuntimeError):
+            linear(x, wrong)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert linear(x, weight).dtype == torch.bfloat16
+
+
 @needs_onednn
 def test_float32_products_on_this_processor_go_to_onednn(monkeypatch):
     with torch.profiler.profile() as profile, torch.no_grad():
