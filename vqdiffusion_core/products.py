@@ -17,6 +17,7 @@ from torch import Tensor, nn
 X86 = platform.machine() in ("x86_64", "AMD64")
 ONEDNN = X86 and torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 LONG = 64  # keys: below, the products of one head are too small to be worth a call each
+SCORES = 16 << 20  # bytes of one head's: above, they would not stay in the cache, and take memory without bound
 FEW_THREADS = 8  # PyTorch's attention gives every thread a head of its own, which many threads need
 
 
@@ -37,7 +38,9 @@ def attention(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
 
     On a CPU one head at a time, so that its scores stay in the cache.
     """
-    if keys.shape[2] < LONG or not on_cpu(queries, keys) or torch.get_num_threads() > FEW_THREADS:
+    scores = queries.shape[2] * keys.shape[2] * queries.itemsize
+    worthwhile = keys.shape[2] >= LONG and scores <= SCORES and torch.get_num_threads() <= FEW_THREADS
+    if not (worthwhile and on_cpu(queries, keys)):
         return F.scaled_dot_product_attention(queries, keys, values)
     mixed = torch.empty_like(queries)
     for picture in range(queries.shape[0]):

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .products import attention, linear
 from .specs import VQGANSpec
 
 
@@ -183,10 +184,15 @@ class Attention(nn.Module):
         self.proj_out = nn.Conv2d(channels, channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        h = self.norm(x)
-        q, k, v = (conv(h).flatten(2).transpose(1, 2) for conv in (self.q, self.k, self.v))  # (B, hw, C)
-        h = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape_as(x)
-        return x + self.proj_out(h)
+        h_BLC = self.norm(x).flatten(2).transpose(1, 2)
+        q, k, v = (pointwise(conv, h_BLC)[:, None] for conv in (self.q, self.k, self.v))  # one head
+        mixed_BLC = pointwise(self.proj_out, attention(q, k, v)[:, 0])
+        return x + mixed_BLC.transpose(1, 2).reshape_as(x)
+
+
+def pointwise(conv: nn.Conv2d, h_BLC: Tensor) -> Tensor:
+    """A 1x1 convolution, as the linear layer over positions that it is."""
+    return linear(h_BLC, conv.weight.flatten(1), conv.bias)
 
 
 class Downsample(nn.Module):

@@ -16,6 +16,7 @@ from pack.vqdiffusion_core.truncation import truncate
 from torch.nn.functional import scaled_dot_product_attention
 
 from . import reference, tiny
+from .allocations import Peak
 
 WIDE = replace(tiny.SPEC, grid=(12, 12), codebook_size=40)  # long enough for attention head by head
 TOLERANCE = {torch.float32: {"atol": 2e-5, "rtol": 1e-5}, torch.bfloat16: {"atol": 0.05, "rtol": 0.05}}
@@ -51,6 +52,12 @@ def test_attention_is_that_of_torch(dtype, keys):
     expected = scaled_dot_product_attention(q.double(), k.double(), v.double())
     ours = attention(q.to(dtype), k.to(dtype), v.to(dtype))
     torch.testing.assert_close(ours.double(), expected, **TOLERANCE[dtype])
+
+
+def test_attention_over_very_many_keys_takes_no_memory_for_all_scores_at_once():
+    with torch.no_grad(), Peak() as peak:
+        attention(*(torch.zeros(1, 1, 4096, 8) for _ in range(3)))
+    assert peak.bytes < 4096 * 4096 * 4 / 4
 
 
 def test_a_layer_can_still_be_trained():
