@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .products import Linear, attention, keep_freed_memory
+from .products import Linear, attention, keep_freed_memory, linear
 from .specs import TransformerSpec
 
 INNER_BYTES = {True: 8 << 20, False: 128 << 20}  # of an MLP's inner tensor on a CPU, and elsewhere
@@ -138,7 +138,7 @@ class AdaptiveLayerNorm(nn.Module):
         if self.table is None:
             weights = (each.float() for each in (self.emb.weight, self.linear.weight, self.linear.bias))
             emb_RW, weight, bias = weights
-            table = F.linear(F.silu(emb_RW), weight, bias).to(self.emb.weight.dtype)
+            table = linear(F.silu(emb_RW), weight, bias).to(self.emb.weight.dtype)
             self.table = nn.Parameter(table, requires_grad=False)
             del self.emb, self.linear
 
