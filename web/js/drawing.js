@@ -11,7 +11,7 @@
 
 import { isPainted } from "./painting.js";
 
-const PAINT = "rgba(255, 106, 0, 0.5)";
+const PAINT = "rgba(255, 106, 0, 0.4)";
 const EDGE = "#ffb066";
 const DARK = "rgba(0, 0, 0, 0.55)";
 const LIGHT = "rgba(255, 255, 255, 0.35)";

@@ -37,7 +37,7 @@ export class Painter {
     this.hint = make("span", { class: "vqd-hint" });
     const status = make("p", { class: "vqd-status", role: "status" }, this.count, this.hint);
     const parts = [this.toolbar.element, this.stage.element, status];
-    this.element = make("div", { class: "vqd-widget", role: "group", "aria-label": words.painting }, ...parts);
+    this.element = make("div", { class: "vqd-widget widget-expands", role: "group", "aria-label": words.painting }, ...parts);
     this.update();
   }
 

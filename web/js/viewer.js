@@ -34,7 +34,7 @@ export class Viewer {
     this.status = make("p", { class: "vqd-status", role: "status" });
     const steps = make("div", { class: "vqd-tools" }, make("label", {}, this.slider, this.step));
     const parts = [steps, this.surface.element, this.status];
-    this.element = make("div", { class: "vqd-widget", role: "group", "aria-label": words.viewer }, ...parts);
+    this.element = make("div", { class: "vqd-widget widget-expands", role: "group", "aria-label": words.viewer }, ...parts);
     this.slider.addEventListener("input", () => this.goTo(Number(this.slider.value)));
     this.listen(this.surface.canvas, this.surface.keys);
     this.update();
