@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from ..vqdiffusion_core.text_encoder import TextEncoder
@@ -24,7 +23,7 @@ class Clip:
         return self.patcher.model
 
     def tokenize(self, text: str, return_word_ids: bool = False, **options: Any) -> Tokens:
-        return {ENCODER: [[(i, 1.0) for i in self.cond_stage_model.tokenize(text)]]}
+        return {ENCODER: [self.cond_stage_model.weigh(text)]}
 
     def encode_from_tokens(self, tokens: Tokens, return_pooled: bool = False, return_dict: bool = False) -> Any:
         """Text vectors (1, L, D); these models have no pooled output, so None where one is asked for."""
@@ -42,9 +41,8 @@ class Clip:
         return self.embed(self.tokenize(text))
 
     def embed(self, tokens: Tokens) -> Tensor:
-        device = runtime.load(self.patcher)
-        ids_BL = torch.tensor([[i for i, _ in prompt] for prompt in tokens[ENCODER]], device=device)
-        return self.cond_stage_model.embed(ids_BL).to(runtime.intermediate_device())
+        runtime.load(self.patcher)
+        return self.cond_stage_model.embed_weighted(tokens[ENCODER]).to(runtime.intermediate_device())
 
     def clone(self) -> Clip:
         """A copy that shares the weights, for nodes that change an option of it."""

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from ..vqdiffusion_core.guidance import Condition
 from ..vqdiffusion_core.model import VQDiffusion
-from ..vqdiffusion_core.pipeline import Settings
 from ..vqdiffusion_core.schedule import Schedule
+from ..vqdiffusion_core.settings import Settings
 from ..vqdiffusion_core.specs import TransformerSpec
 from ..vqdiffusion_core.transformer import Transformer
 from . import runtime

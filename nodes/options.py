@@ -6,13 +6,11 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..vqdiffusion_core.pipeline import GUIDANCE, RANGES, REMASK, Settings
 from ..vqdiffusion_core.schedule import SPACINGS
+from ..vqdiffusion_core.settings import DEFAULTS, GUIDANCE, RANGES, REMASK
 from .arrivals import checked
 from .model import VQModel
 from .sockets import VQ_DIFFUSION, schema
-
-DEFAULTS = Settings()
 
 
 def number(name: str, step: float, tooltip: str) -> io.Float.Input:

@@ -13,8 +13,9 @@ from torch import Tensor
 from ..vqdiffusion_core import preview
 from ..vqdiffusion_core.canvas import Grid
 from ..vqdiffusion_core.guidance import Branch, Condition, composed
-from ..vqdiffusion_core.pipeline import SAMPLERS, Settings, sample
+from ..vqdiffusion_core.pipeline import sample
 from ..vqdiffusion_core.schedule import Schedule
+from ..vqdiffusion_core.settings import DEFAULTS, SAMPLERS, Settings
 from ..vqdiffusion_core.specs import TransformerSpec
 from ..vqdiffusion_core.transformer import INNER_BYTES
 from . import conditioning, latents, runtime
@@ -24,7 +25,6 @@ from .model import VQModel
 from .sockets import VQ_DIFFUSION, schema
 
 SEEDS = 2**64
-DEFAULTS = Settings()
 
 
 class VQDiffusionSampler(io.ComfyNode):

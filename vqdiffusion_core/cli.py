@@ -5,28 +5,15 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from datetime import timedelta
 from pathlib import Path
 
-import torch
-
-from .batch import draw, read_jobs, write_picture
-from .checkpoints import POCKET_FOLDER, CheckpointError, choose_dtype, load
+from .checkpoints import CheckpointError, choose_dtype, load
 from .checkpoints.convert import convert
 from .checkpoints.releases import releases_like
+from .generate_command import add_generate, add_model, add_tokenizer
 from .model import VQDiffusion
-from .pipeline import SAMPLERS, Settings, generate
 from .specs import TransformerSpec
 from .training.commands import add_evaluate, add_train
-from .training.workers import device_of, joined
-
-DEFAULTS = Settings()
-PATIENCE = timedelta(days=7)  # with a process that has more of a list to draw than the others
-SOURCES = {
-    "text": "a prompt; give it one, and no --class",
-    "class": "a class; give it --class with a name or a number, and no prompt",
-    "none": "nothing but its training; give it no prompt and no --class",
-}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -44,26 +31,7 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="vqdiffusion", description="Draw pictures with VQ-Diffusion.")
     commands = top.add_subparsers(required=True, metavar="COMMAND")
 
-    command = commands.add_parser("generate", help="draw pictures of a prompt")
-    command.set_defaults(run=run_generate)
-    command.add_argument("prompt", nargs="?", help="what to draw, for models that read text")
-    command.add_argument("--class", dest="class_label", metavar="CLASS", help="name or number, for models of classes")
-    command.add_argument(
-        "--prompts",
-        type=Path,
-        metavar="FILE",
-        help="draw every line of a list: a prompt, or in a .jsonl file an object with prompt, name, seed and settings; "
-        "what is there is not drawn again, and torchrun shares the list among processes",
-    )
-    command.add_argument("-o", "--output", type=Path, help="PNG, several are numbered; with --prompts a folder")
-    command.add_argument("--negative", help="what to keep away from; the model's learned null without it")
-    command.add_argument("--seed", type=int, default=0)
-    command.add_argument("--count", type=int, default=1, help="pictures; picture i has the seed + i")
-    command.add_argument("--steps", type=int, default=DEFAULTS.steps, help="network evaluations a picture")
-    command.add_argument("--guidance", type=float, default=DEFAULTS.guidance, help="1 is none")
-    command.add_argument("--truncation", type=float, default=DEFAULTS.truncation, help="kept probability, 0..1")
-    command.add_argument("--sampler", choices=SAMPLERS, default=DEFAULTS.sampler)
-    add_model(command)
+    add_generate(commands)
 
     command = commands.add_parser("info", help="what a model is")
     command.set_defaults(run=run_info)
@@ -84,77 +52,6 @@ def parser() -> argparse.ArgumentParser:
     add_train(commands)
     add_evaluate(commands)
     return top
-
-
-def add_model(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--model", type=model_path, default=POCKET_FOLDER, help="folder or file; without it, pocket")
-    command.add_argument("--dtype", default="auto", help="auto, float32, bfloat16 or float16")
-    add_tokenizer(command)
-
-
-def model_path(text: str) -> Path:
-    return POCKET_FOLDER if text == "pocket" else Path(text)
-
-
-def add_tokenizer(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--tokenizer", type=Path, help="folder with CLIP's vocabulary, for a model without one")
-
-
-def run_generate(options: argparse.Namespace) -> None:
-    if options.prompts:
-        run_list(options)
-        return
-    output = options.output or Path("picture.png")
-    settings = Settings(options.steps, options.guidance, options.truncation, options.sampler)
-    if options.count < 1:
-        raise ValueError(f"count is {options.count}; expected 1 or more pictures.")
-    model = load_ready(options, device_of("auto"))
-    prompt = choose_prompt(options, model.transformer.spec)
-
-    def report(step: int, tokens: object) -> None:
-        print(f"\rstep {step}/{settings.steps}", end="" if step < settings.steps else "\n", file=sys.stderr, flush=True)
-
-    pictures = generate(
-        model,
-        prompt,
-        negative=options.negative,
-        seed=options.seed,
-        count=options.count,
-        settings=settings,
-        on_step=report,
-    )
-    for i, picture in enumerate(pictures):
-        path = output if len(pictures) == 1 else output.with_stem(f"{output.stem}_{i}")
-        write_picture(picture, path)
-        print(path)
-
-
-def load_ready(options: argparse.Namespace, device: torch.device) -> VQDiffusion:
-    return load(options.model, choose_dtype(options.dtype, device), options.tokenizer).ready(device)
-
-
-def choose_prompt(options: argparse.Namespace, spec: TransformerSpec) -> str:
-    """The prompt or the class, whichever the model draws from."""
-    choice = {"text": options.prompt, "class": options.class_label, "none": None}[spec.condition]
-    given = [part for part in (options.prompt, options.class_label) if part is not None]
-    if given != ([] if spec.condition == "none" else [choice]):
-        raise ValueError(f"This model draws from {SOURCES[spec.condition]}.")
-    return choice or ""
-
-
-def run_list(options: argparse.Namespace) -> None:
-    if options.prompt is not None or options.class_label is not None or options.count != 1:
-        raise ValueError(f"{options.prompts} says what is drawn; give no prompt, --class or --count besides.")
-    settings = Settings(options.steps, options.guidance, options.truncation, options.sampler)
-    folder = options.output or Path("pictures")
-    jobs = read_jobs(options.prompts, folder, options.seed, settings, options.negative, options.model.name)
-    with joined(patience=PATIENCE) as workers:
-        model = load_ready(options, workers.device)
-        failed = draw(model, jobs, workers, say=lambda line: print(line, flush=True))
-        if failed and workers.leads:
-            raise ValueError(f"{failed} of {len(jobs)} pictures failed; the same command tries them again.")
-    if failed:
-        sys.exit(1)  # the leading process has said why
 
 
 def run_info(options: argparse.Namespace) -> None:

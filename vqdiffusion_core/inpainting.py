@@ -28,6 +28,15 @@ def token_region(mask_BHW: Tensor, grid: tuple[int, int], grow: int = 0) -> Tens
     return marked[:, 0].clamp(0, 1)
 
 
+def feathered(mask_BHW: Tensor, pixels: int) -> Tensor:
+    """A mask of 0 and 1 -> one that rises from 0 to 1 over so many pixels inside of the marked part's edge, and stays 0
+    outside. The picture's own border is no edge.
+    """
+    around = F.pad(mask_BHW[:, None].float(), [pixels] * 4, mode="replicate")
+    share_BHW = F.avg_pool2d(around, 2 * pixels + 1, stride=1)[:, 0]  # half, and a little, just inside a straight edge
+    return (2 * share_BHW - 1).clamp(min=0)
+
+
 @dataclass(frozen=True, eq=False)
 class Region:
     """The tokens that a run may change, and from when on.

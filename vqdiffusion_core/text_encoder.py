@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .emphasis import weighted
 from .specs import TextSpec
 
 if TYPE_CHECKING:
@@ -38,10 +39,33 @@ class TextEncoder(nn.Module):
         return self.model.config.hidden_size
 
     def tokenize(self, text: str) -> list[int]:
-        """Prompt -> L ids: start, at most L - 2 tokens (the rest of a longer prompt is dropped), end, padding."""
+        """Plain text -> L ids: start, at most L - 2 tokens (the rest of a longer prompt is dropped), end, padding."""
         words = self.tokenizer(clean(text), add_special_tokens=False)["input_ids"][: self.length - 2]
         ids = [self.tokenizer.bos_token_id, *words, self.tokenizer.eos_token_id]
         return ids + [PAD_ID] * (self.length - len(ids))
+
+    def weigh(self, text: str) -> list[tuple[int, float]]:
+        """Prompt with weights, see `emphasis` -> L ids as `tokenize` makes them, each with its weight."""
+        words = [
+            (i, weight)
+            for piece, weight in weighted(text)
+            for i in self.tokenizer(clean(piece), add_special_tokens=False)["input_ids"]
+        ][: self.length - 2]
+        ids = [(self.tokenizer.bos_token_id, 1.0), *words, (self.tokenizer.eos_token_id, 1.0)]
+        return ids + [(PAD_ID, 1.0)] * (self.length - len(ids))
+
+    def embed_weighted(self, prompts: Sequence[Sequence[tuple[int, float]]]) -> Tensor:
+        """Prompts as `weigh` makes them -> text vectors (B, L, D), float32. A weight moves the vector of its token away
+        from that of the empty prompt, or towards it.
+        """
+        device = self.model.device
+        ids_BL = torch.tensor([[i for i, _ in prompt] for prompt in prompts], device=device)
+        weight_BL1 = torch.tensor([[weight for _, weight in prompt] for prompt in prompts], device=device)[..., None]
+        text_BLD = self.embed(ids_BL)
+        if (weight_BL1 == 1).all():
+            return text_BLD
+        empty_1LD = self.embed(torch.tensor([self.tokenize("")], device=device))
+        return torch.where(weight_BL1 == 1, text_BLD, empty_1LD + weight_BL1 * (text_BLD - empty_1LD))
 
     def embed(self, ids_BL: Tensor) -> Tensor:
         """Ids (B, L) -> the last hidden state after the final norm, each vector scaled to length 1: (B, L, D)."""
@@ -49,9 +73,8 @@ class TextEncoder(nn.Module):
 
     @torch.no_grad()
     def encode(self, texts: Sequence[str]) -> Tensor:
-        """Prompts -> text vectors (B, L, D), float32."""
-        ids_BL = torch.tensor([self.tokenize(text) for text in texts], device=self.model.device)
-        return self.embed(ids_BL)
+        """Prompts, with weights where they have them -> text vectors (B, L, D), float32."""
+        return self.embed_weighted([self.weigh(text) for text in texts])
 
 
 def clean(text: str) -> str:

@@ -125,7 +125,7 @@ def inpainting(model: VQDiffusion, known: Sequence[scenes.Subject], count: int) 
     rows, columns = model.transformer.spec.grid
     right_N = (torch.arange(columns) >= columns // 2).repeat(rows)
     painted_BN = draw_tokens(model, [scene.caption for scene in second], tokens_BN, right_N)
-    pictures = decode(model, painted_BN)
+    pictures = decode(model, painted_BN.unflatten(1, model.transformer.spec.grid))
     return {
         "asked object there": share(is_first(scene, image, 1) for scene, image in zip(second, pictures, strict=True)),
         "other half unchanged": share((tokens_BN == painted_BN)[:, ~right_N].all(1).tolist()),
@@ -177,7 +177,8 @@ def seconds(model: VQDiffusion) -> float:
 
 
 def draw(model: VQDiffusion, prompts: Sequence[str], settings: Settings = DEFAULTS) -> list[Image.Image]:
-    return decode(model, draw_tokens(model, prompts, settings=settings))
+    tokens_BN = draw_tokens(model, prompts, settings=settings)
+    return decode(model, tokens_BN.unflatten(1, model.transformer.spec.grid))
 
 
 @torch.no_grad()

@@ -1,0 +1,97 @@
+"""What a picture is made of besides its prompt: prompts for parts of it, and a picture to work on."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from .canvas import Grid
+from .inpainting import feathered, token_region
+from .model import VQDiffusion
+
+
+@dataclass(frozen=True)
+class Part:
+    """A prompt for a part of the picture and of the run."""
+
+    prompt: str
+    box: tuple[float, float, float, float] = (0, 0, 1, 1)  # left, top, right, bottom, in 0..1 of the picture
+    start: float = 0.0  # 0..1, the part of the run in which it speaks
+    end: float = 1.0
+    strength: float = 1.0  # beside those of other prompts at the same place
+
+    def __post_init__(self):
+        left, top, right, bottom = self.box
+        if not (0 <= left < right <= 1 and 0 <= top < bottom <= 1):
+            raise ValueError(f"box is {self.box}; expected left < right and top < bottom, all from 0 to 1.")
+        if not (0 <= self.start < self.end <= 1 and 0 < self.strength < math.inf):
+            raise ValueError(
+                f"start, end and strength are {self.start}, {self.end} and {self.strength}; expected start < end, both "
+                "from 0 to 1, and a strength above 0."
+            )
+
+    def strength_N(self, grid: Grid) -> Tensor:
+        """Its strength at each token, by how much of it lies in the box."""
+        left, top, right, bottom = self.box
+        rows, columns = (covered(size, *ends) for size, ends in zip(grid, ((top, bottom), (left, right)), strict=True))
+        return self.strength * torch.outer(rows, columns).flatten()
+
+
+def covered(size: int, begin: float, end: float) -> Tensor:
+    """How much of each of `size` equal cells of 0..1 lies between `begin` and `end`.
+
+    >>> covered(4, 0.125, 0.5).tolist()
+    [0.5, 1.0, 0.0, 0.0]
+    """
+    edges = torch.arange(size + 1) / size
+    inside = torch.minimum(edges[1:], torch.tensor(end)) - torch.maximum(edges[:-1], torch.tensor(begin))
+    return inside.clamp(min=0) * size
+
+
+@dataclass(frozen=True)
+class Edit:
+    """A picture to work on."""
+
+    picture: Image.Image
+    mask: Image.Image | None = None  # of any size; what is not black is drawn anew. None: all of it
+    grow: int = 0  # tokens by which the marked part is widened
+    feather: int = 0  # pixels over which the drawn part blends into the picture
+
+
+def canvas_of(model: VQDiffusion, edit: Edit | None, size: tuple[int, int] | None) -> tuple[Tensor, Tensor | None]:
+    """The tokens (h, w) that a run begins with, and how strongly each is marked, 0..1; None where all are drawn."""
+    spec, cell = model.transformer.spec, model.vqgan.spec.downscale
+    width, height = size or (edit.picture.size if edit else (spec.grid[1] * cell, spec.grid[0] * cell))
+    rows, columns = height // cell, width // cell
+    if rows < spec.grid[0] or columns < spec.grid[1]:
+        raise ValueError(
+            f"The picture is {width} x {height} pixels; {model.name} draws "
+            f"{spec.grid[1] * cell} x {spec.grid[0] * cell} or more. Scale it up first."
+        )
+    if edit is None:
+        return torch.full((rows, columns), spec.mask_id), None
+    if edit.picture.size != (columns * cell, rows * cell):
+        raise ValueError(
+            f"The picture to edit is {edit.picture.width} x {edit.picture.height} pixels; expected whole tokens of "
+            f"{cell} pixels, such as {columns * cell} x {rows * cell}. Scale or crop it first."
+        )
+    pixels_HWC = torch.from_numpy(np.array(edit.picture.convert("RGB"))).float()
+    with torch.no_grad():
+        tokens_hw = model.vqgan.encode(pixels_HWC.permute(2, 0, 1)[None].to(model.device) / 127.5 - 1)[0].cpu()
+    if edit.mask is None:
+        return tokens_hw, None
+    mask_HW = torch.from_numpy(np.array(edit.mask.convert("L"))).float() / 255
+    return tokens_hw, token_region(mask_HW[None], (rows, columns), edit.grow)[0]
+
+
+def paste(picture: Image.Image, edit: Edit, level_hw: Tensor) -> Image.Image:
+    """The drawn tokens' pixels over the picture that was edited, whose other pixels no VQGAN has touched."""
+    cell = picture.height // level_hw.shape[0]
+    drawn_HW = (level_hw > 0).float().repeat_interleave(cell, 0).repeat_interleave(cell, 1)
+    blend_HW = (feathered(drawn_HW[None], edit.feather)[0] * 255).round().byte()
+    return Image.composite(picture, edit.picture.convert("RGB"), Image.fromarray(np.asarray(blend_HW)))

@@ -1,0 +1,100 @@
+"""How a picture is drawn: every choice that a run leaves open, and what each choice means."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+from .denoiser import Predict, shaped
+from .guidance import Scale, constant, interval, ramp
+from .samplers import Sampler, ancestral, by_chance, by_confidence, by_purity, counted, remasking
+from .schedule import SPACINGS
+from .truncation import keep_top, sharpen, temper, truncate
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a picture is drawn. Raises ValueError where a value has no meaning."""
+
+    steps: int = 16  # network evaluations a picture, 1 or more
+    guidance: float = 1.5  # 1: none; the card of the embedded model has the measurements behind it
+    truncation: float = 0.86  # 0..1, the kept probability mass; 1: all
+    sampler: str = "ancestral"  # one of SAMPLERS
+    denoise: float = 1.0  # 0..1, how far the tokens are taken back before they are drawn anew
+
+    guidance_schedule: str = "constant"  # one of GUIDANCE
+    guidance_start: float = 0.0  # 0..1 of the run; guidance speaks from here
+    guidance_end: float = 1.0  # to here
+    spacing: str = "uniform"  # one of SPACINGS
+    temperature: float = 1.0  # 0..10; below 1 plainer, above wilder
+    top_k: int = 0  # how many ids may be drawn; 0: all
+    sharpness: float = 0.0  # 0..10, how much surer a sure token becomes
+    purity: float = 1.0  # 0..10, how much sampler "purity" prefers sure tokens
+    luck: float = 4.5  # 0..100, how much chance there is in the order of sampler "confidence"
+    remask: str = "rescale"  # one of REMASK, for sampler "remask"
+    remask_strength: float = 0.1  # 0..1
+    rounds: int = 1  # how often each jump is done; more of them correct each other, and jumps get fewer
+    overlap: float = 0.5  # 0..0.9, of neighbouring windows on a large canvas
+    soft: bool = False  # a faint mark lets a token go late in the run; otherwise any mark counts in full
+
+    def __post_init__(self):
+        for name, (low, high) in RANGES.items():
+            value = getattr(self, name)
+            if not (math.isfinite(value) and low <= value <= high):
+                raise ValueError(f"{name} is {value}; expected a number from {low:g} to {high:g}.")
+        for name, choices in CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise ValueError(f"{name} is {getattr(self, name)!r:.100}; expected one of {', '.join(choices)}.")
+
+    def scale(self) -> Scale:
+        """The guidance scale by progress."""
+        return interval(GUIDANCE[self.guidance_schedule](self.guidance), self.guidance_start, self.guidance_end)
+
+    def shape(self, predict: Predict) -> Predict:
+        """`predict` as these settings let it be drawn from."""
+        return shaped(
+            predict,
+            partial(temper, temperature=self.temperature),
+            partial(sharpen, weight=self.sharpness),
+            partial(keep_top, count=self.top_k),
+            partial(truncate, rate=self.truncation),
+        )
+
+
+def remask_sampler(settings: Settings) -> Sampler:
+    strength = settings.remask_strength
+    chances = {"cap": lambda most: min(most, strength), "rescale": lambda most: most * strength}
+    chance = chances.get(settings.remask, chances["rescale"])
+    return partial(remasking, chance=chance, doubt=settings.remask == "confidence")
+
+
+GUIDANCE: dict[str, Callable[[float], Scale]] = {"constant": constant, "ramp": ramp}
+REMASK = ("cap", "rescale", "confidence")
+SAMPLERS: dict[str, Callable[[Settings], Sampler]] = {
+    "ancestral": lambda settings: ancestral,
+    "exact count": lambda settings: partial(counted, score=by_chance),
+    "purity": lambda settings: partial(counted, score=by_purity(settings.purity)),
+    "confidence": lambda settings: partial(counted, score=by_confidence, luck=lambda gamma: settings.luck * gamma),
+    "remask": remask_sampler,
+}
+CHOICES = {"sampler": SAMPLERS, "guidance_schedule": GUIDANCE, "spacing": SPACINGS, "remask": REMASK}
+RANGES = {
+    "steps": (1, 10_000),
+    "guidance": (0, 100),
+    "truncation": (0, 1),
+    "denoise": (0, 1),
+    "guidance_start": (0, 1),
+    "guidance_end": (0, 1),
+    "temperature": (0, 10),
+    "top_k": (0, 1_000_000),
+    "sharpness": (0, 10),
+    "purity": (0, 10),
+    "luck": (0, 100),
+    "remask_strength": (0, 1),
+    "rounds": (1, 100),
+    "overlap": (0, 0.9),
+}
+
+DEFAULTS = Settings()
