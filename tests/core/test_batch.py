@@ -119,7 +119,7 @@ def test_a_failed_prompt_does_not_end_the_others_and_the_next_run_draws_it_alone
 
 def test_a_list_and_a_prompt_are_not_both_drawn(tmp_path, capsys):
     assert cli.main(["generate", "a fox", "--prompts", str(text_file(tmp_path, "a cat"))]) == 1
-    assert "give no prompt, --class or --count besides" in capsys.readouterr().err
+    assert "give no prompt, --class, --part or --count besides" in capsys.readouterr().err
 
 
 def test_two_processes_draw_the_pictures_of_one(tmp_path):

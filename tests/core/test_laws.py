@@ -7,9 +7,10 @@ import torch
 from pack.vqdiffusion_core.canvas import windows
 from pack.vqdiffusion_core.denoiser import Denoiser
 from pack.vqdiffusion_core.guidance import Prompt, composed, constant, guided, interval, ramp
+from pack.vqdiffusion_core.inpainting import Region
 from pack.vqdiffusion_core.noise import Noise
 from pack.vqdiffusion_core.pipeline import sample
-from pack.vqdiffusion_core.samplers import State
+from pack.vqdiffusion_core.samplers import State, ancestral, edited
 from pack.vqdiffusion_core.schedule import Schedule
 from pack.vqdiffusion_core.settings import REMASK, SAMPLERS, Settings
 from scipy import stats
@@ -254,22 +255,9 @@ def test_rounds_are_within_the_number_of_steps(steps):
 
 
 def test_rounds_come_back_to_the_share_of_the_law():
-    schedule, count = Schedule.linear(100, MASK), 20_000
-    branches = guided(tiny.text(1), None, 1.0)
-
-    class Even(torch.nn.Module):
-        spec = tiny.SPEC
-        to_logits = torch.nn.Linear(1, MASK)
-
-        def remember(self, text):
-            return []
-
-        def hidden(self, x, index, memory):
-            return torch.zeros(*x.shape, 1)
-
-    settings = Settings(steps=6, guidance=1.0, truncation=1.0, rounds=3)
-    tokens = torch.full((1, count), MASK)
-    shares = [
-        (s.x_BN == MASK).double().mean().item() for s in sample(Even(), schedule, branches, tokens, None, settings, [0])
-    ]
-    assert shares[1:] == pytest.approx([0.5, 0.5, 0.5, 0, 0, 0], abs=0.015) and shares[0] == 1
+    schedule, masked = World.schedule, torch.full((1, 20_000), World.K)
+    region = Region.of(masked, None, schedule, denoise=1.0)
+    run = edited(ancestral, region, rounds=[3, 3])
+    states = run(flat, State.of(masked, World.K), schedule, [100.0, 50.0, 0.0], Noise([0]), masked == World.K)
+    shares = [(state.x_BN == World.K).double().mean().item() for state in states]
+    assert shares == pytest.approx([0.5, 0.5, 0.5, 0, 0, 0], abs=0.015)
