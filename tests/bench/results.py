@@ -32,7 +32,8 @@ def compared(what: str, times: Mapping[str, Times], note: str = "") -> Row:
 
 
 def shown(times: Times) -> str:
-    return f"{seconds(times.median)} ± {times.spread:.0%}"
+    spread = f" ± {times.spread:.0%}" if len(times.rounds) > 1 else ""
+    return seconds(times.median) + spread
 
 
 def seconds(value: float) -> str:
