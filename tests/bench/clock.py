@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 import torch
 
+now = time.perf_counter  # or `time.thread_time`, after `one_core`
+
 
 @dataclass(frozen=True)
 class Times:
@@ -42,10 +44,17 @@ def paired(work: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, T
 def timed(call: Callable[[], object]) -> float:
     """Seconds of one call, with all work that it has given to a GPU."""
     wait()
-    begin = time.perf_counter()
+    begin = now()
     call()
     wait()
-    return time.perf_counter() - begin
+    return now() - begin
+
+
+def one_core() -> None:
+    """From now on in seconds that the processor gives to one thread: other work on the machine hardly changes them."""
+    global now
+    now = time.thread_time
+    torch.set_num_threads(1)
 
 
 def wait() -> None:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from . import drawing, models, parts, results
+from . import clock, drawing, models, parts, results
 from .drawing import DEVICE, TYPES
 
 
@@ -41,7 +41,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="./dev bench", description=__doc__)
     parser.add_argument("sections", nargs="*", metavar="SECTION", help=", ".join(sections(quick=True)))
     parser.add_argument("--quick", action="store_true", help="few rounds and one number type: a look, not a result")
+    parser.add_argument("--one-core", action="store_true", help="processor seconds of one thread, for a busy machine")
     options = parser.parse_args()
+    if options.one_core:
+        clock.one_core()
     known = sections(options.quick)
     if unknown := set(options.sections) - set(known):
         parser.error(f"no section {', '.join(sorted(unknown))}; there are {', '.join(known)}")
