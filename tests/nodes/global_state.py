@@ -123,7 +123,9 @@ def run(pack: types.ModuleType) -> None:
     (drawn,) = nodes["VQDiffusionSampler"].execute(vq_model=model, positive=prompt, latent=canvas, **settings).args
     (image,) = nodes["VQDiffusionDecode"].execute(drawn, vae).args
     nodes["VQDiffusionEncode"].execute(image, vae)
+    numbers = random.getstate()
     nodes["VQDiffusionTokenInspector"].execute(drawn, vae)
+    random.setstate(numbers)  # ComfyUI itself takes the names of preview files from them
 
 
 def main(comfyui: str, checkout: str) -> None:
