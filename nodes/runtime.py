@@ -19,7 +19,7 @@ T = TypeVar("T")
 Role = Literal["transformer", "text encoder", "vae"]
 Patcher = comfy.model_patcher.ModelPatcher
 
-PREVIEW_SIDE = 512  # pixels, as large as the core's own previews
+PREVIEW_SIDE = 256  # pixels, about as large as a node shows it
 TRANSFORMER_TYPES = [torch.bfloat16, torch.float16, torch.float32]  # the host takes the first that suits its device
 
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from .vqgan import VQGAN
 
 CHECKER = (0.13, 0.24)  # the greys of a masked token's squares: darker than most pictures, and never one colour
+CHECKER_CELL = 2  # pixels a token that a checker needs
 PAGE = 24  # blocks along each side of a page of the palette: as many as fit into a picture of usual size
 MARK = (1.0, 0.6, 0.1)  # orange, rare in what it is laid over
 FRAME = 2  # pixels
@@ -53,8 +54,10 @@ def token_colours(tokens_hw: Tensor, palette_K3: Tensor, cell: int) -> Tensor:
 
 
 def token_picture(tokens_hw: Tensor, palette_K3: Tensor, cell: int) -> Image.Image:
-    """`token_colours` as an RGB picture."""
-    return Image.fromarray(np.asarray((token_colours(tokens_hw, palette_K3, cell) * 255).round().byte()))
+    """`token_colours` as an RGB picture. It is enlarged only at the end: a preview must not cost what a step costs."""
+    rows, columns = tokens_hw.shape
+    small = np.asarray((token_colours(tokens_hw, palette_K3, CHECKER_CELL) * 255).round().byte())
+    return Image.fromarray(small).resize((columns * cell, rows * cell), Image.Resampling.NEAREST)
 
 
 def token_grid(image_BHWC: Tensor, masked_Bhw: Tensor, cell: int) -> Tensor:

@@ -221,7 +221,7 @@ def test_each_step_moves_the_progress_bar_and_the_preview(comfy):
     steps = [(event.data["value"], event.data["max"]) for event in result.of_kind("progress")]
     assert steps[-1] == (5, 5) and steps == sorted(steps)
     previews = [event.data["image"] for event in result.of_kind("preview")]
-    assert previews and all(preview.size == (504, 504) for preview in previews)
+    assert previews and all(preview.size == (252, 252) for preview in previews)
 
 
 def test_an_interrupted_drawing_ends_within_a_step_and_the_next_is_fine(comfy):
