@@ -83,7 +83,7 @@ def painted_input() -> io.String.Input:
 
 def region(samples: latents.Latent, masks: list[Tensor | None], grow: int) -> Tensor:
     """How strongly any of the masks marks each token, (B, h, w) in 0..1."""
-    batch_size, *_, rows, columns = samples["samples"].shape
+    batch_size, rows, columns = latents.read_sizes(samples["samples"])
     region_Bhw = torch.zeros(batch_size, rows, columns)
     for mask in masks:
         if mask is not None:

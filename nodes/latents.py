@@ -120,6 +120,16 @@ def to_mask(region_Bhw: Tensor, pixels: tuple[int, int]) -> Tensor:
     return (region_Bhw > 0).float().repeat_interleave(height, 1).repeat_interleave(width, 2)
 
 
+def read_sizes(samples: Tensor) -> tuple[int, int, int]:
+    """Pictures, rows and columns of any model's latent."""
+    if not torch.is_tensor(samples) or samples.ndim < 4 or samples.numel() == 0:
+        raise LatentError(
+            f"This latent is {describe(samples)}; expected (pictures, channels, rows, columns), each above 0. Start "
+            "from VQ-Diffusion Empty Tokens, or encode a picture."
+        )
+    return len(samples), samples.shape[-2], samples.shape[-1]
+
+
 def is_real(tensor: Tensor) -> bool:
     """Whether a tensor has numbers, and such as can be compared."""
     return tensor.numel() > 0 and not tensor.is_complex() and tensor.dtype != torch.bool

@@ -41,7 +41,7 @@ def choose_dtype(name: str, device: torch.device | str = "cpu") -> torch.dtype:
     """
     if name == "auto":
         return torch.float32 if torch.device(device).type == "cpu" else torch.bfloat16
-    if name not in NAMED:
+    if not isinstance(name, str) or name not in NAMED:
         raise CheckpointError(f"dtype is {name!r:.100}; expected auto, {', '.join(NAMED)}.")
     return NAMED[name]
 

@@ -76,7 +76,11 @@ def run(
 def save(training: Training, folder: Path, step: int) -> None:
     """Write the checkpoint beside its place and move it there, so that a kill leaves the old one or the new one."""
     unfinished = folder / "checkpoint.pt.part"
-    torch.save({"step": step, "setup": training.setup, "training": training.state_dict()}, unfinished)
+    with unfinished.open("wb") as file:
+        try:
+            torch.save({"step": step, "setup": training.setup, "training": training.state_dict()}, file)
+        except RuntimeError as error:  # torch says of a full disk that a position is unexpected
+            raise (error.__context__ if isinstance(error.__context__, OSError) else error) from None
     os.replace(unfinished, folder / "checkpoint.pt")
     (folder / "sheets").mkdir(exist_ok=True)
     training.sheet().save(folder / "sheets" / f"{step:07}.png")

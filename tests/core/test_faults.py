@@ -1,0 +1,197 @@
+"""Full disks, places that may not be written to, and kill -9: what was there stays whole, what is asked for again goes
+on, and a command says in one line what stopped it.
+"""
+
+import os
+import resource
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from pack.tests.core import tiny_checkpoints, tiny_originals
+from pack.tests.core.local_hub import ask_there, serving
+from pack.vqdiffusion_core.checkpoints import POCKET_FOLDER, load
+from pack.vqdiffusion_core.checkpoints.download import download, plan
+from PIL import Image
+
+ROOT = POCKET_FOLDER.parents[1]
+NOBODY = 65534
+
+
+def command(*arguments, limit=None, **environment):
+    """The vqdiffusion command; `limit`: bytes after which every write to a file fails, as on a full disk."""
+
+    def limited():
+        if limit is not None:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+
+    return subprocess.run(
+        [sys.executable, "-B", "-m", "vqdiffusion_core.cli", *map(str, arguments)],
+        cwd=ROOT,
+        env=os.environ | environment,
+        preexec_fn=limited,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def said(ran):
+    """The one line of a command that failed."""
+    assert ran.returncode == 1, ran.stderr
+    progress, found, line = ran.stderr.strip().rpartition("vqdiffusion: ")
+    assert found and "\n" not in line and "Traceback" not in progress
+    return line
+
+
+def test_a_full_disk_leaves_no_half_model(tmp_path):
+    source = tmp_path / "source"
+    source.mkdir()
+    tiny_originals.ithq_folder(source)
+    assert "File too large" in said(command("convert", source, tmp_path / "out", limit=20_000))
+    assert [path.name for path in tmp_path.iterdir()] == ["source"]
+    assert command("convert", source, tmp_path / "out").returncode == 0
+    load(tmp_path / "out")
+
+
+def test_a_full_disk_leaves_the_picture_that_was_there(tmp_path):
+    picture = tmp_path / "fox.png"
+    Image.new("RGB", (8, 8), "red").save(picture)
+    before = picture.read_bytes()
+    draw = ("generate", "a fox", "--steps", "1", "-o", picture)
+    assert "File too large" in said(command(*draw, limit=1000))
+    assert picture.read_bytes() == before
+    assert command(*draw).returncode == 0
+    assert Image.open(picture).size == (96, 96)
+
+
+TRAIN = """
+import resource, sys, types
+from pathlib import Path
+pack = types.ModuleType("pack"); pack.__path__ = [sys.argv[1]]; sys.modules["pack"] = pack
+from pack.tests.core import tiny_training
+from pack.vqdiffusion_core.training.loop import run
+folder, limit = Path(sys.argv[2]), int(sys.argv[3])
+if limit:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+training = tiny_training.codec(folder)
+run(training, folder, steps=30, save_every=1, log_every=1, report=lambda line: print(line, flush=True))
+"""
+
+
+def training(folder, limit=0):
+    arguments = [sys.executable, "-B", "-c", TRAIN, str(ROOT), str(folder), str(limit)]
+    return subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def test_training_that_is_killed_at_any_moment_goes_on_to_the_same_weights(tmp_path):
+    """Every step writes a checkpoint, so that a kill often hits one."""
+    folder = tmp_path / "killed"
+    for lines in (3, 5):
+        process = training(folder)
+        for _ in range(lines):
+            process.stdout.readline()
+        time.sleep(0.01 * lines)
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        torch.load(folder / "checkpoint.pt", weights_only=True)
+    for place in (folder, tmp_path / "whole"):
+        _, errors = training(place).communicate()
+        assert errors == ""
+    ours, theirs = (flat(torch.load(place / "checkpoint.pt")) for place in (folder, tmp_path / "whole"))
+    assert len(ours) == len(theirs) > 10 and all(map(torch.equal, ours, theirs))
+
+
+def flat(state):
+    """All tensors of a nested state."""
+    if torch.is_tensor(state):
+        return [state]
+    values = state.values() if isinstance(state, dict) else state if isinstance(state, list | tuple) else ()
+    return [tensor for value in values for tensor in flat(value)]
+
+
+def test_a_full_disk_leaves_the_last_checkpoint(tmp_path):
+    process = training(tmp_path)
+    for _ in range(3):
+        process.stdout.readline()
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    before = (tmp_path / "checkpoint.pt").read_bytes()
+    process = training(tmp_path, limit=len(before) // 2)
+    _, errors = process.communicate()
+    assert process.returncode == 1 and "File too large" in errors.strip().split("\n")[-1]
+    assert (tmp_path / "checkpoint.pt").read_bytes() == before
+
+
+def test_a_download_that_is_killed_goes_on_and_gives_the_same_files(tmp_path, monkeypatch):
+    repository = tiny_checkpoints.diffusers_folder(tmp_path / "repository")
+    (repository / "model_index.json").write_text('{"_class_name": "VQDiffusionPipeline"}')
+    models = tmp_path / "models"
+    with serving(repository) as hub:
+        ask_there(hub.url, monkeypatch)
+        process = subprocess.Popen(
+            [sys.executable, "-m", "vqdiffusion_core.cli", "download", "--yes", str(models)],
+            cwd=ROOT,
+            env=os.environ | {"HF_ENDPOINT": hub.url},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        deadline = time.monotonic() + 120
+        while not list(models.rglob("*.part")) and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.001)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        target = models / "vq-diffusion-ithq"
+        if not target.exists():  # else it was quicker than the kill
+            download(plan(), models)
+        assert all((target / file.path).read_bytes() == hub.files[file.path] for file in plan().files)
+    assert [path.name for path in models.iterdir()] == ["vq-diffusion-ithq"]
+
+
+# As a user who may write nowhere, from the moment on that everything is imported: the interpreter may lie in a place of
+# root alone.
+AS_NOBODY = """
+import os, sys, types
+pack = types.ModuleType("pack"); pack.__path__ = [sys.argv[1]]; sys.modules["pack"] = pack
+import ftfy
+from transformers import CLIPTextConfig, CLIPTextModel, PreTrainedTokenizerFast
+from PIL import PngImagePlugin
+from pack.vqdiffusion_core import cli
+from pack.vqdiffusion_core.checkpoints import POCKET_FOLDER, load
+load(POCKET_FOLDER)  # what loading imports
+if os.getuid() == 0:
+    os.setuid(int(sys.argv[2]))
+sys.exit(cli.main(sys.argv[3:]))
+"""
+
+
+@pytest.fixture
+def open_folder():
+    """A folder that every user may look into, as pytest's are not."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
+
+
+@pytest.mark.parametrize("kind", ["convert", "generate"])
+def test_a_place_that_may_not_be_written_to_is_named_and_left_alone(kind, open_folder):
+    source = open_folder / "source"
+    source.mkdir()
+    tiny_originals.ithq_folder(source)
+    locked = open_folder / "locked"
+    locked.mkdir(mode=0o555)
+    generate = ["generate", "red", "--steps", "1", "--model", str(source), "-o", str(locked / "picture.png")]
+    arguments = ["convert", str(source), str(locked / "out")] if kind == "convert" else generate
+    ran = subprocess.run(
+        [sys.executable, "-B", "-c", AS_NOBODY, str(ROOT), str(NOBODY), *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "Permission denied" in said(ran) and "locked" in said(ran)
+    assert list(locked.iterdir()) == []
