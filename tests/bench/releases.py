@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
 import shutil
 import subprocess
 import sys
@@ -21,7 +20,6 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -29,23 +27,13 @@ import torch
 # isort: off
 import tests.conftest  # noqa: F401  (makes the checkout importable as `pack`)
 from pack.tests.core import tiny_originals as originals
+from pack.tests.core.full_size import CLIP, CODECS, transformer_spec
 from pack.tests.host.fetch import comfyui
 from pack.vqdiffusion_core.checkpoints import POCKET_FOLDER, load, releases
 from pack.vqdiffusion_core.checkpoints.convert import convert
 from pack.vqdiffusion_core.pipeline import Settings, generate
-from pack.vqdiffusion_core.specs import TextSpec, TransformerSpec, VQGANSpec
 # isort: on
 
-F8 = VQGANSpec((128, 128, 256, 512), 2, (3,), latent_channels=256, code_dim=256, codebook_size=8192, gumbel=True)
-F16 = VQGANSpec((128, 128, 256, 256, 512), 2, (4,), latent_channels=256, code_dim=256, codebook_size=16384)
-CODECS = {
-    releases.ITHQ_VQGAN: VQGANSpec((64, 128, 256, 512), 2, (3,), latent_channels=256, code_dim=128, codebook_size=4096),
-    releases.OPENIMAGES_VQGAN: F8,
-    releases.IMAGENET_VQGAN: F16,
-    releases.FFHQ_VQGAN: replace(F16, codebook_size=1024),
-}
-CLIP = TextSpec(vocabulary=49408, length=77, width=512, layers=12, heads=8, mlp_width=2048)
-TIMESTEPS = 100
 SHAPES = ("ithq", "coco", "imagenet", "ffhq")  # the other releases have one of these
 INTERVAL = 0.005  # seconds between two looks at the memory
 
@@ -65,23 +53,6 @@ class Numbers:
         count = torch.Size(shape).numel()
         assert count <= self.size, name
         return torch.from_file(str(self.file), shared=False, size=count).reshape(shape)
-
-
-def transformer_spec(release: releases.Release) -> TransformerSpec:
-    side = releases.PICTURE // CODECS[release.vqgan].downscale
-    text = release.condition == "text"
-    return TransformerSpec(
-        codebook_size=release.codebook_size,
-        grid=(side, side),
-        layers=release.layers,
-        width=release.width,
-        heads=releases.HEADS,
-        num_timesteps=TIMESTEPS,
-        condition=release.condition,
-        class_rows=releases.CLASSES,
-        mlp="linear" if text else "conv",
-        position_grid=None if text else (32, 32),
-    )
 
 
 def write_originals(release: releases.Release, folder: Path) -> None:
@@ -128,8 +99,12 @@ class MemoryWatch:
 
 
 def own_memory() -> int:
-    status = Path("/proc/self/status").read_text()
-    return int(status.partition("RssAnon:")[2].split()[0]) * 1024
+    return of_this_process("RssAnon")
+
+
+def of_this_process(line: str) -> int:
+    """A memory figure of the system's, in bytes. (getrusage's highest would be that of the process it came from.)"""
+    return int(Path("/proc/self/status").read_text().partition(f"{line}:")[2].split()[0]) * 1024
 
 
 def timed(action: Callable[[], object]) -> float:
@@ -162,8 +137,8 @@ def stage_draw(folder: Path, dtype: str) -> dict[str, float]:
     settings = Settings(steps=2, guidance=1.0)
     generate(model.ready(), prompt, settings=settings, on_step=lambda *_: times.append(time.perf_counter()))
     start, first, second = times
-    highest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    return {"first": first - start, "next": second - first, "memory": highest, "parameters": parameters}
+    memory = of_this_process("VmHWM")
+    return {"first": first - start, "next": second - first, "memory": memory, "parameters": parameters}
 
 
 STAGES = {"convert": stage_convert, "load": stage_load, "draw": stage_draw}
