@@ -63,7 +63,7 @@ class VQModel:
         return self.clip.encode("") if self.clip else None
 
     def with_options(self, **options: Any) -> VQModel:
-        """The same model, drawn with these settings of `pipeline.Settings`."""
+        """The same model, drawn with these settings of `settings.Settings`."""
         Settings(**(self.options | options))  # refuses here, in the node that was set, what has no meaning
         return replace(self, options=self.options | options)
 

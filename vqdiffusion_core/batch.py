@@ -18,7 +18,8 @@ import torch
 from PIL import Image
 
 from .model import VQDiffusion
-from .pipeline import Settings, generate
+from .pipeline import generate
+from .settings import Settings
 from .training.workers import ALONE, Workers
 
 

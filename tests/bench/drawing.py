@@ -14,9 +14,10 @@ from torch import Tensor
 
 from vqdiffusion_core.guidance import guided
 from vqdiffusion_core.noise import Noise, categorical
-from vqdiffusion_core.pipeline import Settings, sample
+from vqdiffusion_core.pipeline import sample
 from vqdiffusion_core.posterior import draw_chance, draw_posterior
 from vqdiffusion_core.products import linear
+from vqdiffusion_core.settings import Settings
 from vqdiffusion_core.specs import TransformerSpec
 from vqdiffusion_core.transformer import Transformer
 from vqdiffusion_core.truncation import truncate

@@ -31,7 +31,8 @@ from pack.tests.core.full_size import CLIP, CODECS, transformer_spec
 from pack.tests.host.fetch import comfyui
 from pack.vqdiffusion_core.checkpoints import POCKET_FOLDER, load, releases
 from pack.vqdiffusion_core.checkpoints.convert import convert
-from pack.vqdiffusion_core.pipeline import Settings, generate
+from pack.vqdiffusion_core.pipeline import generate
+from pack.vqdiffusion_core.settings import Settings
 # isort: on
 
 SHAPES = ("ithq", "coco", "imagenet", "ffhq")  # the other releases have one of these

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from pack.vqdiffusion_core import batch, cli
 from pack.vqdiffusion_core.batch import read_jobs
-from pack.vqdiffusion_core.pipeline import Settings
+from pack.vqdiffusion_core.settings import Settings
 
 CHECKOUT = Path(__file__).parents[2]
 SETTINGS = Settings(steps=4)

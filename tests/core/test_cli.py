@@ -3,7 +3,8 @@
 import pytest
 from pack.vqdiffusion_core.checkpoints import POCKET_FOLDER, load
 from pack.vqdiffusion_core.cli import main
-from pack.vqdiffusion_core.pipeline import Settings, generate
+from pack.vqdiffusion_core.pipeline import generate
+from pack.vqdiffusion_core.settings import Settings
 from PIL import Image, ImageChops
 
 from . import tiny_originals

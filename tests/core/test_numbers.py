@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from pack.vqdiffusion_core.guidance import Prompt, composed, constant
 from pack.vqdiffusion_core.inpainting import token_region
 from pack.vqdiffusion_core.noise import categorical
-from pack.vqdiffusion_core.pipeline import RANGES, SAMPLERS, Settings, sample
+from pack.vqdiffusion_core.pipeline import sample
 from pack.vqdiffusion_core.posterior import draw_chance, draw_posterior, q_posterior, q_sample
 from pack.vqdiffusion_core.schedule import SPACINGS, Schedule
+from pack.vqdiffusion_core.settings import RANGES, SAMPLERS, Settings
 from pack.vqdiffusion_core.specs import TransformerSpec
 from pack.vqdiffusion_core.truncation import keep_top, sharpen, temper, truncate
 

@@ -4,9 +4,10 @@ import pytest
 import torch
 from pack.vqdiffusion_core.guidance import guided
 from pack.vqdiffusion_core.noise import Noise, categorical
-from pack.vqdiffusion_core.pipeline import SAMPLERS, Settings, sample
+from pack.vqdiffusion_core.pipeline import sample
 from pack.vqdiffusion_core.samplers import State
 from pack.vqdiffusion_core.schedule import SPACINGS, Schedule
+from pack.vqdiffusion_core.settings import SAMPLERS, Settings
 
 from . import tiny
 

@@ -484,12 +484,12 @@ def watch(event, arguments):
 
 sys.addaudithook(watch)
 pack = types.ModuleType("pack"); pack.__path__ = [checkout]; sys.modules["pack"] = pack
-from pack.vqdiffusion_core import cli, pipeline
+from pack.vqdiffusion_core import cli, pipeline, settings
 from pack.vqdiffusion_core.checkpoints import POCKET_FOLDER, convert, load
 
 def run():
     load(original)
-    pipeline.generate(load(POCKET_FOLDER), "a fox", settings=pipeline.Settings(steps=2))
+    pipeline.generate(load(POCKET_FOLDER), "a fox", settings=settings.Settings(steps=2))
 run()  # modules that are imported when they are first needed
 phase = "run"
 run()

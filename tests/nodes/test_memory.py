@@ -5,9 +5,10 @@ import torch
 from pack.nodes import sampling, vae
 from pack.tests.core.allocations import Peak
 from pack.vqdiffusion_core.guidance import guided
-from pack.vqdiffusion_core.pipeline import Settings, sample
+from pack.vqdiffusion_core.pipeline import sample
 from pack.vqdiffusion_core.products import keep_freed_memory
 from pack.vqdiffusion_core.schedule import Schedule
+from pack.vqdiffusion_core.settings import Settings
 from pack.vqdiffusion_core.specs import TransformerSpec, VQGANSpec
 from pack.vqdiffusion_core.transformer import Transformer
 from pack.vqdiffusion_core.vqgan import VQGAN

@@ -11,7 +11,7 @@ from pack.nodes.sampling import VQDiffusionSampler
 from pack.nodes.tokens import VQDiffusionEmptyTokens
 from pack.tests.core import tiny
 from pack.vqdiffusion_core.model import VQDiffusion
-from pack.vqdiffusion_core.pipeline import Settings
+from pack.vqdiffusion_core.settings import Settings
 
 MASK = 11
 

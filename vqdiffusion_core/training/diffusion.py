@@ -16,9 +16,10 @@ from torch import Tensor, nn
 from ..checkpoints.write import raw
 from ..guidance import guided
 from ..model import VQDiffusion
-from ..pipeline import Settings, sample
+from ..pipeline import sample
 from ..posterior import q_sample
 from ..schedule import Schedule
+from ..settings import Settings
 from ..text_encoder import TextEncoder
 from ..transformer import Transformer
 from ..vqgan import VQGAN

@@ -20,7 +20,8 @@ from torch import Tensor
 
 from ..guidance import guided
 from ..model import VQDiffusion
-from ..pipeline import Settings, decode, generate, sample
+from ..pipeline import decode, generate, sample
+from ..settings import Settings
 from . import judge, scenes
 from .codec import psnr
 from .data import to_tensor
