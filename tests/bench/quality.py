@@ -1,0 +1,178 @@
+"""Picture quality against steps, for each sampler: .venv/bin/python -m tests.bench.quality [--pictures 76]
+
+The built-in model draws every subject that it knows; a judge that is not the model looks at the pictures. Beside our
+samplers stand the rules by which the authors' code and diffusers take fewer steps, which exist nowhere else in here.
+What is measured already stays in quality.json, so that a run can be cut off; quality.md is the table.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from vqdiffusion_core.checkpoints import POCKET_FOLDER, load
+from vqdiffusion_core.denoiser import Denoiser
+from vqdiffusion_core.guidance import guided
+from vqdiffusion_core.model import VQDiffusion
+from vqdiffusion_core.noise import Noise
+from vqdiffusion_core.pipeline import decode, sample
+from vqdiffusion_core.posterior import draw_chance, draw_posterior
+from vqdiffusion_core.samplers import draw
+from vqdiffusion_core.settings import Settings
+from vqdiffusion_core.training import judge, scenes
+from vqdiffusion_core.training.codec import psnr
+from vqdiffusion_core.training.data import to_tensor
+
+KNOWN = 76  # subjects of the shipped model
+STEPS = (1, 2, 4, 8, 16, 25, 50, 100)
+GUIDANCES = {1.0: 25, 1.5: 100, 3.0: 25}  # -> up to so many steps
+OURS = {
+    "ancestral": Settings(),
+    "exact count": Settings(sampler="exact count"),
+    "purity": Settings(sampler="purity"),
+    "confidence": Settings(sampler="confidence"),
+    "remask, rescale 0.1": Settings(sampler="remask"),
+    "remask, confidence 0.3": Settings(sampler="remask", remask="confidence", remask_strength=0.3),
+    "remask, loop": Settings(sampler="remask", spacing="loop"),
+}
+RULES = ("the authors' rule", "diffusers' rule")
+
+
+def shifted(predict, masked_BN: Tensor, schedule, steps: int, noise: Noise) -> Iterator[Tensor]:
+    """The authors' inference with fewer steps: the network at index i, then one step of the chain as if the state were
+    that of i - skip already.
+    """
+    T = schedule.num_timesteps
+    indices = list(range(T - 1, -1, -max(1, round(T / steps))))
+    indices += [0] * (indices[-1] != 0)
+    skip = max(1, round(T / steps)) - 1
+    x_BN = masked_BN
+    for i in indices:
+        s = i - skip if i > skip else i
+        x_BN = one_jump(predict, x_BN, schedule, told=i + 1, s=s, t=s + 1, noise=noise)
+        yield x_BN
+
+
+def unshifted(predict, masked_BN: Tensor, schedule, steps: int, noise: Noise) -> Iterator[Tensor]:
+    """diffusers' set_timesteps: the last `steps` states of the chain, from a canvas that is all masked."""
+    x_BN = masked_BN
+    for i in reversed(range(min(steps, schedule.num_timesteps))):
+        x_BN = one_jump(predict, x_BN, schedule, told=i + 1, s=i, t=i + 1, noise=noise)
+        yield x_BN
+
+
+def one_jump(predict, x_BN: Tensor, schedule, told: int, s: int, t: int, noise: Noise) -> Tensor:
+    coin_BN, pick_BN = noise.uniform(x_BN.shape[1]), noise.uniform(x_BN.shape[1])
+    where_BN = coin_BN < draw_chance(x_BN, s, t, schedule)
+    if not where_BN.any():
+        return x_BN
+    x0_M, _ = draw(predict(x_BN, told, where_BN), pick_BN[where_BN])
+    return x_BN.masked_scatter(where_BN, draw_posterior(x_BN[where_BN], x0_M, s, t, schedule, coin_BN[where_BN]))
+
+
+def tokens_of(model: VQDiffusion, rule: str, steps: int, guidance: float, prompts: list[str]) -> tuple[Tensor, int]:
+    """The tokens (B, N) that a rule draws, and how often the network was asked."""
+    spec, count = model.transformer.spec, len(prompts)
+    branches = guided(model.text_encoder.encode(prompts), model.null(), guidance)
+    masked_BN = torch.full((count, spec.num_tokens), spec.mask_id)
+    if rule in OURS:
+        settings = Settings(**OURS[rule].__dict__ | {"steps": steps, "guidance": guidance})
+        states = sample(model.transformer, model.schedule, branches, masked_BN, None, settings, range(count))
+        *_, last = states
+        return last.x_BN, steps
+    predict = Settings().shape(Denoiser(model.transformer, model.schedule, branches))
+    draws = {RULES[0]: shifted, RULES[1]: unshifted}[rule]
+    states = list(draws(predict, masked_BN, model.schedule, steps, Noise(list(range(count)))))
+    return states[-1], len(states)
+
+
+def neighbours(tokens_Bhw: Tensor, K: int) -> Tensor:
+    """Every pair of tokens side by side or one above the other, as one number each."""
+    beside = tokens_Bhw[:, :, :-1] * K + tokens_Bhw[:, :, 1:]
+    below = tokens_Bhw[:, :-1] * K + tokens_Bhw[:, 1:] + K * K
+    return torch.cat([beside.flatten(), below.flatten()])
+
+
+class Judge:
+    def __init__(self, model: VQDiffusion, count: int):
+        rng = random.Random(5)
+        self.model = model
+        subjects = scenes.SUBJECTS[:KNOWN]
+        self.asked = [scenes.plain(subjects[i % KNOWN], rng.choice(list(scenes.COLOURS))) for i in range(count)]
+        self.truth = torch.stack([to_tensor(scenes.render(scene)) for scene in self.asked])
+        self.real_pairs = self.pairs_of_real_scenes()
+
+    @torch.no_grad()
+    def pairs_of_real_scenes(self) -> Tensor:
+        pictures = [
+            scenes.render(scenes.plain(s, colour)) for s in scenes.SUBJECTS[:KNOWN] for colour in scenes.COLOURS
+        ]
+        tokens = [self.model.vqgan.encode(to_tensor(picture)[None]) for picture in pictures]
+        return neighbours(torch.cat(tokens), self.model.transformer.spec.codebook_size).unique()
+
+    def figures(self, tokens_BN: Tensor) -> dict[str, float]:
+        spec = self.model.transformer.spec
+        tokens_Bhw = tokens_BN.unflatten(1, spec.grid).clamp(max=spec.codebook_size - 1)  # a rule may leave masks
+        pictures = decode(self.model, tokens_Bhw)
+        judged = list(zip(self.asked, pictures, strict=True))
+        first = [judge.ranking(picture)[0] == scene.subjects[0].name for scene, picture in judged]
+        pairs = neighbours(tokens_Bhw, spec.codebook_size)
+        return {
+            "subject": sum(first) / len(first),
+            "likeness": psnr(torch.stack([to_tensor(picture) for picture in pictures]), self.truth),
+            "odd pairs": 1 - torch.isin(pairs, self.real_pairs).double().mean().item(),
+        }
+
+
+def table(found: dict[str, dict]) -> str:
+    lines = [
+        "| guidance | sampler | " + " | ".join(f"{steps} steps" for steps in STEPS) + " |",
+        "|---|---|" + "---|" * len(STEPS),
+    ]
+    for guidance in GUIDANCES:
+        for rule in (*OURS, *RULES):
+            cells = []
+            for steps in STEPS:
+                each = found.get(f"{rule}, {steps} steps, guidance {guidance:g}")
+                cells.append(f"{each['subject']:.0%} {each['likeness']:.1f} {each['odd pairs']:.1%}" if each else "-")
+            if set(cells) != {"-"}:
+                lines.append(f"| {guidance:g} | {rule} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--pictures", type=int, default=KNOWN)
+    parser.add_argument("--output", type=Path, default=Path("quality.json"))
+    options = parser.parse_args()
+    model = load(POCKET_FOLDER, torch.float32).ready()
+    found = json.loads(options.output.read_text()) if options.output.exists() else {}
+    jury = Judge(model, options.pictures)
+    prompts = [scene.caption for scene in jury.asked]
+    for guidance, most in GUIDANCES.items():
+        for steps in STEPS:
+            for rule in (*OURS, *RULES):
+                name = f"{rule}, {steps} steps, guidance {guidance:g}"
+                if steps > most or name in found:
+                    continue
+                begin = time.perf_counter()
+                tokens_BN, asked = tokens_of(model, rule, steps, guidance, prompts)
+                seconds = (time.perf_counter() - begin) / len(prompts)
+                found[name] = {**jury.figures(tokens_BN), "evaluations": asked, "seconds": round(seconds, 3)}
+                print(f"{name}: {found[name]}", flush=True)
+                unfinished = options.output.with_suffix(".part")
+                unfinished.write_text(json.dumps(found, indent=1) + "\n")
+                os.replace(unfinished, options.output)
+    options.output.with_suffix(".md").write_text(table(found))
+
+
+if __name__ == "__main__":
+    main()
