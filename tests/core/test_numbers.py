@@ -35,7 +35,7 @@ class Network:
     dtype: torch.dtype
     seed: int
 
-    def hidden(self, x_BN, index_B, memory):
+    def hidden(self, x_BN, index_B, memory, places_BM=None):
         noise = torch.Generator().manual_seed(self.seed)
         shape = (*x_BN.shape, self.spec.codebook_size)
         logits = {
@@ -45,7 +45,10 @@ class Network:
             "saturated": lambda: torch.randn(shape, generator=noise).sign() * 6e4,
             "one alone": lambda: torch.full(shape, -6e4).index_fill_(-1, torch.tensor(0), 6e4),
         }
-        return logits[self.kind]().to(self.dtype)
+        logits_BNK = logits[self.kind]().to(self.dtype)
+        if places_BM is None:
+            return logits_BNK
+        return logits_BNK.gather(1, places_BM[..., None].expand(-1, -1, self.spec.codebook_size))
 
     def to_logits(self, h_MW):
         return h_MW
@@ -151,8 +154,8 @@ def test_a_network_that_predicts_no_numbers_is_an_error_and_no_picture(sampler, 
     spec = TransformerSpec(11, (4, 4), 1, 1, 1, 10, condition="none")
 
     class Broken(Network):
-        def hidden(self, x_BN, index_B, memory):
-            return super().hidden(x_BN, index_B, memory).masked_fill(torch.rand(11) < 2, value)
+        def hidden(self, x_BN, index_B, memory, places_BM=None):
+            return super().hidden(x_BN, index_B, memory, places_BM).masked_fill(torch.rand(11) < 2, value)
 
     masked = torch.full((1, 16), 11)
     run = sample(

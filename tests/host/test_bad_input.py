@@ -75,7 +75,7 @@ RAISED_BY_A_NODE = {
     ),
     "a canvas of another size": (
         with_latent(small=resized("EmptyTokens", "nearest-exact")),
-        "This latent has 8 x 8 tokens; this model draws 12 x 12, a picture of 96 x 96 pixels",
+        "This latent has 8 x 8 tokens; this model draws 12 x 12 or more, a picture of 96 x 96 pixels",
     ),
     "tokens that were blended": (
         with_nodes_before_decoding(smooth=resized("Sampler", "bilinear")),

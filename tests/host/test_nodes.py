@@ -114,7 +114,7 @@ def test_the_inspector_shows_an_empty_canvas(comfy):
         "look": node("VQDiffusionTokenInspector", samples=["EmptyTokens", 0], vae=["Loader", 2]),
         "show": node("PreviewImage", images=["look", 0]),
     }
-    (image,) = comfy.images(comfy.run(workflow))
+    image = comfy.images(comfy.run(workflow))[0]  # the inspector shows it too
     assert image.size == (384, 384) and max(high for _, high in image.convert("RGB").getextrema()) < 80
 
 
@@ -148,27 +148,42 @@ def test_prompts_can_be_averaged_joined_and_zeroed(comfy):
     assert not torch.equal(plain, joined) and not torch.equal(plain, zero)
 
 
-PARTS = {
-    "an area": ("ConditioningSetAreaPercentage", {"width": 0.5, "height": 1, "x": 0, "y": 0, "strength": 1}, "area"),
-    "some steps": ("ConditioningSetTimestepRange", {"start": 0.5, "end": 1.0}, "start_percent"),
-}
+def area(prompt, x, width):
+    numbers = {"width": width, "height": 1.0, "x": x, "y": 0.0, "strength": 1.0}
+    return node("ConditioningSetAreaPercentage", conditioning=[prompt, 0], **numbers)
 
 
-@pytest.mark.parametrize(("kind", "settings", "words"), PARTS.values(), ids=PARTS)
-def test_a_prompt_for_a_part_is_refused_and_not_taken_for_the_whole(comfy, kind, settings, words):
-    workflow = drawing()
-    workflow["part"] = node(kind, conditioning=["TextEncode", 0], **settings)
-    workflow["drawn"] = also_drawn(workflow, positive=["part", 0])
-    with pytest.raises(NodeError, match=rf"bound to a part of the picture or of the run \({words}\)"):
-        token_grids(comfy, workflow, "drawn")
+def both(first, second):
+    return node("ConditioningCombine", conditioning_1=[first, 0], conditioning_2=[second, 0])
 
 
-def test_two_prompts_at_once_are_refused(comfy):
-    workflow = drawing()
-    workflow["both"] = node("ConditioningCombine", conditioning_1=["TextEncode", 0], conditioning_2=["TextEncode", 0])
-    workflow["drawn"] = also_drawn(workflow, positive=["both", 0])
-    with pytest.raises(NodeError, match="positive has 2 prompts"):
-        token_grids(comfy, workflow, "drawn")
+def test_one_prompt_in_two_halves_or_twice_or_all_the_time_is_that_prompt(comfy):
+    workflow = drawing() | {
+        "left": area("TextEncode", 0.0, 0.5),
+        "right": area("TextEncode", 0.5, 0.5),
+        "halves": both("left", "right"),
+        "twice": both("TextEncode", "TextEncode"),
+        "always": node("ConditioningSetTimestepRange", conditioning=["TextEncode", 0], start=0.0, end=1.0),
+    }
+    names = ("halves", "twice", "always")
+    workflow |= {f"drawn {name}": also_drawn(workflow, positive=[name, 0]) for name in names}
+    plain, *others = token_grids(comfy, workflow, "Sampler", *(f"drawn {name}" for name in names))
+    for name, other in zip(names, others, strict=True):
+        assert torch.equal(plain, other), name
+
+
+def test_a_prompt_for_a_part_of_the_picture_or_of_the_run_draws_another_picture(comfy):
+    workflow = drawing() | {
+        "other": node("VQDiffusionTextEncode", clip=["Loader", 1], text="a frog on a white background"),
+        "left": area("TextEncode", 0.0, 0.5),
+        "right": area("other", 0.5, 0.5),
+        "halves": both("left", "right"),
+        "late": node("ConditioningSetTimestepRange", conditioning=["TextEncode", 0], start=0.5, end=1.0),
+    }
+    names = ("halves", "late")
+    workflow |= {f"drawn {name}": also_drawn(workflow, positive=[name, 0]) for name in names}
+    plain, *others = token_grids(comfy, workflow, "Sampler", *(f"drawn {name}" for name in names))
+    assert not any(torch.equal(plain, other) for other in others)
 
 
 # Another model
