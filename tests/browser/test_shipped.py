@@ -57,13 +57,11 @@ def test_the_templates_show_each_example_with_its_picture(some_editor):
     some_editor.visit()
     some_editor.page.locator(".templates-tab-button").click()
     for path in EXAMPLES:
-        some_editor.page.get_by_role("heading", name=path.stem, exact=True).wait_for()
-    widths = [Image.open(path.with_suffix(".jpg")).width for path in EXAMPLES]
-    some_editor.page.wait_for_function(
-        "widths => widths.every(width => [...document.images].some(image => image.naturalWidth === width)) &&"
-        "[...document.images].filter(image => widths.includes(image.naturalWidth)).length >= widths.length",
-        arg=widths,
-    )
+        some_editor.page.get_by_role("heading", name=path.stem, exact=True).hover()  # a picture is loaded when in sight
+        some_editor.page.wait_for_function(
+            "([name, width]) => [...document.images].some(image => image.alt === name && image.naturalWidth === width)",
+            arg=[path.stem, Image.open(path.with_suffix(".jpg")).width],
+        )
     some_editor.visit()
 
 
