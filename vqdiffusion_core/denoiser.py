@@ -19,6 +19,8 @@ from .transformer import TextMemory, Transformer
 Predict = Callable[[Tensor, float, Tensor], Tensor]
 Shape = Callable[[Tensor], Tensor]  # log p (M, K) -> log p (M, K)
 
+SIZES = 16  # how many numbers of tokens the end of the network may be asked for: more waste less, but keep more kernels
+
 
 class Denoiser:
     """sum over branches of weight(progress) * log p(x_0 | x_t, condition), normalised over K.
@@ -100,7 +102,7 @@ class Denoiser:
             index = index_B.to(x_BN.device).repeat(1 if len(index_B) == 1 else times)
             hidden = self.transformer.hidden(x_BN.repeat(times, 1), index, memory, places_BM.repeat(times, 1))
             for i, h_BMW in zip(group, hidden.chunk(times), strict=True):
-                log_p_MK = self.transformer.to_logits(h_BMW[asked_BM]).float().log_softmax(-1)
+                log_p_MK = self.transformer.to_logits(h_BMW)[asked_BM].float().log_softmax(-1)
                 parts.append(log_p_MK * at(weights[i], where_BN))
         return reduce(torch.add, parts).log_softmax(-1)
 
@@ -136,11 +138,15 @@ def shaped(predict: Predict, *shapes: Shape) -> Predict:
 
 
 def places(where_BN: Tensor) -> tuple[Tensor, Tensor]:
-    """Where it is true in each picture, in order, and filled up to as many places as any picture has, (B, M); and which
-    of these places are no filling.
+    """Where it is true in each picture, in order, and filled up to as many places as any picture has and on to one of
+    `SIZES` numbers, (B, M); and which of these places are no filling.
+
+    A CPU's kernels are compiled for every number of rows anew and kept, which at any number would be without end.
     """
+    num_tokens = where_BN.shape[1]
+    step = -(-num_tokens // SIZES)
     most = max(1, int(where_BN.sum(1).max()))
-    places_BM = where_BN.int().argsort(dim=1, descending=True, stable=True)[:, :most]
+    places_BM = where_BN.int().argsort(dim=1, descending=True, stable=True)[:, : -(-most // step) * step]
     return places_BM, where_BN.gather(1, places_BM)
 
 

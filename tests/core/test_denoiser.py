@@ -1,8 +1,12 @@
 """From network to prediction: guidance, truncation, and only where it is asked for."""
 
+from collections import Counter
+from dataclasses import replace
+
 import pytest
 import torch
-from pack.vqdiffusion_core.denoiser import Denoiser, shaped
+from pack.vqdiffusion_core import products
+from pack.vqdiffusion_core.denoiser import SIZES, Denoiser, shaped
 from pack.vqdiffusion_core.guidance import Branch, guided
 from pack.vqdiffusion_core.truncation import truncate
 
@@ -66,6 +70,26 @@ def test_only_the_asked_positions_come_back_in_order():
     expected = plain(tiny.text(1)).view(2, -1, tiny.SPEC.codebook_size)[where]
     ours = predict([Branch(tiny.text(1), lambda progress: 1.0)], where=where)
     torch.testing.assert_close(ours, expected, atol=1e-5, rtol=1e-5)
+
+
+def test_whatever_is_asked_for_the_network_works_in_a_few_shapes_alone(monkeypatch):
+    """oneDNN compiles a kernel for every shape and keeps up to 1024 of them, 0.3 MB each and more by the holes that
+    they leave in the heap; a run asks for other numbers of tokens in every step.
+    """
+    spec = replace(tiny.SPEC, grid=(8, 8))
+    shapes, linear = set(), products.linear
+
+    def watched(x, weight, bias=None):
+        shapes.add((x.shape, weight.shape))
+        return linear(x, weight, bias)
+
+    monkeypatch.setattr(products, "linear", watched)
+    denoiser = Denoiser(tiny.transformer(spec=spec), tiny.SCHEDULE, guided(tiny.text(1), tiny.text(2), 2.0))
+    x = torch.zeros(1, spec.num_tokens, dtype=torch.int64)
+    for count in range(1, spec.num_tokens + 1):
+        assert len(denoiser(x, 6, torch.arange(spec.num_tokens)[None] < count)) == count
+    shapes_by_layer = Counter(weight for _, weight in shapes)
+    assert max(shapes_by_layer.values()) <= SIZES
 
 
 def test_a_position_of_the_batch_has_a_text_of_its_own():
