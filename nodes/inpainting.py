@@ -9,6 +9,7 @@ from comfy_api.latest import io, ui
 from torch import Tensor
 
 from ..vqdiffusion_core import preview
+from ..vqdiffusion_core.inpainting import feathered
 from . import latents, painting
 from .arrivals import checked
 from .sockets import schema
@@ -42,13 +43,22 @@ class VQDiffusionTokenMask(io.ComfyNode):
                     "grow", default=0, min=0, max=64, tooltip="Widens the region by so many tokens on every side."
                 ),
                 painted_input(),
+                io.Int.Input(
+                    "feather",
+                    default=0,
+                    min=0,
+                    max=256,
+                    optional=True,
+                    tooltip="Over how many pixels the output region fades in from its edge, so that the new picture "
+                    "blends into the old one. What the sampler draws is the same.",
+                ),
             ],
             outputs=[
                 io.Latent.Output(display_name="samples", tooltip="The tokens with their region, for the sampler."),
                 io.Mask.Output(
                     display_name="region",
-                    tooltip="The region as it is really drawn anew, in pixels: whole tokens. Use it to lay the new "
-                    "picture over the old one.",
+                    tooltip="The region as it is really drawn anew, in pixels: whole tokens, feathered inside of its "
+                    "edge. Use it to lay the new picture over the old one.",
                 ),
             ],
         )
@@ -62,10 +72,12 @@ class VQDiffusionTokenMask(io.ComfyNode):
         mask: Tensor | None = None,
         vae: Vae | None = None,
         painted: str = "",
+        feather: int = 0,
     ) -> io.NodeOutput:
         region_Bhw = region(samples, [mask, painting.read(painted)], grow)
         marked = samples | {"noise_mask": region_Bhw[:, None]}
-        return io.NodeOutput(marked, latents.to_mask(region_Bhw, pixels(samples, mask, vae)), ui=canvas(samples, vae))
+        drawn_BHW = latents.to_mask(region_Bhw, pixels(samples, mask, vae))
+        return io.NodeOutput(marked, feathered(drawn_BHW, feather), ui=canvas(samples, vae))
 
 
 def painted_input() -> io.String.Input:

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from pack.vqdiffusion_core.emphasis import weighted
 
 
 def encode(clip, text):
@@ -45,3 +46,43 @@ def test_ten_thousand_letters_are_cut_to_the_models_length(model):
     ((long, _),) = encode(model.clip, "red " * 2500)
     ((cut, _),) = encode(model.clip, "red " * 5)
     assert torch.equal(long, cut)
+
+
+# Prompt weights
+
+WEIGHTED = [
+    "a (red:1.3) cat",
+    "((red)) cat",
+    "(a (red) cat:2)",
+    "(a (red:1.5) cat:0.8)",
+    r"a cat \(red\)",
+    "a (red cat",
+    "(red:0) cat",
+    "a big (red:-1) cat, (big:1.05)",
+]
+
+
+@pytest.mark.parametrize("text", WEIGHTED)
+def test_a_prompt_is_weighted_as_the_core_reads_it(text):
+    from comfy.sd1_clip import escape_important, token_weights, unescape_important
+
+    def letters(pieces):
+        return [(letter, pytest.approx(weight)) for piece, weight in pieces for letter in piece]
+
+    core = [(unescape_important(piece), weight) for piece, weight in token_weights(escape_important(text), 1.0)]
+    assert [(letter, weight) for piece, weight in weighted(text) for letter in piece] == letters(core)
+
+
+def test_a_weight_of_one_is_no_weight_and_others_are_heard(model):
+    plain, one, more, less = (model.clip.encode(text) for text in ("red", "(red:1.0)", "(red:1.4)", "(red:0.5)"))
+    assert torch.equal(plain, one)
+    assert not torch.equal(plain, more) and not torch.equal(more, less)
+
+
+def test_the_token_that_is_weighted_moves_away_from_the_empty_prompt_as_in_the_core(model):
+    empty, plain, more = (model.clip.encode(text)[0] for text in ("", "red red", "(red:1.5) red"))
+    weights = [weight for _, weight in model.clip.tokenize("(red:1.5) red")["vq_diffusion"][0]]
+    for at, weight in enumerate(weights):
+        expected = empty[at] + weight * (plain[at] - empty[at]) if weight != 1 else plain[at]
+        assert torch.allclose(more[at], expected, atol=1e-6)
+    assert 1.5 in weights and set(weights) == {1.0, 1.5}

@@ -37,6 +37,15 @@ def test_a_mask_marks_tokens_and_comes_back_as_the_region_really_drawn():
     assert region.shape == (2, 32, 32) and region[0].nonzero().amin(0).tolist() == [8, 8] and region[0].sum() == 64
 
 
+def test_a_feathered_region_fades_in_from_its_edge_and_marks_the_same_tokens():
+    hard, soft = (VQDiffusionTokenMask.execute(tokens(), 0, painted="4x4: 0-1,0-3", feather=n).args for n in (0, 4))
+    assert torch.equal(hard[0]["noise_mask"], soft[0]["noise_mask"])
+    across = soft[1][0, 10]
+    assert hard[1][0, 10].tolist() == [1.0] * 16 + [0.0] * 16
+    assert across[:12].min() == 1 and not across[16:].any(), "the border of the picture is no edge"
+    assert (across[12:16].diff() < 0).all() and 0 < across[15] < 0.3
+
+
 def test_what_is_painted_is_added_to_the_mask_and_both_grow():
     mask = torch.zeros(1, 4, 4)
     mask[0, 0, 0] = 1

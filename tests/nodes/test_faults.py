@@ -13,16 +13,17 @@ from pack.nodes.prompt import VQDiffusionTextEncode
 from pack.nodes.sampling import VQDiffusionSampler
 from pack.nodes.tokens import VQDiffusionEmptyTokens
 from pack.vqdiffusion_core.memory import OutOfMemory
+from pack.vqdiffusion_core.settings import SAMPLERS
 from pack.vqdiffusion_core.transformer import Transformer
 from pack.vqdiffusion_core.vqgan import VQGAN
 
 STEPS = 3
 
 
-def draw(model, batch=1, steps=STEPS):
+def draw(model, batch=1, steps=STEPS, sampler="ancestral", **canvas):
     (prompt,) = VQDiffusionTextEncode.execute(model.clip, "red").args
-    (canvas,) = VQDiffusionEmptyTokens.execute(model, batch).args
-    (latent,) = VQDiffusionSampler.execute(model, prompt, canvas, 0, steps, 2.0, 0.9, "ancestral", 1.0).args
+    (canvas,) = VQDiffusionEmptyTokens.execute(model, batch, **canvas).args
+    (latent,) = VQDiffusionSampler.execute(model, prompt, canvas, 0, steps, 2.0, 0.9, sampler, 1.0).args
     return latent["samples"]
 
 
@@ -138,23 +139,35 @@ def test_a_file_that_finds_no_room_is_read_once_more_and_then_says_so(folder, tm
 # Interrupts
 
 
+RUNS = {
+    **{name: (name, {}, {}) for name in SAMPLERS},
+    "rounds": ("ancestral", {"rounds": 2}, {}),
+    "windows": ("ancestral", {}, {"width": 32, "height": 16}),
+}
+
+
+@pytest.mark.parametrize("run", RUNS)
 @pytest.mark.parametrize("step", range(STEPS + 1))
-def test_a_run_can_be_interrupted_at_every_step_and_leaves_nothing_behind(model, step, monkeypatch):
-    before = draw(model)
+def test_a_run_can_be_interrupted_at_every_step_and_leaves_nothing_behind(model, step, run, monkeypatch):
+    sampler, options, canvas = RUNS[run]
+    model = model.with_options(**options)
+    before, seen = draw(model, sampler=sampler, **canvas), []
 
     def hook(value, total, preview, node_id=None):
+        seen.append(value)
         management.interrupt_current_processing(value == step)
 
     with monkeypatch.context() as patch:
         patch.setattr("comfy.utils.PROGRESS_BAR_HOOK", hook)
         if step < STEPS:
             with pytest.raises(management.InterruptProcessingException):
-                draw(model)
+                draw(model, sampler=sampler, **canvas)
         else:  # after the last step the picture is done; who asks next is stopped
-            assert torch.equal(draw(model), before)
+            assert torch.equal(draw(model, sampler=sampler, **canvas), before)
             with pytest.raises(management.InterruptProcessingException):
                 management.throw_exception_if_processing_interrupted()
-    assert torch.equal(draw(model), before)
+    assert seen == list(range(step + 1)), "no step is begun and shown after the interrupt"
+    assert torch.equal(draw(model, sampler=sampler, **canvas), before)
 
 
 # Model files that change

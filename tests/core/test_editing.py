@@ -1,0 +1,166 @@
+"""Working on a picture without the editor: parts with prompts of their own, masks, larger canvases, blending."""
+
+import numpy as np
+import pytest
+import torch
+from pack.vqdiffusion_core.checkpoints import POCKET_FOLDER, load
+from pack.vqdiffusion_core.cli import main
+from pack.vqdiffusion_core.editing import Edit, Part, canvas_of
+from pack.vqdiffusion_core.inpainting import feathered
+from pack.vqdiffusion_core.pipeline import generate
+from pack.vqdiffusion_core.settings import Settings
+from PIL import Image
+
+QUICK = Settings(steps=3)
+CELL = 8  # pixels
+
+
+@pytest.fixture(scope="module")
+def pocket():
+    return load(POCKET_FOLDER, "float32").ready()
+
+
+@pytest.fixture(scope="module")
+def bear(pocket):
+    return generate(pocket, "a teddy bear on a blue background", seed=1, settings=QUICK)[0]
+
+
+def left_half(value=255):
+    mask = Image.new("L", (96, 96))
+    mask.paste(value, (0, 0, 48, 96))
+    return mask
+
+
+def pixels(picture):
+    return np.asarray(picture).astype(int)
+
+
+def tokens(model, edit, settings=QUICK):
+    """The tokens (12, 12) at the end of a run."""
+    seen = []
+    generate(
+        model, "a tiger on red", edit=edit, settings=settings, on_step=lambda step, tokens_BN: seen.append(tokens_BN)
+    )
+    return seen[-1][0].view(12, 12)
+
+
+# Pictures to work on
+
+
+@pytest.mark.parametrize("feather", [0, 6])
+def test_what_is_not_marked_stays_to_the_token_and_to_the_pixel(pocket, bear, feather):
+    edit = Edit(bear, left_half(), feather=feather)
+    (after,) = generate(pocket, "a tiger on a red background", edit=edit, settings=QUICK)
+    changed = (pixels(after) != pixels(bear)).any(-1)
+    assert changed[:, :40].any() and not changed[:, 48:].any()
+    before_hw, _ = canvas_of(pocket, edit, None)
+    after_hw = tokens(pocket, edit=edit)
+    assert torch.equal(before_hw[:, 6:], after_hw[:, 6:]) and not torch.equal(before_hw[:, :6], after_hw[:, :6])
+
+
+def test_feathering_is_a_slope_from_the_old_picture_to_the_new():
+    mask_BHW = torch.zeros(1, 32, 32)
+    mask_BHW[:, :, :16] = 1
+    row = feathered(mask_BHW, 4)[0, 16]
+    assert row[:12].eq(1).all() and row[16:].eq(0).all() and (row[11:17].diff() < 0).all()
+    assert torch.equal(feathered(mask_BHW, 0), mask_BHW)
+
+
+def test_a_mask_may_be_of_any_size_and_can_be_widened(pocket, bear):
+    _, level_hw = canvas_of(pocket, Edit(bear, left_half().resize((288, 200), Image.Resampling.NEAREST), grow=1), None)
+    assert level_hw.tolist() == [[1.0] * 7 + [0.0] * 5] * 12
+
+
+@pytest.mark.parametrize(("denoise", "least", "most"), [(0.0, 0, 0), (0.4, 0.1, 0.53), (1.0, 0.5, 1)])
+def test_a_picture_without_a_mask_is_drawn_anew_as_far_as_denoise_says(pocket, bear, denoise, least, most):
+    before_hw, level_hw = canvas_of(pocket, Edit(bear), None)
+    changed = tokens(pocket, edit=Edit(bear), settings=Settings(steps=8, denoise=denoise)) != before_hw
+    assert level_hw is None
+    assert least <= changed.float().mean() <= most, "denoise is the share that is taken back, here within 3 sigma"
+
+
+def test_a_picture_is_continued_on_a_larger_canvas(pocket, bear):
+    wide = Image.new("RGB", (192, 96), "white")
+    wide.paste(bear)
+    mask = Image.new("L", (192, 96))
+    mask.paste(255, (96, 0, 192, 96))
+    (after,) = generate(pocket, "a bear on blue", edit=Edit(wide, mask), settings=QUICK)
+    assert after.size == (192, 96)
+    assert (pixels(after)[:, :96] == pixels(bear)).all() and (pixels(after)[:, 96:] != 255).any()
+
+
+@pytest.mark.parametrize(
+    ("side", "message"), [((48, 96), "draws 96 x 96 or more"), ((100, 96), "expected whole tokens of 8 pixels")]
+)
+def test_a_picture_that_does_not_fit_the_tokens_is_refused(pocket, bear, side, message):
+    with pytest.raises(ValueError, match=message):
+        generate(pocket, "a bear", edit=Edit(bear.resize(side)))
+
+
+# Prompts for parts
+
+
+def test_parts_speak_where_and_as_strongly_as_they_say():
+    part = Part("a cat", (0.25, 0.0, 1.0, 0.5), strength=2.0)
+    assert part.strength_N((2, 2)).tolist() == [1.0, 2.0, 0.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    "changes", [{"box": (0.5, 0, 0.5, 1)}, {"box": (0, 0, 1, 1.1)}, {"start": 0.6, "end": 0.5}, {"strength": 0}]
+)
+def test_a_part_that_is_nowhere_or_never_is_refused(changes):
+    with pytest.raises(ValueError, match="expected"):
+        Part("a cat", **changes)
+
+
+def test_the_halves_of_a_canvas_are_drawn_from_their_own_prompts(pocket):
+    parts = [Part("a fox on a red background", (0, 0, 0.5, 1)), Part("a fox on a green background", (0.5, 0, 1, 1))]
+    (picture,) = generate(pocket, parts=parts, size=(192, 96), settings=Settings(steps=8))
+    left, right = (pixels(picture)[:8, sides].mean((0, 1)) for sides in (slice(0, 80), slice(112, 192)))
+    assert left[0] > left[1] and right[1] > right[0], "red rules on the left, green on the right"
+
+
+# The command
+
+
+def test_the_command_draws_parts_on_a_canvas(pocket, tmp_path):
+    target = tmp_path / "two.png"
+    where = (("0,0,0.5,1", "a fox on red"), ("0.5,0,1,1,0,0.5,2", "an owl on green"))
+    arguments = ["generate", "--size", "192x96", "--steps", "3", "-o", str(target)]
+    assert main([*arguments, *(word for pair in where for word in ("--part", *pair))]) == 0
+    parts = [Part(where[0][1], (0, 0, 0.5, 1)), Part(where[1][1], (0.5, 0, 1, 1), 0, 0.5, 2)]
+    (expected,) = generate(pocket, parts=parts, size=(192, 96), settings=QUICK)
+    assert (pixels(Image.open(target)) == pixels(expected)).all()
+
+
+def test_the_command_edits_a_picture(pocket, bear, tmp_path):
+    bear.save(tmp_path / "bear.png")
+    left_half().save(tmp_path / "mask.png")
+    given = ["--picture", tmp_path / "bear.png", "--mask", tmp_path / "mask.png", "--grow", "1", "--feather", "3"]
+    arguments = ["generate", "a tiger on red", *map(str, given), "--steps", "3", "--sampler", "confidence"]
+    assert main([*arguments, "-o", str(tmp_path / "tiger.png")]) == 0
+    (expected,) = generate(
+        pocket,
+        "a tiger on red",
+        edit=Edit(bear, left_half(), grow=1, feather=3),
+        settings=Settings(steps=3, sampler="confidence"),
+    )
+    assert (pixels(Image.open(tmp_path / "tiger.png")) == pixels(expected)).all()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--part", "left", "a cat"], "--part is 'left'; expected LEFT,TOP,RIGHT,BOTTOM"),
+        (["--part", "0,0,0.5,1,0.2", "a cat"], "--part is '0,0,0.5,1,0.2'"),
+        (["--part", "0.5,0,0.2,1", "a cat"], "expected left < right"),
+        (["a cat", "--mask", "mask.png"], "--mask is given without a picture"),
+        (["a cat", "--size", "40x40"], "draws 96 x 96 or more"),
+        (["a cat", "--picture", "nowhere.png"], "nowhere.png"),
+    ],
+)
+def test_a_mistake_in_an_edit_is_one_line(arguments, message, tmp_path, capsys):
+    target = tmp_path / "none.png"
+    assert main(["generate", *arguments, "-o", str(target)]) == 1
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1 and not target.exists()
