@@ -27,9 +27,16 @@ WINDOW = {"width": 1600, "height": 1000}
 EMPTY = {"version": 0.4, "nodes": [], "links": [], "groups": [], "last_node_id": 0, "last_link_id": 0}
 PATIENCE = 60_000  # milliseconds
 
-# What the editors say by themselves on this host: files of the user that are not there, addresses outside, and what a
-# newer frontend asks of a newer server.
-HOST_COMPLAINTS = ("Failed to load resource", "Content Security Policy", "Fetch API cannot load", "Jobs API", "JobsApi")
+# What the editors say by themselves on this host: files of the user that are not there, addresses outside, what a newer
+# frontend asks of a newer server, and the pinned one's search for nodes whenever one is chosen.
+HOST_COMPLAINTS = (
+    "Failed to load resource",
+    "Content Security Policy",
+    "Fetch API cannot load",
+    "Jobs API",
+    "JobsApi",
+    "Proxy.onOptionSelect",
+)
 
 
 @contextmanager
@@ -52,8 +59,8 @@ class Editor:
         self.comfy, self.page, self.vue = comfy, page, vue
         self.name = name
         self.complaints: list[str] = []
-        page.on("console", self._hear)
-        page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        page.on("console", lambda message: message.type == "error" and self._hear(message.text))
+        page.on("pageerror", lambda error: self._hear(f"{error}\n{error.stack}"))
         page.set_default_timeout(PATIENCE)
         self.visit()
 
@@ -166,6 +173,17 @@ class Editor:
             node_type,
         )
         self.show(node_type)
+
+    def add_by_search(self, name: str) -> None:
+        """What the search for nodes, the name and Enter bring."""
+        self.page.evaluate("app.extensionManager.command.execute('Workspace.SearchBox.Toggle')")
+        field = self.page.locator("input[role=combobox]:focus")
+        field.fill(name)
+        self.page.get_by_role("option").filter(has_text=name).first.wait_for()
+        count = self.page.evaluate("app.graph.nodes.length")
+        field.press("Enter")
+        self.page.wait_for_function("count => app.graph.nodes.length > count", arg=count)
+        self.page.mouse.click(WINDOW["width"] / 2, WINDOW["height"] / 2)  # newer editors hang it on the pointer first
 
     def titles(self) -> list[str]:
         return self.page.evaluate("app.graph.nodes.map(node => node.title)")
@@ -331,6 +349,6 @@ class Editor:
         answer.raise_for_status()
         return answer.content
 
-    def _hear(self, message: Any) -> None:
-        if message.type == "error" and not any(words in message.text for words in HOST_COMPLAINTS):
-            self.complaints.append(message.text)
+    def _hear(self, complaint: str) -> None:
+        if not any(words in complaint for words in HOST_COMPLAINTS):
+            self.complaints.append(complaint)

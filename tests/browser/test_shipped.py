@@ -4,18 +4,22 @@ import json
 from pathlib import Path
 
 import pytest
+from pack.tests.browser.editor import EMPTY
+from pack.tests.host import shipped
 from pack.tests.host.fetch import CHECKOUT
-from pack.tests.host.shipped import make_class_model
+from pack.tests.host.shipped import make_class_model, text_to_image
 from PIL import Image
 
 EXAMPLES = sorted((CHECKOUT / "example_workflows").glob("*.json"))
 FROZEN = sorted((CHECKOUT / "tests" / "frozen").glob("*/*.json"))
-SCREENSHOTS = CHECKOUT / ".cache" / "screenshots"  # python -m tests.browser.thumbnails makes those of the examples
+SUBGRAPHS = sorted((CHECKOUT / "subgraphs").glob("*.json"))  # python -m tests.browser.blueprint makes them
+SCREENSHOTS = CHECKOUT / ".cache" / "screenshots"  # python -m tests.browser.pictures makes those of the examples
 HELP = CHECKOUT / "web" / "docs"
+OWL = "an owl on a green background"
 
 
 def name_of(path: Path) -> str:
-    return path.stem if path in EXAMPLES else f"{path.parent.name} {path.stem}"
+    return f"{path.parent.name} {path.stem}" if path in FROZEN else path.stem
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=name_of)
@@ -51,6 +55,28 @@ def run(editor, path):
     assert editor.silent_nodes() == []
     assert all(len(picture.convert("RGB").getcolors(2**24)) > 100 for picture in editor.shown_pictures())
     assert editor.complaints == []
+
+
+@pytest.mark.parametrize("path", SUBGRAPHS, ids=name_of)
+def test_a_subgraph_is_found_by_its_name_and_draws_as_its_nodes_do(editor, path):
+    editor.visit()
+    editor.open(EMPTY)
+    editor.add_by_search(path.stem)
+    assert editor.titles() == [path.stem]
+    editor.page.evaluate(
+        """text => {
+            const [subgraph] = app.graph.nodes;
+            subgraph.widgets.find(widget => widget.name === "text").value = text;
+            const shown = LiteGraph.createNode("PreviewImage");
+            app.graph.add(shown);
+            subgraph.connect(0, shown, 0);
+        }""",
+        OWL,
+    )
+    editor.run()
+    (picture,) = editor.shown_pictures()
+    assert picture.convert("RGB").tobytes() == shipped.picture(editor.comfy, text_to_image(OWL)).tobytes()
+    assert editor.silent_nodes() == [] and editor.complaints == []
 
 
 def test_the_templates_show_each_example_with_its_picture(some_editor):
