@@ -143,7 +143,7 @@ def remasking(
         masked_BN = free_BN & (x_BN == K)
         visible_BN = free_BN & ~masked_BN
         # gamma_s = gamma_t * (1 - uncover) + (1 - gamma_t) * sigma, solved for the chance of a masked token
-        uncover = 1 - (gamma_s - sigma * (1 - gamma_t)) / gamma_t if gamma_t > 0 else 0.0
+        uncover = 1 - (gamma_s - sigma * (1 - gamma_t)) / gamma_t if gamma_t > 0 else 1.0
         sigma_BN = doubtful(sigma, state.confidence_BN, visible_BN) if doubt else sigma
         where_BN = masked_BN & (coin_BN < uncover)
         if where_BN.any():

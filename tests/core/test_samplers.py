@@ -1,5 +1,6 @@
 """Whole runs: the law of the masked share, what stays, and that a picture is its seed's alone."""
 
+import numpy as np
 import pytest
 import torch
 from pack.vqdiffusion_core.guidance import guided
@@ -105,6 +106,15 @@ def test_a_masked_token_outside_the_region_is_drawn_too():
     known = tiny.tokens()
     known[0, 9] = MASK
     assert (run([0], tokens=known, region=region(0)) < MASK).all()
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_a_mask_at_a_time_that_has_none_is_drawn_at_once(sampler):
+    """As a hole is whose run begins half-way, under a schedule that masks late."""
+    late = Schedule(8, np.array([1.0, 1.0, 0.0]), np.zeros(3), np.array([0.0, 0.0, 1.0]))
+    state = State.of(torch.full((1, 50), 8), 8)
+    (last,) = SAMPLERS[sampler](Settings())(uniform_prediction, state, late, [1.0, 0.0], Noise([0]), ~KEPT[:, :50])
+    assert (last.x_BN < 8).all()
 
 
 def test_pictures_with_holes_of_different_size_stay_those_of_their_seeds():
