@@ -284,6 +284,33 @@ class Editor:
             touch.send("Input.dispatchTouchEvent", {"type": "touchMove", "touchPoints": [place]})
         touch.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
 
+    def mask_in_the_core_editor(self, across: float, down: float) -> Image.Image:
+        """Opens the first LoadImage in ComfyUI's own mask editor, dabs its brush once at this share of the picture, and
+        saves. Returns the picture that LoadImage has then: what is masked is transparent."""
+        load = "app.graph.nodes.find(node => node.type === 'LoadImage')"
+        self.page.wait_for_function(f"{load}.imgs?.[0]?.naturalWidth > 0")
+        before = self.page.evaluate(f"{load}.widgets[0].value")
+        self.page.evaluate(
+            f"""() => {{
+                app.canvas.selectItems([{load}]);
+                app.extensionManager.command.execute("Comfy.MaskEditor.OpenMaskEditor");
+            }}"""
+        )
+        layers = self.page.locator("#maskEditorCanvasContainer")
+        self.page.locator("#maskEditor_brush").wait_for(state="attached")
+        self.page.wait_for_load_state("networkidle")
+        box = layers.bounding_box()
+        assert box
+        self.page.mouse.move(box["x"] + across * box["width"], box["y"] + down * box["height"])
+        self.page.mouse.down()
+        self.page.mouse.up()
+        self.page.get_by_role("dialog").get_by_role("button", name="Save").click()
+        self.page.wait_for_function(f"before => {load}.widgets[0].value !== before", arg=before)
+        layers.wait_for(state="detached")
+        name, kind = self.page.evaluate(f"{load}.widgets[0].value").removesuffix("]").split(" [")
+        folder, _, file = name.rpartition("/")
+        return Image.open(io.BytesIO(self._view(filename=file, subfolder=folder, type=kind)))
+
     def tool(self, name: str) -> Locator:
         return self.page.locator(f'.vqd-tools button[title^="{name}"]').first
 

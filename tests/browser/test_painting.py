@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from pack.tests.host import shipped
 from pack.tests.host.shipped import node, save_latent, text_to_image
+from PIL import Image
 
 MASK = "VQDiffusionTokenMask"
 GRID = (12, 12)
@@ -167,6 +168,27 @@ def test_the_painting_survives_copying_undoing_and_reloading(canvas):
     assert canvas.painted() == "12x12: 3-5,3"
     canvas.reload()
     assert canvas.painted() == "12x12: 3-5,3"
+
+
+def test_what_is_painted_here_is_added_to_what_the_core_mask_editor_marks(editor):
+    picture = editor.comfy.upload(Image.new("RGB", (96, 96), "gold"))
+    editor.open_api(
+        {
+            "Loader": node("VQDiffusionLoader", model="pocket (built in)", dtype="auto"),
+            "picture": node("LoadImage", image=picture),
+            "tokens": node("VQDiffusionEncode", pixels=["picture", 0], vae=["Loader", 2]),
+            "mask": node(MASK, samples=["tokens", 0], vae=["Loader", 2], mask=["picture", 1], grow=0, painted=""),
+            "region": node("MaskToImage", mask=["mask", 1]),
+            "show region": node("PreviewImage", images=["region", 0]),
+        }
+    )
+    opacity = np.asarray(editor.mask_in_the_core_editor(0.75, 0.75).getchannel("A"))
+    in_core = cells((opacity < 255).reshape(12, 8, 12, 8).any((1, 3)))
+    assert (9, 9) in in_core and len(in_core) < 40, "the brush's dab"
+    editor.show(MASK)
+    editor.drag((1, 1), (3, 1))
+    editor.run()
+    assert drawn_anew(editor) == in_core | rectangle(1, 1, 3, 1)
 
 
 def test_a_painting_of_another_size_is_laid_over_the_grid_and_kept_until_one_paints(some_editor):
