@@ -16,12 +16,15 @@ from .truncation import keep_top, sharpen, temper, truncate
 
 @dataclass(frozen=True)
 class Settings:
-    """How a picture is drawn. Raises ValueError where a value has no meaning."""
+    """How a picture is drawn. Raises ValueError where a value has no meaning.
+
+    The defaults are what measured best on the embedded model: docs/quality.md and the model's card.
+    """
 
     steps: int = 16  # network evaluations a picture, 1 or more
-    guidance: float = 1.5  # 1: none; the card of the embedded model has the measurements behind it
+    guidance: float = 1.5  # 1: none
     truncation: float = 0.86  # 0..1, the kept probability mass; 1: all
-    sampler: str = "ancestral"  # one of SAMPLERS
+    sampler: str = "confidence"  # one of SAMPLERS
     denoise: float = 1.0  # 0..1, how far the tokens are taken back before they are drawn anew
 
     guidance_schedule: str = "constant"  # one of GUIDANCE

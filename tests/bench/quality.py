@@ -2,7 +2,7 @@
 
 The built-in model draws every subject that it knows; a judge that is not the model looks at the pictures. Beside our
 samplers stand the rules by which the authors' code and diffusers take fewer steps, which exist nowhere else in here.
-What is measured already stays in quality.json, so that a run can be cut off; quality.md is the table.
+What is measured already stays in quality.json, so that a run can be cut off.
 """
 
 from __future__ import annotations
@@ -34,8 +34,10 @@ from vqdiffusion_core.training.data import to_tensor
 KNOWN = 76  # subjects of the shipped model
 STEPS = (1, 2, 4, 8, 16, 25, 50, 100)
 GUIDANCES = {1.0: 25, 1.5: 100, 3.0: 25}  # -> up to so many steps
+OTHER_SEEDS = "ancestral, other seeds"  # how far apart two lines are by chance alone
 OURS = {
-    "ancestral": Settings(),
+    "ancestral": Settings(sampler="ancestral"),
+    OTHER_SEEDS: Settings(sampler="ancestral"),
     "exact count": Settings(sampler="exact count"),
     "purity": Settings(sampler="purity"),
     "confidence": Settings(sampler="confidence"),
@@ -85,7 +87,8 @@ def tokens_of(model: VQDiffusion, rule: str, steps: int, guidance: float, prompt
     masked_BN = torch.full((count, spec.num_tokens), spec.mask_id)
     if rule in OURS:
         settings = Settings(**OURS[rule].__dict__ | {"steps": steps, "guidance": guidance})
-        states = sample(model.transformer, model.schedule, branches, masked_BN, None, settings, range(count))
+        seeds = range(count, 2 * count) if rule == OTHER_SEEDS else range(count)
+        states = sample(model.transformer, model.schedule, branches, masked_BN, None, settings, seeds)
         *_, last = states
         return last.x_BN, steps
     predict = Settings().shape(Denoiser(model.transformer, model.schedule, branches))
@@ -132,6 +135,28 @@ class Judge:
         }
 
 
+PAGE = """# Quality against steps
+
+What {pictures} pictures of the built-in model show, one of each subject that it knows, by `.venv/bin/python -m
+tests.bench.quality --page docs/quality.md`. The judge is not the model. Each cell has three figures:
+
+- how often the subject asked for is the nearest of all {known} renderings of subjects (mean square);
+- the likeness to the true rendering of the scene, as PSNR in dB;
+- odd pairs: the share of neighbouring tokens that no real scene of these subjects and colours has side by side: how far
+  the statistics of the drawn tokens are from those of real ones.
+
+Defaults but for what is named: truncation {truncation:g}. Steps are network evaluations a picture. *Ancestral, other
+seeds* says how far apart two lines are by chance. *The authors' rule* and *diffusers' rule* are those by which the
+original code and diffusers take fewer steps than they were trained with, which this pack does not offer.
+
+"""
+
+
+def page(found: dict[str, dict], pictures: int) -> str:
+    head = PAGE.format(pictures=pictures, known=len(scenes.SUBJECTS), truncation=Settings().truncation)
+    return head + table(found)
+
+
 def table(found: dict[str, dict]) -> str:
     lines = [
         "| guidance | sampler | " + " | ".join(f"{steps} steps" for steps in STEPS) + " |",
@@ -151,7 +176,8 @@ def table(found: dict[str, dict]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pictures", type=int, default=KNOWN)
-    parser.add_argument("--output", type=Path, default=Path("quality.json"))
+    parser.add_argument("--output", type=Path, default=Path("quality.json"), help="figures, kept while it runs")
+    parser.add_argument("--page", type=Path, default=Path("quality.md"), help="the table")
     options = parser.parse_args()
     model = load(POCKET_FOLDER, torch.float32).ready()
     found = json.loads(options.output.read_text()) if options.output.exists() else {}
@@ -171,7 +197,7 @@ def main() -> None:
                 unfinished = options.output.with_suffix(".part")
                 unfinished.write_text(json.dumps(found, indent=1) + "\n")
                 os.replace(unfinished, options.output)
-    options.output.with_suffix(".md").write_text(table(found))
+    options.page.write_text(page(found, options.pictures))
 
 
 if __name__ == "__main__":

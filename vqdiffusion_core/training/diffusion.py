@@ -207,13 +207,12 @@ class DiffusionTraining:
     def sheet(self) -> Image.Image:
         """Pictures of the training as their tokens show them, and below them what is drawn from their captions."""
         spec, device = self.networks.transformer.spec, self.workers.device
+        settings = Settings(sampler="ancestral")  # the one that every kernel has
         drawn = [self.examples.draw(ticket) for ticket in range(SHEET)]
         tokens_BN, ids_BL = (torch.stack(column).to(device) for column in zip(*drawn, strict=True))
-        branches = guided(self.ema.text_encoder.embed(ids_BL), self.ema.null_1LD, Settings().guidance)
+        branches = guided(self.ema.text_encoder.embed(ids_BL), self.ema.null_1LD, settings.guidance)
         canvas_BN = torch.full_like(tokens_BN, spec.mask_id)
-        *_, sampled = sample(
-            self.ema.transformer, self.schedule, branches, canvas_BN, None, Settings(), seeds=range(SHEET)
-        )
+        *_, sampled = sample(self.ema.transformer, self.schedule, branches, canvas_BN, None, settings, range(SHEET))
         return to_sheet(self.vqgan.decode(x_BN.unflatten(1, spec.grid)) for x_BN in (tokens_BN, sampled.x_BN))
 
     def state_dict(self) -> dict[str, Any]:
