@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from pack.vqdiffusion_core.noise import categorical, gumbel_categorical
-from pack.vqdiffusion_core.posterior import draw_chance, draw_posterior, q_posterior, q_sample
+from pack.vqdiffusion_core.posterior import draw_chance, draw_posterior, draw_prior, q_posterior, q_sample
 from pack.vqdiffusion_core.schedule import Schedule
 from scipy.stats import chisquare
 
@@ -112,6 +112,54 @@ def test_the_forward_process_has_the_frequencies_of_its_bars():
         assert chisquare(frequencies, count * law).pvalue > 1e-4
     x = torch.tensor([0, 1, 2, m] * 5)
     assert torch.equal(q_sample(x, 0, REPLACING, torch.rand(20, dtype=torch.float64)), x)
+
+
+STEEP = Schedule.linear(4, 3, alpha_start=0.7, gamma_start=0.2, gamma_end=0.9)  # much happens from the first step on
+
+
+@pytest.mark.parametrize(("s", "t"), [(0, 1), (0, 3), (1, 3), (2.5, 4)])
+def test_the_coin_of_the_forward_process_is_laid_out_as_mask_then_ids_then_stay(s, t):
+    jump = STEEP.jump(s, t)
+    edges = np.cumsum([0.0, jump.gamma, jump.beta, jump.beta, jump.beta])
+    coin = torch.from_numpy(np.concatenate([edges + 1e-9, edges[1:] - 1e-9]))
+    start = {"s": s} if s else {}  # from clean tokens, unless it is said from when
+    moved = q_sample(torch.full((9,), 1), t, STEEP, coin, **start)
+    assert moved.tolist() == [m, 0, 1, 2, 1, m, 0, 1, 2]
+    assert q_sample(torch.full((9,), m), t, STEEP, coin, **start).eq(m).all(), "a mask stays a mask"
+
+
+@pytest.mark.parametrize(
+    "schedule", [Schedule.linear(9, 3, gamma_end=0.6), Schedule.uniform(9, 3)], ids=["half masked", "uniform"]
+)
+def test_the_prior_is_masks_by_the_last_bar_and_else_any_id(schedule):
+    count = 100_000
+    coin = torch.rand(count, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    frequencies = torch.bincount(draw_prior(schedule, coin), minlength=4).numpy()
+    gamma = schedule.bar(9).gamma
+    law = np.array([(1 - gamma) / 3] * 3 + [gamma])
+    assert frequencies[law == 0].sum() == 0
+    assert chisquare(frequencies[law > 0], count * law[law > 0]).pvalue > 1e-4
+    assert draw_prior(schedule, torch.tensor([1 - 2**-53], dtype=torch.float64)).item() == 2
+
+
+def test_a_schedule_that_ends_all_but_masked_is_taken_to_end_so():
+    coin = torch.tensor([0.0, 0.5, 0.9985, 1 - 2**-53], dtype=torch.float64)
+    assert draw_prior(Schedule.linear(9, 3, gamma_end=0.9995), coin).tolist() == [m] * 4
+    assert draw_prior(Schedule.linear(9, 3, gamma_end=0.998), coin).tolist() == [m, m, 0, 2]
+
+
+def test_each_picture_of_a_batch_may_be_at_a_time_of_its_own():
+    s_B, t_B = np.array([0, 4, 8]), np.array([1, 9, 10])
+    p_BNK, x_BN = P.expand(3, 2, 3), torch.tensor([[0, m]] * 3)
+    together = q_posterior(p_BNK, x_BN, s_B, t_B, REPLACING)
+    for i in range(3):
+        alone = q_posterior(p_BNK[:1], x_BN[:1], float(s_B[i]), float(t_B[i]), REPLACING)
+        assert torch.allclose(together[i], alone[0], atol=1e-15)
+
+
+def test_what_cannot_have_happened_gets_no_weight():
+    row = q_posterior(P.view(1, 1, 3), torch.tensor([[m]]), 3, 5, Schedule.uniform(9, 3))
+    assert row.eq(0).all(), "under a kernel that never masks there is no masked token"
 
 
 def reference_step(log_p_BNK, x_BN, index, K, uniform_BKN):
