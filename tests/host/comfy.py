@@ -123,6 +123,10 @@ class Comfy(Server):
         """Asks ComfyUI to unload all models and to forget cached results; it does so once it is idle."""
         self._post("/free", json={"unload_models": True, "free_memory": True})
 
+    def clear_history(self) -> None:
+        """Lets ComfyUI forget the prompts that it has run, of which it keeps up to 10,000 in full."""
+        self._post("/history", json={"clear": True})
+
     def _queue(self, prompt: dict[str, dict], client: str) -> str:
         answer = self._post("/prompt", json={"prompt": prompt, "client_id": client}).json()
         # With one good output node and one bad, ComfyUI queues the good one and names the other beside it.
