@@ -9,6 +9,7 @@ from pack.vqdiffusion_core.pipeline import sample
 from pack.vqdiffusion_core.samplers import State
 from pack.vqdiffusion_core.schedule import SPACINGS, Schedule
 from pack.vqdiffusion_core.settings import SAMPLERS, Settings
+from scipy.stats import chisquare
 
 from . import tiny
 
@@ -42,6 +43,51 @@ def test_the_masked_share_after_every_jump_is_gamma_bar(sampler, steps, spacing)
         sigma = (gamma * (1 - gamma) / N) ** 0.5
         assert abs((state.x_BN == 8).double().mean().item() - gamma) <= 3.5 * sigma + 0.5 / N
     assert (states[-1].x_BN < 8).all()
+
+
+def test_exact_count_chooses_by_lot():
+    """Which tokens come first is no matter of their place: a quarter of them lies in each quarter of the picture."""
+    _, states = states_of("exact count", 4)
+    first = (states[0].x_BN[0] != 8).view(4, -1).sum(1)
+    assert chisquare(first.numpy()).pvalue > 1e-4
+
+
+@pytest.mark.parametrize(("sampler", "steps"), [("ancestral", 100), ("remask", 10), ("exact count", 5), ("purity", 5)])
+def test_the_network_is_asked_only_for_what_is_drawn_and_not_at_all_for_nothing(sampler, steps):
+    """A masked token is drawn once, so that ancestral asks for each of them once, whatever the number of steps."""
+    asked = []
+
+    def counting(x_BN, t, where_BN):
+        asked.append(int(where_BN.sum()))
+        return uniform_prediction(x_BN, t, where_BN)
+
+    never_replaces, masked = Schedule.absorbing(100, 8), torch.full((1, 40), 8)
+    free = torch.ones_like(masked, dtype=torch.bool)
+    free[:, 30:] = False
+    times = never_replaces.timesteps(steps)
+    draw = SAMPLERS[sampler](Settings(remask_strength=0.0))
+    list(draw(counting, State.of(masked, 8), never_replaces, times, Noise([0]), free))
+    assert min(asked) > 0 and len(asked) <= steps
+    if sampler in ("ancestral", "remask"):
+        assert sum(asked) == 30
+    again = len(asked)
+    list(draw(counting, State.of(torch.zeros_like(masked), 8), never_replaces, times, Noise([0]), free))
+    assert len(asked) == again, "a picture without masks is finished"
+
+
+def test_a_token_that_the_law_replaced_is_none_that_the_network_was_sure_of():
+    replacing = Schedule.uniform(4, 8)
+
+    def sure_of_seven(x_BN, t, where_BN):
+        return torch.tensor([-1e9] * 7 + [0.0]).expand(int(where_BN.sum()), 8)
+
+    ones = torch.ones(1, 4_000, dtype=torch.int64)
+    start = State(ones, torch.zeros(1, 4_000))
+    draw = SAMPLERS["ancestral"](Settings())
+    state = next(draw(sure_of_seven, start, replacing, [4.0, 2.0, 0.0], Noise([0]), ~KEPT))
+    seven, moved = state.x_BN == 7, (state.x_BN != 7) & (state.x_BN != 1)
+    assert moved.any() and not state.confidence_BN[moved].any()
+    assert seven.any() and state.confidence_BN[seven].median() == 1
 
 
 def run(seeds, *, tokens=None, region=None, history=False, canvas=None, **changes):
