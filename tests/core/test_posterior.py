@@ -79,8 +79,8 @@ def test_what_is_visible_stays_under_a_kernel_that_never_replaces():
         np.testing.assert_allclose(row, [0, 1, 0, 0], atol=1e-12)
 
 
-@pytest.mark.parametrize(("schedule", "t", "s", "x", "expected"), TABLE)
-def test_the_cheap_draw_has_the_law_of_the_table(schedule, t, s, x, expected):
+def check_draw(schedule, t, s, x, law):
+    """200,000 cheap draws have these chances of the ids and the mask."""
     count = 200_000
     generator = torch.Generator().manual_seed(1)
     coin, pick = torch.rand(2, count, generator=generator, dtype=torch.float64)
@@ -89,10 +89,23 @@ def test_the_cheap_draw_has_the_law_of_the_table(schedule, t, s, x, expected):
     changed = coin < draw_chance(x_M, s, t, schedule)
     drawn = torch.where(changed, draw_posterior(x_M, x0_M, s, t, schedule, coin), x_M)
     frequencies = torch.bincount(drawn, minlength=4).numpy()
-    possible = np.array(expected) > 0
+    possible = np.array(law) > 0
     assert frequencies[~possible].sum() == 0
-    law = np.array(expected)[possible]
-    assert chisquare(frequencies[possible], count * law / law.sum()).pvalue > 1e-4
+    chances = np.array(law)[possible]
+    assert chisquare(frequencies[possible], count * chances / chances.sum()).pvalue > 1e-4
+
+
+@pytest.mark.parametrize(("schedule", "t", "s", "x", "expected"), TABLE)
+def test_the_cheap_draw_has_the_law_of_the_table(schedule, t, s, x, expected):
+    check_draw(schedule, t, s, x, expected)
+
+
+@pytest.mark.parametrize(("t", "s"), [(9, 8), (10, 8), (10, 9)])
+def test_the_cheap_draw_has_the_law_where_hardly_anything_is_left_of_the_picture(t, s):
+    schedule = Schedule.linear(10, 3, alpha_end=0.0, gamma_start=0.0, gamma_end=0.0)
+    assert schedule.bar(s).alpha < schedule.bar(s).beta
+    law = q_posterior(P.view(1, 1, 3), torch.tensor([[0]]), s, t, schedule)[0, 0]
+    check_draw(schedule, t, s, 0, law.numpy())
 
 
 def test_no_coin_leaves_a_mask_behind_at_the_end():

@@ -90,6 +90,11 @@ def test_a_token_that_the_law_replaced_is_none_that_the_network_was_sure_of():
     assert seven.any() and state.confidence_BN[seven].median() == 1
 
 
+def test_of_a_token_that_noise_has_changed_nothing_is_known():
+    before = State(torch.tensor([[3, 3, 3]]), torch.tensor([[0.4, 0.5, 0.6]]))
+    assert before.noisy(torch.tensor([[2, 3, 8]])).confidence_BN.tolist() == [[0, 0.5, 0]]
+
+
 def run(seeds, *, tokens=None, region=None, history=False, canvas=None, **changes):
     tokens = torch.full((len(seeds), tiny.SPEC.num_tokens), MASK) if tokens is None else tokens
     settings = Settings(**{"steps": 5, "guidance": 2.0, "truncation": 0.9} | changes)
