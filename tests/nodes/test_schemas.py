@@ -34,7 +34,10 @@ CONTRACT = {
     ),
     "VQDiffusionDecode": ("samples: LATENT, vae: VAE", "IMAGE"),
     "VQDiffusionEncode": ("pixels: IMAGE, vae: VAE", "LATENT"),
-    "VQDiffusionTokenMask": ("samples: LATENT, mask?: MASK, vae?: VAE, grow: INT, painted?: STRING", "LATENT, MASK"),
+    "VQDiffusionTokenMask": (
+        "samples: LATENT, mask?: MASK, vae?: VAE, grow: INT, painted?: STRING, feather?: INT",
+        "LATENT, MASK",
+    ),
     "VQDiffusionTokenInspector": ("samples: LATENT, vae: VAE, show?: COMBO", "IMAGE"),
     "VQDiffusionDownload": ("model: COMBO, download: BOOLEAN, confirm: STRING", "STRING"),
 }
