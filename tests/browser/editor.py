@@ -2,11 +2,13 @@
 
 import io
 import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import requests
 from PIL import Image
 from playwright.sync_api import Locator, Page, Playwright, sync_playwright
@@ -52,6 +54,40 @@ def launch(playwright: Playwright):
     return playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
 
 
+def background(part: Locator) -> np.ndarray:
+    """The most frequent colour of a part of the page, as RGB in 0..1."""
+    picture = Image.open(io.BytesIO(part.screenshot())).convert("RGB")
+    _, colour = max(picture.getcolors(picture.width * picture.height))
+    return np.array(colour) / 255
+
+
+def shown_colour(part: Locator) -> np.ndarray:
+    """The colour that a part writes in, as RGB in 0..1, mixed with what is behind it where it is translucent."""
+    style, opacity = part.evaluate(
+        """part => {
+            let opacity = 1;
+            for (let outer = part; outer; outer = outer.parentElement) opacity *= getComputedStyle(outer).opacity;
+            return [getComputedStyle(part).color, opacity];
+        }"""
+    )
+    *colour, alpha = (*map(float, re.findall(r"[\d.]+", style)), 1.0)[:4]
+    assert style.startswith("rgb"), style
+    share = opacity * alpha
+    return share * np.array(colour) / 255 + (1 - share) * background(part)
+
+
+def contrast(one: np.ndarray, other: np.ndarray) -> float:
+    """WCAG 2.2's contrast ratio of two colours, RGB in 0..1."""
+    darker, lighter = sorted(luminance(colour) for colour in (one, other))
+    return (lighter + 0.05) / (darker + 0.05)
+
+
+def luminance(colour: np.ndarray) -> float:
+    """WCAG 2.2's relative luminance of a colour, RGB in 0..1."""
+    linear = np.where(colour <= 0.04045, colour / 12.92, ((colour + 0.055) / 1.055) ** 2.4)
+    return float(linear @ (0.2126, 0.7152, 0.0722))
+
+
 class Editor:
     """A page of the editor. `vue` is its renderer: Nodes 2.0, or else LiteGraph. `name` is for people."""
 
@@ -75,6 +111,7 @@ class Editor:
             "Comfy.TutorialCompleted": True,
             "Comfy.VueNodes.Enabled": self.vue,
             "Comfy.Locale": "en",
+            "Comfy.ColorPalette": "dark",
             "Comfy.Minimap.Visible": False,
         }
         requests.post(f"{self.comfy.url}/settings", json=usual | settings, timeout=30).raise_for_status()
@@ -317,6 +354,16 @@ class Editor:
     def status(self) -> str:
         """What the line under the canvas says."""
         return " ".join(self.page.locator(".vqd-status").first.inner_text().split())
+
+    def contrasts(self) -> dict[str, float]:
+        """How much each text and each icon of our widgets stands out from what is really behind it on the page, as a
+        ratio of the Web Content Accessibility Guidelines (1 to 21)."""
+        ratios = {}
+        for part in self.page.locator(".vqd-widget").locator("p, span, button:enabled").all():
+            label = part.inner_text() or part.get_attribute("aria-label")
+            if label and not part.evaluate("part => part.closest('.vqd-unseen') !== null"):
+                ratios[label] = contrast(shown_colour(part), background(part))
+        return ratios
 
     def canvas_colours(self) -> list[tuple[int, ...]]:
         """The colours of the pixels on the canvas."""

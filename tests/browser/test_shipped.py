@@ -15,6 +15,7 @@ FROZEN = sorted((CHECKOUT / "tests" / "frozen").glob("*/*.json"))
 SUBGRAPHS = sorted((CHECKOUT / "subgraphs").glob("*.json"))  # python -m tests.browser.blueprint makes them
 SCREENSHOTS = CHECKOUT / ".cache" / "screenshots"  # python -m tests.browser.pictures makes those of the examples
 HELP = CHECKOUT / "web" / "docs"
+READABLE = 4.5  # the contrast that WCAG 2.2 asks of text, level AA
 OWL = "an owl on a green background"
 
 
@@ -101,20 +102,30 @@ def test_every_node_has_its_help_with_a_picture(some_editor):
 
 
 @pytest.fixture
-def foreign_editor(some_editor):
+def changed_editor(some_editor):
     yield some_editor
-    some_editor.visit()  # in English again
+    some_editor.visit()  # in English and dark again
+
+
+@pytest.mark.parametrize("theme", ["dark", "light", "solarized"])
+def test_texts_and_icons_stand_out_in_every_theme(changed_editor, theme):
+    changed_editor.visit(**{"Comfy.ColorPalette": theme})
+    for node_type in ("VQDiffusionTokenMask", "VQDiffusionTokenInspector"):
+        changed_editor.new(node_type)
+        contrasts = changed_editor.contrasts()
+        assert "Run once to see the picture here." in contrasts or "Run to see the tokens here." in contrasts
+        assert min(contrasts.values()) >= READABLE, contrasts
 
 
 @pytest.mark.parametrize("language", ["zh", "fr"])  # tests/nodes/test_locales.py has them all
-def test_nodes_and_widgets_speak_the_language_of_the_editor(foreign_editor, language):
+def test_nodes_and_widgets_speak_the_language_of_the_editor(changed_editor, language):
     folder = CHECKOUT / "locales" / language
     words = json.loads((folder / "main.json").read_text())["vqDiffusion"]
     names = json.loads((folder / "nodeDefs.json").read_text())["VQDiffusionTokenMask"]
-    foreign_editor.visit(**{"Comfy.Locale": language})
-    foreign_editor.new("VQDiffusionTokenMask")
-    foreign_editor.page.get_by_role("group", name=words["painting"], exact=True).first.wait_for()
-    assert foreign_editor.status().endswith(words["runFirst"])
-    if not foreign_editor.forgets_translations:
-        assert foreign_editor.titles() == [names["display_name"]]
-        assert foreign_editor.labels()["samples"] == names["inputs"]["samples"]["name"]
+    changed_editor.visit(**{"Comfy.Locale": language})
+    changed_editor.new("VQDiffusionTokenMask")
+    changed_editor.page.get_by_role("group", name=words["painting"], exact=True).first.wait_for()
+    assert changed_editor.status().endswith(words["runFirst"])
+    if not changed_editor.forgets_translations:
+        assert changed_editor.titles() == [names["display_name"]]
+        assert changed_editor.labels()["samples"] == names["inputs"]["samples"]["name"]

@@ -34,7 +34,7 @@ export class Painter {
     this.toolbar = createToolbar(words, (change) => this.apply(change));
     this.stage = new Stage(words, (change) => this.apply(change));
     this.count = make("span");
-    this.hint = make("span", { class: "vqd-hint" });
+    this.hint = make("span");
     const status = make("p", { class: "vqd-status", role: "status" }, this.count, this.hint);
     const parts = [this.toolbar.element, this.stage.element, status];
     this.element = make("div", { class: "vqd-widget widget-expands", role: "group", "aria-label": words.painting }, ...parts);
