@@ -20,9 +20,7 @@ const painters = new WeakMap();
 register({
   name: "VQDiffusion",
   async init() {
-    const style = Object.assign(document.createElement("link"), { rel: "stylesheet" });
-    style.href = new URL("../css/vqdiffusion.css", import.meta.url).href;
-    document.head.append(style);
+    await adoptStyles();
     words = await loadWords();
   },
   getCustomWidgets: () => ({ [PAINTING]: (node, name) => ({ widget: addPainter(node, name) }) }),
@@ -32,6 +30,13 @@ register({
   commands: [{ id: "VQDiffusion.Paint", label: ENGLISH.paintCommand, icon: "pi pi-pencil", function: paint }],
   keybindings: [{ commandId: "VQDiffusion.Paint", combo: { key: "p", alt: true } }],
 });
+
+/** Takes in the pack's own rules without an element in the page that all packs share. */
+async function adoptStyles() {
+  const styles = new CSSStyleSheet();
+  const answer = await fetch(new URL("../css/vqdiffusion.css", import.meta.url));
+  document.adoptedStyleSheets.push(await styles.replace(await answer.text()));
+}
 
 /** @type {(node: ComfyNode, name: string) => import("../types/comfy.js").Widget} */
 function addPainter(node, name) {
