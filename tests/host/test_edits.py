@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 from pack.tests.host import shipped
-from pack.tests.host.shipped import save_latent
+from pack.tests.host.shipped import node, save_latent
+from pack.vqdiffusion_core.training import judge
+from PIL import Image
 
 
 def run(comfy, name, **changes):
@@ -38,6 +40,8 @@ def test_inpainting_changes_the_painted_tokens_alone(comfy, sampler):
     pixels = inside.repeat(8, 0).repeat(8, 1)
     changed = (first != second).any(-1)
     assert not changed[~pixels].any() and changed[pixels].any()
+    backgrounds = {judge.background_of(Image.fromarray(picture)) for picture in (first, second)}
+    assert backgrounds == {"blue"}
 
 
 def test_outpainting_keeps_the_picture_and_draws_beside_it(comfy):
@@ -46,9 +50,8 @@ def test_outpainting_keeps_the_picture_and_draws_beside_it(comfy):
     assert before.shape == after.shape == (1, 12, 24)
     assert (before[..., :12] == after[..., :12]).all() and (before[..., 12:] != after[..., 12:]).any()
     assert after.max() < 512, "no token is left masked"
-    decoded = shipped.load("outpaint") | {"14": {"class_type": "SaveImage", "inputs": {"images": ["5", 0]}}}
-    decoded["14"]["inputs"]["filename_prefix"] = "outpaint-first"
-    alone = np.asarray(shipped.picture(comfy, decoded))
+    show = node("SaveImage", images=["5", 0], filename_prefix="outpaint-first")
+    alone = np.asarray(shipped.picture(comfy, shipped.load("outpaint") | {"14": show}))
     assert first.shape == (1, 12, 12) and (wide[:, :96] == alone).all()
 
 
