@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
 import torch
@@ -109,8 +110,8 @@ def clip_tokenizer(ids: dict[str, int], merges: Sequence[tuple[str, ...]]) -> Pr
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token=START, eos_token=END, unk_token=END)
 
 
-def clip_text_model(spec: TextSpec, device: str = "cpu") -> CLIPTextModel:
-    """CLIP's text tower with weights as torch makes them; on the device "meta" it has none."""
+def clip_text_model(spec: TextSpec, context: AbstractContextManager | None = None) -> CLIPTextModel:
+    """CLIP's text tower with weights as torch makes them, in the context if one is given."""
     from transformers import CLIPTextConfig, CLIPTextModel
 
     config = CLIPTextConfig(
@@ -124,5 +125,5 @@ def clip_text_model(spec: TextSpec, device: str = "cpu") -> CLIPTextModel:
         bos_token_id=spec.vocabulary - 2,
         eos_token_id=spec.vocabulary - 1,
     )
-    with torch.device(device):  # not around the imports: there transformers 4 makes tensors that it reads
+    with context or nullcontext():  # not around the imports: there transformers 4 makes tensors that it reads
         return CLIPTextModel(config)

@@ -69,8 +69,6 @@ LOAD = """
     from vqdiffusion_core.checkpoints.build import Dtypes
     from vqdiffusion_core.checkpoints.diffusers_layout import load_transformer
     from pathlib import Path
-    with torch.device("meta"):
-        torch.nn.Linear(2, 2)  # brings in what PyTorch needs for this and an editor that is up has in memory
     memory = peak()
     begin = time.perf_counter()
     network = load_transformer(Path(sys.argv[1]), Dtypes(None)).tabulate()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -274,6 +276,21 @@ def test_loading_maps_the_file_instead_of_reading_it(folder):
     starts = sorted(tensor.data_ptr() for tensor in weights.values())
     size = sum(tensor.nbytes for tensor in weights.values())
     assert starts[-1] - starts[0] < size
+
+
+def test_opening_a_transformer_does_not_bring_in_the_compiler(folder):
+    """Which takes ten times as long to import as COCO's weights take to open."""
+    code = """
+import sys
+from pathlib import Path
+from vqdiffusion_core.checkpoints.build import Dtypes
+from vqdiffusion_core.checkpoints.diffusers_layout import load_transformer
+assert load_transformer(Path(sys.argv[1]), Dtypes(None)).tabulate().tabulated
+print("torch._dynamo" in sys.modules)
+"""
+    command = [sys.executable, "-c", code, str(folder / "transformer")]
+    done = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
 
 
 CLIP_FOLDER = Path(__file__).parents[2] / ".cache" / "comfyui-0.3.75" / "comfy" / "sd1_tokenizer"

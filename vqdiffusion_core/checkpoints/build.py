@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from ..model import VQDiffusion
 from ..specs import TextSpec, TransformerSpec, VQGANSpec
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
     from transformers import CLIPTextModel
 
 NAMED = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+FILLS = (nn.init.normal_, nn.init.uniform_, nn.init.kaiming_uniform_, Tensor.normal_, Tensor.uniform_)
 Filled = TypeVar("Filled", bound=nn.Module)
 
 
@@ -47,24 +51,42 @@ def choose_dtype(name: str, device: torch.device | str = "cpu") -> torch.dtype:
 
 
 def build_transformer(spec: TransformerSpec, weights: Renamed, dtypes: Dtypes) -> Transformer:
-    with torch.device("meta"):
+    with without_memory():
         transformer = Transformer(spec)
     return fill(transformer, weights, dtypes.transformer)
 
 
 def build_vqgan(spec: VQGANSpec, weights: Renamed, dtypes: Dtypes) -> VQGAN:
-    with torch.device("meta"):
+    with without_memory():
         vqgan = VQGAN(spec)
     return fill(vqgan, weights, dtypes.others)
 
 
 def build_text_model(spec: TextSpec, weights: Renamed, dtypes: Dtypes) -> CLIPTextModel:
-    clip = clip_text_model(spec, "meta")
+    clip = clip_text_model(spec, without_memory())
     tower = getattr(clip, "text_model", clip)  # transformers 4 has one module more
     fill(tower, weights, dtypes.others)
     positions = torch.arange(spec.length)[None]  # in no file, so still without memory
     tower.embeddings.register_buffer("position_ids", positions, persistent=False)
     return clip
+
+
+@contextmanager
+def without_memory() -> Iterator[None]:
+    """Modules built inside have no memory of their own, and no numbers are drawn for it."""
+    with torch.device("meta"), Undrawn():
+        yield
+
+
+class Undrawn(TorchFunctionMode):
+    """Leaves out what only fills a new weight. Without memory it has no effect but to take time: `normal_` alone has
+    PyTorch import its compiler, a second of a program's start.
+    """
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func in FILLS:
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **(kwargs or {}))
 
 
 def fill(module: Filled, weights: Renamed, dtype: torch.dtype | None) -> Filled:

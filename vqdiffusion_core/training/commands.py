@@ -49,12 +49,12 @@ def add_train(commands: argparse._SubParsersAction) -> None:
     command.add_argument("--width", type=int, default=Shape.width)
     command.add_argument("--heads", type=int, default=Shape.heads)
     command.add_argument("--kernel", choices=KERNELS, default="absorbing", help="how tokens get lost")
-    command.add_argument("--save-as", type=Path, help="folder to write the finished model to")
+    add_end(command)
 
     command = kinds.add_parser("pocket", help="the built-in model from nothing: codec, then diffusion")
     command.set_defaults(run=run_pocket)
     command.add_argument("folder", type=Path, help="where the two runs are kept")
-    command.add_argument("--save-as", type=Path, help="folder to write the finished model to")
+    add_end(command)
     add_machine(command)
 
 
@@ -76,6 +76,11 @@ def add_pace(command: argparse.ArgumentParser, batch: int, steps: int) -> None:
 def add_machine(command: argparse.ArgumentParser) -> None:
     command.add_argument("--precision", choices=("mixed", "float32"), default="mixed", help="mixed: bfloat16 inside")
     command.add_argument("--device", default="auto", help="cpu, cuda, or auto: cuda where there is one")
+
+
+def add_end(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--compile", action="store_true", help="faster steps, after a minute; needs a C++ compiler")
+    command.add_argument("--save-as", type=Path, help="folder to write the finished model to")
 
 
 def add_evaluate(commands: argparse._SubParsersAction) -> None:
@@ -113,7 +118,8 @@ def run_diffusion(options: argparse.Namespace) -> None:
             source = source_of(options, options.size or pocket.Scenes.size)
             model = new_model(codec, source, options.folder, workers, shape, options.kernel, options.seed)
         learn = options.learn or ("transformer" if options.model else "all")
-        training = diffusion_training(model, source, options.folder, workers, learn=learn, **settings)
+        settings |= {"learn": learn, "compiled": options.compile}
+        training = diffusion_training(model, source, options.folder, workers, **settings)
         run(training, options.folder, options.steps, save_every=options.save_every)
         save_model(training, options.save_as)
 
@@ -124,7 +130,7 @@ def run_pocket(options: argparse.Namespace) -> None:
     with joined(options.device) as workers:
         run(new_codec_training(pocket.CODEC, source, workers, mixed=mixed), codec, pocket.CODEC_STEPS)
         model = new_model(load_codec(codec), source, diffusion, workers, Shape(), "absorbing")
-        training = diffusion_training(model, source, diffusion, workers, mixed=mixed)
+        training = diffusion_training(model, source, diffusion, workers, mixed=mixed, compiled=options.compile)
         run(training, diffusion, pocket.DIFFUSION_STEPS)
         save_model(training, options.save_as)
 

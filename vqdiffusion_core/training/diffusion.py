@@ -103,7 +103,9 @@ class Batch(NamedTuple):
 
 
 class DiffusionTraining:
-    """One run. `batch` is that of all workers together; `vqgan` draws the sheets."""
+    """One run. `batch` is that of all workers together; `vqgan` draws the sheets; `compiled`: by PyTorch's compiler,
+    which takes a while to begin and a C++ compiler to be there.
+    """
 
     def __init__(
         self,
@@ -117,6 +119,7 @@ class DiffusionTraining:
         batch: int = 32,
         learning_rate: float = 1e-3,
         mixed: bool = True,
+        compiled: bool = False,
         seed: int = 0,
     ):
         self.networks = networks.to(workers.device).train()
@@ -134,6 +137,8 @@ class DiffusionTraining:
         networks.learn(learn)
         self.weights = [p for p in networks.parameters() if p.requires_grad]
         self.optimizer = torch.optim.AdamW(self.weights, betas=(0.9, 0.96), weight_decay=0.01)
+        for block in self.networks.transformer.blocks if compiled else ():
+            block.compile()
         self.predict = workers.together(self.networks)
 
     @property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ..posterior import q_posterior
@@ -25,22 +26,35 @@ def loss_terms(
     bound: KL(q(x_{t-1} | x_t, x_0) || p(x_{t-1} | x_t)), which at t = 1 is -log p(x_0 | x_1).
     auxiliary: -log p(x_0 | x_t), weighted 2 - t / T, so that early, harder times do not drown the late ones.
     """
-    log_p_MK = logits_MK.float().log_softmax(-1)
-    log_p_x0_M = log_p_MK.gather(-1, x0_M[:, None])[:, 0]
-    truth_MK = torch.zeros_like(log_p_MK).scatter_(-1, x0_M[:, None], 1.0)
+    miss_M = F.cross_entropy(logits_MK.float(), x0_M, reduction="none")  # -log p(x_0 | x_t)
+    weight_M = torch.from_numpy(2 - t_M / schedule.num_timesteps).to(miss_M)
+    if replaces(schedule):
+        bound_M = divergence(logits_MK.float().softmax(-1), x0_M, xt_M, t_M, schedule)
+    else:  # a mask becomes x_0 or stays, so that both posteriors have one chance each in common
+        chance_M = torch.from_numpy(1 - schedule.bar(t_M - 1).gamma / schedule.bar(t_M).gamma).to(miss_M)
+        bound_M = torch.where(xt_M == schedule.codebook_size, chance_M * miss_M, 0.0)
+    return bound_M, auxiliary_weight * weight_M * miss_M
+
+
+def divergence(p_x0_MK: Tensor, x0_M: Tensor, xt_M: Tensor, t_M: np.ndarray, schedule: Schedule) -> Tensor:
+    """KL(q(x_{t-1} | x_t, x_0) || p(x_{t-1} | x_t)) of each token, for any kernel."""
+    truth_MK = torch.zeros_like(p_x0_MK).scatter_(-1, x0_M[:, None], 1.0)
     q = q_posterior(truth_MK[:, None], xt_M[:, None], t_M - 1, t_M, schedule)
-    p = q_posterior(log_p_MK.exp()[:, None], xt_M[:, None], t_M - 1, t_M, schedule)
+    p = q_posterior(p_x0_MK[:, None], xt_M[:, None], t_M - 1, t_M, schedule)
     tiny = torch.finfo(p.dtype).tiny
-    bound_M = (q * (q.clamp(min=tiny).log() - p.clamp(min=tiny).log())).sum((1, 2))
-    weight_M = torch.from_numpy(2 - t_M / schedule.num_timesteps).to(bound_M)
-    return bound_M, -auxiliary_weight * weight_M * log_p_x0_M
+    return (q * (q.clamp(min=tiny).log() - p.clamp(min=tiny).log())).sum((1, 2))
+
+
+def replaces(schedule: Schedule) -> bool:
+    """Whether a token can become another one than the mask."""
+    return bool(schedule.beta_bar.any())
 
 
 def unsure(xt_BN: Tensor, schedule: Schedule) -> Tensor:
     """Where the prediction matters, bool (B, N): everywhere, but for a kernel that never replaces a token, under which
     what is visible is clean.
     """
-    return torch.ones_like(xt_BN, dtype=torch.bool) if schedule.beta_bar.any() else xt_BN == schedule.codebook_size
+    return torch.ones_like(xt_BN, dtype=torch.bool) if replaces(schedule) else xt_BN == schedule.codebook_size
 
 
 class TimeSampler:
