@@ -13,7 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from huggingface_hub import constants
+from huggingface_hub import constants, file_download
 from pack.vqdiffusion_core.checkpoints.releases import ON_HUB
 
 (ITHQ,) = ON_HUB
@@ -104,5 +104,6 @@ def ask_there(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """
     template = constants.HUGGINGFACE_CO_URL_TEMPLATE.replace(constants.ENDPOINT, url)
     monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+    monkeypatch.setattr(file_download, "HUGGINGFACE_CO_URL_TEMPLATE", template, raising=False)  # of before 1.0
     monkeypatch.setattr(constants, "ENDPOINT", url)
     monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 1000)

@@ -103,7 +103,11 @@ def renamed(old, new):
 
 
 def resized(name, *shape):
-    return lambda state: state.update({name: torch.zeros(shape)})
+    def change(state):
+        prefixed = f"text_model.{name}"  # of what transformers 4 saved
+        state[prefixed if prefixed in state else name] = torch.zeros(shape)
+
+    return change
 
 
 def as_bin(name, content):

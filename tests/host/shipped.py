@@ -10,6 +10,8 @@ from .fetch import CHECKOUT
 
 EXAMPLES = CHECKOUT / "example_workflows"
 NAMES = sorted(path.stem for path in EXAMPLES.glob("*.json"))
+POCKET = CHECKOUT / "vqdiffusion_core" / "pocket"
+CODES = json.loads((POCKET / "transformer" / "config.json").read_text())["num_vector_embeds"] - 1  # beside the mask
 TEDDY = "a teddy bear on a blue background"
 
 _spaces = itertools.count(1)

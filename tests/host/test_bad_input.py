@@ -86,7 +86,7 @@ RAISED_BY_A_NODE = {
             empty=node("VQDiffusionEmptyTokens", vq_model=["Loader", 0], batch_size=1),
             sum=node("LatentAdd", samples1=["Sampler", 0], samples2=["empty", 0]),
         ),
-        "expected 0 to 511, or 512 for a masked token",
+        f"expected 0 to {shipped.CODES - 1}, or {shipped.CODES} for a masked token",
     ),
     "a canvas that nobody has drawn on": (
         with_nodes_before_decoding(empty=node("VQDiffusionEmptyTokens", vq_model=["Loader", 0], batch_size=1)),
