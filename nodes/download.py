@@ -50,9 +50,11 @@ class VQDiffusionDownload(io.ComfyNode):
         )
 
     @classmethod
-    def fingerprint_inputs(cls, model: str, download: bool, confirm: str) -> str:
-        """A model that was deleted can be fetched again."""
-        return f"{is_there(model)} {download} {confirm}"
+    def fingerprint_inputs(cls, model: str, download: bool, confirm: str) -> bool | float:
+        """A model that was deleted can be fetched again, by a host that remembers more than the last run, too: what is
+        not there yet is like nothing that was.
+        """
+        return True if not download or is_there(model) else float("nan")
 
     @classmethod
     def execute(cls, model: str, download: bool, confirm: str) -> io.NodeOutput:

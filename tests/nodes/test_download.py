@@ -68,13 +68,19 @@ def test_a_model_that_is_there_is_not_fetched_again_and_needs_no_connection(hub,
     assert len(hub.requests) == before
 
 
-def test_a_finished_download_is_another_question_than_the_one_before(hub, home):
-    def fingerprint():
-        return VQDiffusionDownload.fingerprint_inputs(ITHQ, True, "")
+def test_no_earlier_answer_stands_for_a_model_that_is_not_there(hub, home):
+    """Not even that of the run that fetched it, should it be deleted: hosts may remember many runs."""
 
-    before = fingerprint()
+    def same_as_before():
+        return VQDiffusionDownload.fingerprint_inputs(ITHQ, True, "") == before
+
+    before = VQDiffusionDownload.fingerprint_inputs(ITHQ, True, "")
+    assert not same_as_before()
     run(number_shown())
-    assert fingerprint() != before
+    before = VQDiffusionDownload.fingerprint_inputs(ITHQ, True, "")
+    assert same_as_before()
+    shutil.rmtree(home / NAME)
+    assert not same_as_before()
 
 
 def test_the_progress_bar_runs_to_the_whole_and_an_interrupt_keeps_what_has_arrived(hub, home, monkeypatch):
