@@ -55,7 +55,8 @@ def on_cpu(x: Tensor, weight: Tensor) -> bool:
     """Whether x and weight are where the functions above know better than PyTorch."""
     gradient = torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad)
     alike = x.dtype == weight.dtype and x.device == weight.device  # else autocast's business, or an error
-    return ONEDNN and not gradient and alike and x.device.type == "cpu" and x.dtype in onednn_types()
+    own_choice = gradient or torch.compiler.is_compiling()  # the compiler has its own ways to oneDNN
+    return ONEDNN and not own_choice and alike and x.device.type == "cpu" and x.dtype in onednn_types()
 
 
 @cache

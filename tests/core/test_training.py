@@ -162,12 +162,13 @@ def test_only_hidden_tokens_are_asked_for_where_none_is_ever_replaced():
         assert unsure(x, schedule).all()
 
 
-def test_compiled_steps_are_the_same_steps(tmp_path):
+@pytest.mark.parametrize("what", ["all", "null"])
+def test_compiled_steps_are_the_same_steps(what, tmp_path):
     """But for rounding. The compiler itself takes most of the time: half a minute."""
     losses = [
         [training.step(step, 0.5)["loss"] for step in range(3)]
         for compiled in (False, True)
-        for training in [tiny.diffusion(tmp_path, mixed=False, compiled=compiled)]
+        for training in [tiny.diffusion(tmp_path, mixed=False, compiled=compiled, learn=what)]
     ]
     assert losses[1] == pytest.approx(losses[0], rel=1e-4)
 
