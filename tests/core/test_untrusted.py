@@ -213,6 +213,60 @@ def test_a_header_of_fifty_megabytes_is_not_read(tmp_path):
     assert memory.taken < 10 * MEGABYTE
 
 
+# What is just within a limit, and what is just beyond it
+
+
+@pytest.mark.parametrize("beyond", [0, 1], ids=["within", "beyond"])
+def test_json_may_have_eight_megabytes(beyond, tmp_path):
+    (tmp_path / "config.json").write_bytes(b"{" + b" " * (8 * MEGABYTE - 2 + beyond) + b"}")
+    check(beyond, "at most 8,388,608 are allowed", read_json, tmp_path / "config.json")
+
+
+@pytest.mark.parametrize("beyond", [0, 1], ids=["within", "beyond"])
+def test_json_may_nest_sixteen_levels(beyond, tmp_path):
+    (tmp_path / "config.json").write_bytes(nested(16 + beyond))
+    check(beyond, "nests its JSON deeper", read_json, tmp_path / "config.json")
+
+
+@pytest.mark.parametrize("beyond", [0, 8], ids=["within", "beyond"])
+def test_a_header_may_have_eight_megabytes(beyond, tmp_path):
+    path = tmp_path / "model.safetensors"
+    header = b"{" + b" " * (8 * MEGABYTE - 2 + beyond) + b"}"
+    path.write_bytes(struct.pack("<Q", len(header)) + header)
+    check(beyond, "its header has 8,388,616 bytes", check_safetensors, path)
+
+
+@pytest.mark.parametrize("beyond", [0, 1], ids=["within", "beyond"])
+def test_an_index_may_have_eight_megabytes(beyond, tmp_path):
+    path = tmp_path / "model.pth"
+    text = "x" * (8 * MEGABYTE - len(pickled({"": "x" * 1000})) + 1000 + beyond)  # of 4 bytes of length, as 1000 is
+    in_archive(path, pickled({"": text}))
+    check(beyond, "has an index of 8,388,609 bytes", read_tensors, path)
+
+
+@pytest.mark.parametrize("names", [2, 3], ids=["within", "beyond"])
+def test_the_bytes_of_a_file_may_be_claimed_twice(names, tmp_path):
+    path = tmp_path / "model.pth"
+    torch.save({str(i): ones for ones in [torch.ones(100_000)] for i in range(names)}, path)
+    check(names > 2, "claims tensors of 1,200,000 bytes", read_tensors, path)
+
+
+def check(beyond, message, read, path):
+    if beyond:
+        with pytest.raises(CheckpointError, match=message):
+            read(path)
+    else:
+        read(path)
+
+
+def test_a_file_with_a_comment_at_its_end_opens(tmp_path):
+    path = tmp_path / "model.pth"
+    torch.save({"w": torch.ones(3)}, path)
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.comment = b"from a friend"
+    assert read_tensors(path)["w"].tolist() == [1, 1, 1]
+
+
 # Shapes and types that no model has
 
 ODD = {

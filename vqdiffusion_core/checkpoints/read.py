@@ -10,7 +10,7 @@ import pickle
 import pickletools
 import re
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
@@ -312,9 +312,9 @@ def check_depth(content: Any, path: Path) -> None:
     layer = [content]
     for _ in range(MAX_DEPTH):
         layer = [child for value in layer for child in children(value)]
-    if layer:
+    if any(children(value) for value in layer):
         raise CheckpointError(f"{path} nests its JSON deeper than {MAX_DEPTH} levels. It is no file of a model.")
 
 
-def children(value: Any) -> Iterable[Any]:
+def children(value: Any) -> Collection[Any]:
     return value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
