@@ -57,9 +57,10 @@ def fuzz(chosen):
             say(json.dumps(workflow, indent=1)[:20_000])
             return say(fuzz.outcome(comfy, workflow))
         numbers = range(chosen.first, chosen.first + chosen.workflows)
-        counts, findings, resident = fuzz.attack(comfy, numbers, chosen.seed, report=say)
-    say(f"{chosen.workflows} workflows: {dict(counts)}; memory at the end {fuzz.growth(resident):.3f} of the warm-up's")
-    if findings or fuzz.growth(resident) > fuzz.GROWTH:
+        counts, findings, held = fuzz.attack(comfy, numbers, chosen.seed, report=say)
+    growth = fuzz.growth(held)
+    say(f"{chosen.workflows} workflows: {dict(counts)}; memory held at the end {growth:.3f} of the warm-up's")
+    if findings or growth > fuzz.GROWTH:
         sys.exit("\n".join(["error:", *findings]))
 
 

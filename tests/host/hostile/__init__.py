@@ -1,6 +1,27 @@
-"""A custom node pack that hands other nodes what no honest node does. Each node has one input, which of its horrors."""
+"""A custom node pack that hands other nodes what no honest node does. Each node has one input, which of its horrors.
 
+It also lets a test ask ComfyUI's process for the memory that it holds.
+"""
+
+import ctypes
+import gc
+import sys
+
+import psutil
 import torch
+from aiohttp import web
+from server import PromptServer  # noqa: TID251  A test may ask how the process is; the pack never does.
+
+
+@PromptServer.instance.routes.get("/hostile/memory")
+async def held_memory(request):
+    """Resident bytes: "kept", with what is free and kept by the allocator for later, and "held", without that."""
+    process = psutil.Process()
+    kept = process.memory_info().rss
+    gc.collect()
+    if sys.platform == "linux":
+        ctypes.CDLL(None).malloc_trim(0)
+    return web.json_response({"kept": kept, "held": process.memory_info().rss})
 
 
 def horror(kind, returns, horrors):
