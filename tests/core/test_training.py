@@ -9,6 +9,7 @@ from pack.tests.core import tiny_training as tiny
 from pack.vqdiffusion_core.checkpoints import load, save
 from pack.vqdiffusion_core.posterior import q_posterior, q_sample
 from pack.vqdiffusion_core.schedule import Schedule
+from pack.vqdiffusion_core.training.diffusion import ROWS
 from pack.vqdiffusion_core.training.loop import run
 from pack.vqdiffusion_core.training.objective import TimeSampler, loss_terms, unsure
 
@@ -132,6 +133,17 @@ def test_fine_tuning_changes_what_it_was_told_to(what, tmp_path):
     assert changed == expected.get(what, {"null_1LD", "transformer", "text_encoder"})
 
 
+@pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason="PyTorch before 2.9 has no Muon")
+def test_muon_has_the_matrices_between_hidden_vectors_and_adamw_the_rest(tmp_path):
+    training = tiny.diffusion(tmp_path)
+    muon, adamw = ([p for group in each.param_groups for p in group["params"]] for each in training.optimizers)
+    names = {parameter: name for name, parameter in training.networks.named_parameters()}
+    assert sorted(map(names.get, [*muon, *adamw])) == sorted(names.values())
+    assert {names[p].rsplit(".", 1)[1] for p in muon} == {"weight"}
+    assert not any("emb" in names[p] or "to_logits" in names[p] or "null" in names[p] for p in muon)
+    assert any("attn1.query" in names[p] for p in muon) and any("text_encoder" in names[p] for p in muon)
+
+
 def test_a_model_without_a_null_begins_with_the_empty_prompt_for_it(tmp_path):
     model = tiny.diffusion(tmp_path / "first").model("tiny")
     model.learned_null_1LD = None
@@ -160,6 +172,18 @@ def test_only_hidden_tokens_are_asked_for_where_none_is_ever_replaced():
     assert unsure(x, Schedule.absorbing(10, K)).tolist() == [[False, True, False, True]]
     for schedule in (SCHEDULE, Schedule.uniform(10, K), Schedule.linear(100, K)):
         assert unsure(x, schedule).all()
+
+
+def test_the_logits_are_of_few_numbers_of_rows_and_only_of_what_is_asked_for(tmp_path):
+    networks, rows = tiny.diffusion(tmp_path, mixed=False).networks, []
+    networks.transformer.to_logits.register_forward_pre_hook(lambda _, inputs: rows.append(len(inputs[0])))
+    x = torch.randint(K, (2, networks.transformer.spec.num_tokens), generator=torch.Generator().manual_seed(0))
+    ids = torch.zeros(2, networks.null_1LD.shape[1], dtype=torch.int64)
+    index, drop = torch.tensor([3, 7]), torch.tensor([False, True])
+    where = torch.rand(x.shape, generator=torch.Generator().manual_seed(1)) < 0.4
+    some, every = (networks(x, index, ids, drop, asked) for asked in (where, torch.ones_like(where)))
+    torch.testing.assert_close(some, every.view(*x.shape, -1)[where])
+    assert len(some) == where.sum() < rows[0] and {count % ROWS for count in rows} == {0}
 
 
 @pytest.mark.parametrize("what", ["all", "null"])

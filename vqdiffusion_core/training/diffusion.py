@@ -10,6 +10,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 
@@ -30,6 +31,9 @@ from .workers import ALONE, Workers
 
 NULL_SHARE = 0.1  # captions replaced by the learned null, so that guidance has something to push away from
 EMA_DECAY = 0.999
+# The rows of the logits are filled up to a multiple of this: a CPU's kernels are compiled for every number of rows anew
+# and kept. At any number the pocket model's training took 6 GB after 2,000 steps, which had become a fifth slower.
+ROWS = 128
 SHEET = 8  # pictures
 
 Learn = Literal["all", "transformer", "null"]  # each with what comes after it
@@ -55,7 +59,9 @@ class Networks(nn.Module):
         text_BLD = self.text_encoder.embed(ids_BL)
         text_BLD = torch.where(drop_B[:, None, None], self.null_1LD, text_BLD)
         h_BNW = self.transformer.hidden(x_BN, index_B, self.transformer.remember(text_BLD))
-        return self.transformer.to_logits(h_BNW[where_BN])
+        h_MW = h_BNW[where_BN]
+        filled_MW = F.pad(h_MW, (0, 0, 0, -len(h_MW) % ROWS))
+        return self.transformer.to_logits(filled_MW)[: len(h_MW)]
 
 
 @dataclass(frozen=True)
@@ -136,7 +142,7 @@ class DiffusionTraining:
         self.times = TimeSampler(schedule.num_timesteps)
         networks.learn(learn)
         self.weights = [p for p in networks.parameters() if p.requires_grad]
-        self.optimizer = torch.optim.AdamW(self.weights, betas=(0.9, 0.96), weight_decay=0.01)
+        self.optimizers = optimizers(networks)
         for block in self.networks.transformer.blocks if compiled else ():
             block.compile()
         self.predict = workers.together(self.networks)
@@ -148,22 +154,25 @@ class DiffusionTraining:
             "transformer": asdict(self.networks.transformer.spec),
             "tokens of codec": self.examples.codec,
             "pictures": len(self.examples.tokens_SN),
+            "optimizers": [type(optimizer).__name__ for optimizer in self.optimizers],
             **{name: getattr(self, name) for name in names},
         }
 
     def step(self, step: int, progress: float) -> dict[str, float]:
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + step)
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.learning_rate * cosine(progress)
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = self.learning_rate * cosine(progress)
         all_t_B, all_p_B = self.times.sample(self.batch, generator)
         batch, p_B = self.noisy_batch(generator, all_t_B), self.workers.share(all_p_B)
         bound_B, auxiliary_B = self.losses(batch)
         loss = ((bound_B + auxiliary_B) / p_B.to(bound_B)).mean()
 
-        self.optimizer.zero_grad()
+        self.networks.zero_grad()
         loss.backward()
         norm = nn.utils.clip_grad_norm_(self.weights, 1.0)
-        self.optimizer.step()
+        for optimizer in self.optimizers:
+            optimizer.step()
         self.times.update(all_t_B, self.workers.gather(bound_B).cpu())
         self.update_ema(step)
         bound = (bound_B.detach() / p_B.to(bound_B)).mean()
@@ -224,15 +233,35 @@ class DiffusionTraining:
         return {
             "networks": self.networks.state_dict(),
             "ema": self.ema.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
             "times": self.times.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.networks.load_state_dict(state["networks"])
         self.ema.load_state_dict(state["ema"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        for optimizer, kept in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(kept)
         self.times.load_state_dict(state["times"])
+
+
+def optimizers(networks: Networks) -> list[torch.optim.Optimizer]:
+    """Muon (Jordan et al. 2024) for the matrices between hidden vectors, with steps of AdamW's size (Liu et al. 2025,
+    2.2), so that one learning rate serves both; AdamW for tables, vectors, logits and the null. PyTorch has Muon since
+    2.9; before that, AdamW for all.
+
+    On the built-in scenes, the cross-entropy of a blank canvas is 4.3 nats after 300 steps, by AdamW alone 5.2; a step
+    takes a tenth longer.
+    """
+    learned = {parameter for parameter in networks.parameters() if parameter.requires_grad}
+    hidden = [*networks.transformer.blocks.modules(), *networks.text_encoder.modules()]
+    matrices = [module.weight for module in hidden if isinstance(module, nn.Linear) and module.weight in learned]
+    chosen: list[torch.optim.Optimizer] = []
+    if matrices and hasattr(torch.optim, "Muon"):
+        chosen.append(torch.optim.Muon(matrices, weight_decay=0.01, adjust_lr_fn="match_rms_adamw"))
+        learned -= set(matrices)
+    others = [parameter for parameter in networks.parameters() if parameter in learned]  # in an order that resumes
+    return [*chosen, torch.optim.AdamW(others, betas=(0.9, 0.96), weight_decay=0.01)]
 
 
 def mean_by_picture(term_M: Tensor, where_BN: Tensor) -> Tensor:
