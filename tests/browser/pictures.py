@@ -1,7 +1,8 @@
 """Makes the pictures of the pack's own pages: .venv/bin/python -m tests.browser.pictures
 
-Those of the template browser come from the screenshots that test_shipped.py has taken; those of the help pages are
-taken here, of each node beside what it makes.
+The README's sheet is drawn here, every prompt with seed 0 and the defaults, none left out. Those of the template
+browser come from the screenshots that test_shipped.py has taken; those of the help pages are taken here, of each node
+beside what it makes.
 """
 
 import sys
@@ -13,6 +14,12 @@ from PIL import Image
 CHECKOUT = Path(__file__).parents[2]
 SCREENSHOTS = CHECKOUT / ".cache" / "screenshots"
 THUMBNAIL, HELP = 640, 520  # pixels of width
+SHEET = (  # rows of the README's pictures
+    ("a fox on a white background", "an owl on a green background", "a teddy bear on a blue background"),
+    ("a strawberry on a yellow background", "a rocket on a background from purple to blue", "a guitar on pink"),
+    ("a tiger and a red apple on a pink background", "a penguin and a snowman on blue", "a small crown on red"),
+)
+SCALE = 2  # of a picture of the sheet
 
 # tests/conftest.py says why the checkout is not on Python's path under its own name.
 pack = types.ModuleType("pack")
@@ -22,15 +29,29 @@ sys.modules["pack"] = pack
 from pack.tests.browser.editor import WINDOW, Editor, chromium  # noqa: E402
 from pack.tests.host.comfy import Comfy  # noqa: E402
 from pack.tests.host.shipped import make_class_model, node, text_to_image  # noqa: E402
+from pack.vqdiffusion_core.checkpoints import POCKET_FOLDER, load  # noqa: E402
+from pack.vqdiffusion_core.pipeline import generate  # noqa: E402
 
 
 def main() -> None:
+    draw_sheet(CHECKOUT / "docs" / "pocket.png")
     for path in sorted((CHECKOUT / "example_workflows").glob("*.json")):
         thumbnail = Image.open(SCREENSHOTS / f"{path.stem}, pinned LiteGraph.png").convert("RGB")
         thumbnail.thumbnail((THUMBNAIL, THUMBNAIL), Image.Resampling.LANCZOS)
         thumbnail.save(path.with_suffix(".jpg"), quality=85, optimize=True)
     with Comfy() as comfy, chromium() as browser:
         photograph_nodes(Editor("for pictures", comfy, browser.new_context(viewport=WINDOW).new_page(), vue=False))
+
+
+def draw_sheet(path: Path) -> None:
+    model = load(POCKET_FOLDER)
+    rows = [[generate(model, prompt, seed=0)[0] for prompt in prompts] for prompts in SHEET]
+    width, height = (SCALE * length for length in rows[0][0].size)
+    sheet = Image.new("RGB", (width * len(rows[0]), height * len(rows)))
+    for y, row in enumerate(rows):
+        for x, picture in enumerate(row):
+            sheet.paste(picture.resize((width, height), Image.Resampling.BICUBIC), (x * width, y * height))
+    sheet.save(path, optimize=True)
 
 
 def photograph_nodes(editor: Editor) -> None:

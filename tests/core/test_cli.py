@@ -31,7 +31,7 @@ def test_a_model_in_sixteen_bits_draws_from_prompts(negative, tmp_path):
 
 def test_info_describes_the_pocket_model(capsys):
     assert main(["info"]) == 0
-    assert "96 x 96 pixels, 12 x 12 tokens of 512 codes" in capsys.readouterr().out
+    assert "96 x 96 pixels, 12 x 12 tokens of 1024 codes" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

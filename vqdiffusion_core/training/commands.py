@@ -88,7 +88,6 @@ def add_evaluate(commands: argparse._SubParsersAction) -> None:
     command.set_defaults(run=run_evaluate)
     command.add_argument("--model", type=Path, default=POCKET_FOLDER, help="folder; without it, the built-in model")
     command.add_argument("--prompts", type=int, default=400, help="how many of each kind")
-    command.add_argument("--subjects", type=int, help="only the first so many; the first pocket model knew 76")
     command.add_argument("--json", type=Path, help="file to write the figures to as well")
 
 
@@ -165,7 +164,6 @@ def run_evaluate(options: argparse.Namespace) -> None:
     figures = evaluate(
         load(options.model, "float32").ready(),
         options.prompts,
-        options.subjects,
         lambda line: print(line, file=sys.stderr),
     )
     print(table(figures))

@@ -38,19 +38,16 @@ Figures = dict[str, Any]
 Say = Callable[[scenes.Scene, random.Random], str]  # the prompt for a scene
 
 
-def evaluate(
-    model: VQDiffusion, prompts: int = 400, subjects: int | None = None, report: Callable[[str], None] = print
-) -> Figures:
-    """All figures, as shares 0..1, dB and seconds; `subjects` limits the prompts to the first so many."""
-    known = scenes.SUBJECTS[:subjects]
+def evaluate(model: VQDiffusion, prompts: int = 400, report: Callable[[str], None] = print) -> Figures:
+    """All figures, as shares 0..1, dB and seconds."""
     parts: dict[str, Callable[[], Any]] = {
-        "codec": lambda: codec_figures(model, known, prompts),
-        "one object, plain words": lambda: one_object(model, known, prompts, lambda scene, rng: scene.caption),
-        "one object, any words": lambda: one_object(model, known, prompts, any_words),
-        "two objects": lambda: two_objects(model, known, prompts),
-        "inpainting": lambda: inpainting(model, known, prompts),
-        "guidance": lambda: curve(model, known, prompts, [Settings(guidance=g) for g in GUIDANCES]),
-        "truncation": lambda: curve(model, known, prompts, [Settings(truncation=rate) for rate in TRUNCATIONS]),
+        "codec": lambda: codec_figures(model, prompts),
+        "one object, plain words": lambda: one_object(model, prompts, lambda scene, rng: scene.caption),
+        "one object, any words": lambda: one_object(model, prompts, any_words),
+        "two objects": lambda: two_objects(model, prompts),
+        "inpainting": lambda: inpainting(model, prompts),
+        "guidance": lambda: curve(model, prompts, [Settings(guidance=g) for g in GUIDANCES]),
+        "truncation": lambda: curve(model, prompts, [Settings(truncation=rate) for rate in TRUNCATIONS]),
         "speed": lambda: {"seconds from prompt to PNG": seconds(model)},
     }
     figures: Figures = {}
@@ -61,11 +58,11 @@ def evaluate(
 
 
 @torch.no_grad()
-def codec_figures(model: VQDiffusion, known: Sequence[scenes.Subject], count: int) -> Figures:
+def codec_figures(model: VQDiffusion, count: int) -> Figures:
     """Likeness of what the codec makes of scenes that no training shows, and how much of the codebook they use."""
     rng = random.Random(1)
     likeness, used = [], torch.zeros(model.vqgan.spec.codebook_size, dtype=torch.bool)
-    for scene in unseen_scenes(rng, known, count):
+    for scene in unseen_scenes(rng, count):
         image = to_tensor(scenes.render(scene))[None]
         tokens = model.vqgan.encode(image)
         used[tokens.flatten()] = True
@@ -73,11 +70,11 @@ def codec_figures(model: VQDiffusion, known: Sequence[scenes.Subject], count: in
     return {"PSNR in dB": statistics.mean(likeness), "share of the codes used": used.float().mean().item()}
 
 
-def unseen_scenes(rng: random.Random, known: Sequence[scenes.Subject], count: int) -> list[scenes.Scene]:
+def unseen_scenes(rng: random.Random, count: int) -> list[scenes.Scene]:
     """Half with one large subject on a colour that is held out for it, half with two of which one is on such."""
     found: list[scenes.Scene] = []
     while len(found) < count:
-        scene = scenes.any_scene(rng, "one" if len(found) % 2 else "two", known)
+        scene = scenes.any_scene(rng, "one" if len(found) % 2 else "two")
         if not scenes.is_seen(scene):
             found.append(scene)
     return found
@@ -87,10 +84,10 @@ def any_words(scene: scenes.Scene, rng: random.Random) -> str:
     return scenes.wording(scene, rng, silent=0)
 
 
-def one_object(model: VQDiffusion, known: Sequence[scenes.Subject], count: int, say: Say) -> Figures:
+def one_object(model: VQDiffusion, count: int, say: Say) -> Figures:
     """Half of the prompts name combinations of subject and colour that training held out."""
     rng = random.Random(2)
-    pool = [scenes.plain(subject, colour) for subject in known for colour in scenes.COLOURS]
+    pool = [scenes.plain(subject, colour) for subject in scenes.SUBJECTS for colour in scenes.COLOURS]
     seen = [scene for scene in pool if scenes.is_seen(scene)]
     unseen = [scene for scene in pool if not scenes.is_seen(scene)]
     figures = {}
@@ -105,9 +102,9 @@ def one_object(model: VQDiffusion, known: Sequence[scenes.Subject], count: int, 
     return figures
 
 
-def two_objects(model: VQDiffusion, known: Sequence[scenes.Subject], count: int) -> Figures:
+def two_objects(model: VQDiffusion, count: int) -> Figures:
     rng = random.Random(3)
-    asked = [scenes.any_scene(rng, "two", known) for _ in range(count)]
+    asked = [scenes.any_scene(rng, "two") for _ in range(count)]
     pictures = draw(model, [any_words(scene, rng) for scene in asked])
     right = [[is_first(scene, picture, i) for i in range(2)] for scene, picture in zip(asked, pictures, strict=True)]
     return {
@@ -117,11 +114,11 @@ def two_objects(model: VQDiffusion, known: Sequence[scenes.Subject], count: int)
     }
 
 
-def inpainting(model: VQDiffusion, known: Sequence[scenes.Subject], count: int) -> Figures:
+def inpainting(model: VQDiffusion, count: int) -> Figures:
     """Two subjects are drawn, and the right half of the picture anew for another one in the place of the second."""
     rng = random.Random(4)
-    first = [scenes.any_scene(rng, "two", known) for _ in range(count)]
-    second = [replace(scene, subjects=(scene.subjects[0], rng.choice(known))) for scene in first]
+    first = [scenes.any_scene(rng, "two") for _ in range(count)]
+    second = [replace(scene, subjects=(scene.subjects[0], rng.choice(scenes.SUBJECTS))) for scene in first]
     tokens_BN = draw_tokens(model, [scene.caption for scene in first])
     rows, columns = model.transformer.spec.grid
     right_N = (torch.arange(columns) >= columns // 2).repeat(rows)
@@ -133,16 +130,14 @@ def inpainting(model: VQDiffusion, known: Sequence[scenes.Subject], count: int) 
     }
 
 
-def curve(
-    model: VQDiffusion, known: Sequence[scenes.Subject], count: int, settings: Sequence[Settings]
-) -> list[Figures]:
+def curve(model: VQDiffusion, count: int, settings: Sequence[Settings]) -> list[Figures]:
     """For each of the settings, from a quarter of `count` pictures. Fidelity: the share whose subject is first.
     Diversity: how far pictures of one prompt lie apart, root mean square in grey levels of 255. Likeness: to the true
     rendering.
     """
     rng = random.Random(5)
     asked = [
-        scenes.plain(rng.choice(known), rng.choice(list(scenes.COLOURS)))
+        scenes.plain(rng.choice(scenes.SUBJECTS), rng.choice(list(scenes.COLOURS)))
         for _ in range(-(-count // (4 * CURVE_PICTURES)))
     ]
     every = [scene for scene in asked for _ in range(CURVE_PICTURES)]

@@ -16,12 +16,12 @@ CODEC = VQGANSpec(
     attention_levels=(3,),
     latent_channels=128,
     code_dim=16,
-    codebook_size=512,
+    codebook_size=1024,
     norm_groups=8,
 )
-CODEC_STEPS, DIFFUSION_STEPS = 4000, 16000
+CODEC_STEPS, DIFFUSION_STEPS = 8000, 7000
 KINDS, SHARES = ("one", "small", "two"), (0.45, 0.1, 0.45)
-SCENES, WORDINGS = 9000, 8  # that the diffusion learns from, and captions of each
+SCENES, WORDINGS = 18000, 8  # that the diffusion learns from, and captions of each
 
 
 class Scenes:

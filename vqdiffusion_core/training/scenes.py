@@ -7,7 +7,6 @@ from the machine when pictures are made for training or judging; nothing of it i
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
@@ -87,9 +86,9 @@ def is_seen(scene: Scene) -> bool:
     return not any(held_out(subject, colour) for subject in scene.subjects for colour in scene.background)
 
 
-def any_scene(rng: random.Random, kind: str, subjects: Sequence[Subject] = SUBJECTS) -> Scene:
+def any_scene(rng: random.Random, kind: str) -> Scene:
     """A scene at random: "one" large subject, a "small" one, or "two"; one background in six is a gradient."""
-    chosen = rng.sample(subjects, 2 if kind == "two" else 1)
+    chosen = rng.sample(SUBJECTS, 2 if kind == "two" else 1)
     background = rng.sample(list(COLOURS), 2 if rng.random() < 1 / 6 else 1)
     return Scene(tuple(chosen), tuple(background), "large" if kind == "one" else "small")
 

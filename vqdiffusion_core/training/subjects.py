@@ -1,7 +1,4 @@
-"""What the built-in scenes show. subjects.txt has one emoji a line, then what people call it, the plainest name first.
-
-The first 76 are the subjects of the first pocket model.
-"""
+"""What the built-in scenes show. subjects.txt has one emoji a line, then what it is called, the plainest name first."""
 
 from __future__ import annotations
 
