@@ -145,10 +145,10 @@ def read_prompts(
 
 
 def place(condition: Condition, vq_model: VQModel) -> Condition:
-    """A condition as the transformer can read it: on its device, and vectors in its number type."""
+    """A condition as the transformer can read it: on its device, and text vectors in its number type."""
     if condition is None:
         return None
-    dtype = vq_model.dtype if condition.is_floating_point() else None
+    dtype = vq_model.dtype if vq_model.spec.condition == "text" else None
     return condition.to(vq_model.patcher.load_device, dtype)
 
 

@@ -93,6 +93,14 @@ def test_without_a_learned_null_the_empty_prompt_speaks(model):
     assert torch.equal(draw(other)["samples"], draw(other, negative=prompt(other, ""))["samples"])
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.int64])
+def test_text_vectors_of_any_number_type_are_read_in_that_of_the_model(model, dtype):
+    ((vectors, about),) = prompt(model)
+    rounded = vectors.to(dtype)
+    other, same = (draw(model, positive=[[v, about]], guidance=1.0) for v in (rounded, rounded.float()))
+    assert torch.equal(other["samples"], same["samples"])
+
+
 def test_a_prompt_of_twice_the_length_is_read(model):
     joined = conditioning.of_text(torch.cat([prompt(model)[0][0], prompt(model, "ed")[0][0]], 1))
     assert joined[0][0].shape[1] == 14  # as ConditioningConcat makes it
