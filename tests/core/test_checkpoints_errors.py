@@ -197,6 +197,7 @@ DIFFUSERS = [
         r"where its header promises 8,796,0\d\d,\d\d\d,\d\d\d",
     ),
     (header(VQVAE, {"a": [1]}), r"not of the safetensors format"),
+    (header(VQVAE, {"a": {"dtype": "F7", "shape": [0], "data_offsets": [0, 0]}}), r"is a broken safetensors file: "),
     (as_bin(VQVAE, {"x": Malice()}), r"could run code; it was not opened"),
     (bomb(VQVAE), r"unfolds to 134,217,728 bytes"),
     (pipe(VQVAE), r"has no weights|is missing"),

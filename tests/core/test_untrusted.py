@@ -107,6 +107,16 @@ def with_long_directory_in_the_large_form(path):
         file.write(struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, 0xFFFF, 0xFFFF, 0xFFFFFFFF, 0xFFFFFFFF, 0))
 
 
+def with_a_second_end_inside_its_end(path):
+    """The directory stands where, read as bytes, an end begins: what follows would be taken for a directory of 0."""
+    size, start = 9 * MEGABYTE, int.from_bytes(b"PK\5\6", "little")
+    with path.open("wb") as file:
+        file.write(b"PK\3\4")
+        file.truncate(start + size)
+        file.seek(start + size)
+        file.write(struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, 1, 1, size, start, 0))
+
+
 def with_entries_twice(path):
     with zipfile.ZipFile(path, "w") as archive:
         for name in ("archive/data.pkl", "archive/DATA.pkl"):
@@ -141,6 +151,7 @@ CLAIMS = {
     ),
     "a zip file with a directory of 200 MB": (with_long_directory, r"has a directory of 209,715,200 bytes"),
     "the same in the large form": (with_long_directory_in_the_large_form, r"has a directory of 209,715,200 bytes"),
+    "one whose end holds another end": (with_a_second_end_inside_its_end, r"has a directory of 9,437,184 bytes"),
     "two entries that differ in case alone": (with_entries_twice, r"two entries of one name"),
     "sparse tensors": (
         lambda path: torch.save({"w": torch.eye(8).to_sparse()}, path),
