@@ -13,6 +13,7 @@ import torch
 
 from .model import VQModel
 from .vae import Vae
+from .values import described, is_image, is_mask
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -40,14 +41,6 @@ def is_conditioning(value: Any) -> bool:
 def is_clip(value: Any) -> bool:
     """None too, which a model that reads no text gives; other encoders too, whose vectors the sampler looks at."""
     return value is None or hasattr(value, "encode_from_tokens_scheduled")
-
-
-def is_mask(value: Any) -> bool:
-    return torch.is_tensor(value) and value.ndim >= 2 and value.numel() > 0 and not value.is_complex()
-
-
-def is_image(value: Any) -> bool:
-    return torch.is_tensor(value) and value.ndim == 4 and value.numel() > 0 and value.is_floating_point()
 
 
 MODEL = Expected(lambda value: isinstance(value, VQModel), "a VQ-Diffusion model", "VQ-Diffusion Loader")
@@ -92,11 +85,3 @@ def check(name: str, value: Any) -> None:
     expected = SOCKETS[name]
     if not expected.fits(value):
         raise ValueError(f"{name} is {described(value)}; expected {expected.what}. Connect {expected.source}.")
-
-
-def described(value: Any) -> str:
-    if torch.is_tensor(value):
-        return f"a tensor {tuple(value.shape)} of {str(value.dtype).removeprefix('torch.')}"
-    if isinstance(value, str | int | float | list | tuple | None):
-        return f"{value!r:.60}"
-    return f"a {type(value).__name__}"

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ..vqdiffusion_core.canvas import Grid
 from ..vqdiffusion_core.inpainting import token_region
+from .values import described, is_mask
 
 Latent = dict[str, Any]
 
@@ -100,9 +101,9 @@ def read_history(latent: Latent) -> History | None:
 
 def to_region(mask: Tensor, batch_size: int, grid: Grid, grow: int = 0) -> Tensor:
     """A MASK or noise_mask of any resolution and batch -> (batch_size, h, w); fewer masks than pictures repeat."""
-    if not torch.is_tensor(mask) or mask.ndim < 2 or mask.numel() == 0 or mask.is_complex():
+    if not is_mask(mask):
         raise LatentError(
-            f"This mask is {describe(mask)}; expected one of at least one pixel. Connect a node that gives a MASK."
+            f"This mask is {described(mask)}; expected one of at least one pixel. Connect a node that gives a MASK."
         )
     mask_BHW = mask.reshape(-1, *mask.shape[-2:])
     region_Bhw = token_region(mask_BHW, grid, grow)
@@ -136,10 +137,8 @@ def is_real(tensor: Tensor) -> bool:
 
 
 def describe(samples: Any) -> str:
-    if not torch.is_tensor(samples):
-        return f"a {type(samples).__name__}"
-    if samples.ndim != 4 or not is_real(samples):
-        return f"a tensor of shape {tuple(samples.shape)} of {str(samples.dtype).removeprefix('torch.')}"
+    if not torch.is_tensor(samples) or samples.ndim != 4 or not is_real(samples):
+        return described(samples)
     return f"a grid of {size(samples.shape[2:])} with {samples.shape[1]} channels"
 
 

@@ -14,6 +14,7 @@ from ..vqdiffusion_core.specs import VQGANSpec
 from ..vqdiffusion_core.vqgan import VQGAN
 from . import runtime
 from .latents import LatentError, read_tokens, to_samples
+from .values import described, is_image
 
 TILE = 512  # pixels
 SMALL_TILES = (512, 256, 128)  # pixels: what is tried where a picture does not fit whole
@@ -108,10 +109,10 @@ class Vae:
 
     def to_image(self, pixels_BHWC: Tensor) -> Tensor:
         """A node's pictures -> (B, 3, H, W) in -1..1, cut to whole cells around the middle, as the core does."""
-        if pixels_BHWC.ndim != 4 or pixels_BHWC.numel() == 0 or not pixels_BHWC.is_floating_point():
+        if not is_image(pixels_BHWC):
             raise LatentError(
-                f"These pictures are {tuple(pixels_BHWC.shape)} of {str(pixels_BHWC.dtype).removeprefix('torch.')}; "
-                "expected (pictures, height, width, 3) of floats, each above 0. Connect a node that gives an IMAGE."
+                f"This picture is {described(pixels_BHWC)}; expected (pictures, height, width, 3) of floats, each "
+                "above 0. Connect a node that gives an IMAGE."
             )
         height, width, channels = pixels_BHWC.shape[1:]
         cell = self.downscale_ratio

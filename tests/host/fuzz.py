@@ -359,8 +359,8 @@ def attack(comfy, numbers, seed, report=print):
     return counts, findings, held
 
 
-def growth(held):
+def growth(held, warm_up=WARM_UP):
     """How many times as much memory is held at the end as after the warm-up, by medians of some readings."""
-    warm = held[WARM_UP // GOOD_EVERY :]
+    warm = held[warm_up // GOOD_EVERY :]
     part = max(1, len(warm) // 4)
     return statistics.median(warm[-part:]) / statistics.median(warm[:part]) if warm else 1.0

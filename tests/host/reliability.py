@@ -1,6 +1,7 @@
 """How much a real ComfyUI with this pack bears, at full length; the tests have short forms of both.
 
 python -m tests.host.reliability fuzz --workflows 2000      workflows that nobody should send
+python -m tests.host.reliability fuzz --workflows 1000 --times 3   all of them again and again: what a leak needs
 python -m tests.host.reliability fuzz --only 137            one of them, shown
 python -m tests.host.reliability soak --pictures 1000       pictures, one after the other, with everything changing
 """
@@ -21,6 +22,7 @@ def main():
     command.set_defaults(run=fuzz)
     command.add_argument("--workflows", type=int, default=2000)
     command.add_argument("--first", type=int, default=0, help="the number of the first one")
+    command.add_argument("--times", type=int, default=1, help="how often all are sent; the first time is the warm-up")
     command.add_argument("--seed", type=int, default=0)
     command.add_argument("--only", type=int, help="the number of the only one")
     command = commands.add_parser("soak")
@@ -56,10 +58,10 @@ def fuzz(chosen):
             workflow = fuzz.Fuzzer(comfy.object_info(), chosen.seed).prompt(chosen.only)
             say(json.dumps(workflow, indent=1)[:20_000])
             return say(fuzz.outcome(comfy, workflow))
-        numbers = range(chosen.first, chosen.first + chosen.workflows)
+        numbers = [*range(chosen.first, chosen.first + chosen.workflows)] * chosen.times
         counts, findings, held = fuzz.attack(comfy, numbers, chosen.seed, report=say)
-    growth = fuzz.growth(held)
-    say(f"{chosen.workflows} workflows: {dict(counts)}; memory held at the end {growth:.3f} of the warm-up's")
+    growth = fuzz.growth(held, chosen.workflows if chosen.times > 1 else fuzz.WARM_UP)
+    say(f"{len(numbers)} workflows: {dict(counts)}; memory held at the end {growth:.3f} of the warm-up's")
     if findings or growth > fuzz.GROWTH:
         sys.exit("\n".join(["error:", *findings]))
 

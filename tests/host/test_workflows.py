@@ -162,8 +162,10 @@ def test_the_editor_file_fits_the_nodes_of_the_host(comfy, name):
         widgets = [part["name"] for part in content["inputs"] if "widget" in part]
         assert sorted(sockets + widgets) == sorted(inputs)
         assert widgets == [key for key in inputs if key in widgets], "saved values are read in this order"
-        assert [part["type"] for part in content["outputs"]] == known["output"]
-        assert [part["name"] for part in content["outputs"]] == known["output_name"]
+        outputs = [(part["type"], part["name"]) for part in content["outputs"]]
+        current = list(zip(known["output"], known["output_name"], strict=True))
+        ours = content["type"].startswith("VQDiffusion")
+        assert outputs == (current if ours else current[: len(outputs)]), "ComfyUI's own nodes gain outputs with time"
 
 
 @every_workflow

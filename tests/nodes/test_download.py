@@ -92,6 +92,8 @@ def test_the_progress_bar_runs_to_the_whole_and_an_interrupt_keeps_what_has_arri
             comfy.model_management.interrupt_current_processing()
 
     monkeypatch.setattr("comfy.utils.PROGRESS_BAR_HOOK", hook)
+    for limit in ("INTERVAL", "PERCENT"):  # newer ComfyUIs leave out what follows soon
+        monkeypatch.setattr(f"comfy.utils.PROGRESS_THROTTLE_MIN_{limit}", 0, raising=False)
     with pytest.raises(comfy.model_management.InterruptProcessingException):
         run(number)
     assert len(shown) == 30 and list(loaders.model_folders()) == [loaders.POCKET]

@@ -27,8 +27,8 @@ def test_an_empty_canvas_is_all_masked_and_not_all_zero():
     ("bad", "words"),
     [
         (torch.zeros(1, 4, 8, 8), "grid of 8 x 8 with 4 channels"),
-        (torch.zeros(1, 16, 1, 8, 8), r"shape \(1, 16, 1, 8, 8\)"),
-        (None, "a NoneType"),
+        (torch.zeros(1, 16, 1, 8, 8), r"a tensor \(1, 16, 1, 8, 8\) of float32"),
+        (None, "This latent is None"),
         (samples([0, 2.5], [1, 3]), "between the codebook ids"),
         (samples([0, float("nan")], [1, 3]), "between the codebook ids"),
         (samples([0, 12], [1, 3]), "ids from 0 to 12; expected 0 to 10, or 11"),

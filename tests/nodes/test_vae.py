@@ -42,6 +42,13 @@ def test_a_picture_smaller_than_a_token_is_refused(model):
         model.vae.encode(pictures(16, 3))
 
 
+@pytest.mark.parametrize("value", [1, [[0.5]], torch.zeros(16, 16, 3), torch.zeros(1, 16, 16, 3, dtype=torch.uint8)])
+def test_what_is_no_picture_is_refused(model, value):
+    """ComfyUI takes a plain value for a link of any type, and its VAE Encode hands it on."""
+    with pytest.raises(LatentError, match=r"This picture is .*; expected \(pictures, height, width, 3\) of floats"):
+        model.vae.encode(value)
+
+
 def test_masked_tokens_are_refused_and_counted(model):
     samples = tokens()
     samples[0, 0, 1, 2:] = 11
