@@ -176,9 +176,9 @@ def read_zip(path: Path) -> dict[str, Any]:
             check_zip(path, [entry for entry in entries if not jit or is_tensor_entry(entry)])
             if not jit:
                 check_pickles(path, [archive.read(entry) for entry in entries if entry.filename.endswith(".pkl")])
+    except CheckpointError:
+        raise
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, RuntimeError) as error:
-        if isinstance(error, CheckpointError):
-            raise
         raise CheckpointError(f"{path} is cut short or damaged: {error}. {AGAIN}") from error
     return read_jit_archive(path, entries) if jit else unpickle(path, mmap=True)
 
@@ -237,9 +237,9 @@ def check_pickles(path: Path, pickles: Iterable[bytes | IO[bytes]]) -> None:
                         f"{path} holds more than tensors and could run code; it was not opened ({name}). "
                         "Only take models from where their authors published them."
                     )
+    except CheckpointError:
+        raise
     except (ValueError, EOFError) as error:
-        if isinstance(error, CheckpointError):
-            raise
         raise CheckpointError(f"{path} is cut short or damaged ({reason(error)}). {AGAIN}") from error
 
 
@@ -270,9 +270,8 @@ def unpickle(path: Path, mmap: bool) -> dict[str, Any]:
 
 def reason(error: Exception) -> str:
     """The line of torch's long messages that names the cause."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    telling = [line for line in lines if "GLOBAL" in line or "nsupported" in line]
-    return (telling or lines or [type(error).__name__])[0][:300]
+    told = str(error).rpartition("WeightsUnpickler error:")[2].strip()
+    return (told.splitlines() or [type(error).__name__])[0][:300]
 
 
 # Text
