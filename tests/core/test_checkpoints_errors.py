@@ -233,6 +233,8 @@ DIFFUSERS = [
         r"quant_conv.bias is \(5,\) torch.int64, expected \(5,\) of floats",
     ),
     (tensors(NULL, resized("embeddings", 6, 24)), r"learned null embedding has 6 vectors"),
+    (tensors(NULL, lambda state: state.update(embeddings=state["embeddings"].int())), r"expected one table of floats"),
+    (tensors(NULL, lambda state: state.update(embeddings=state["embeddings"][None])), r"expected one table of floats"),
     (tensors(NULL, resized("other", 7, 24)), r"expected one table of floats, embeddings; it has embeddings, other"),
     (config("transformer/config.json", num_layers=10**9), r"num_layers is 1000000000, by the weights 2"),
     (config("transformer/config.json", num_attention_heads=5), r"32 cannot be split among 5 heads"),

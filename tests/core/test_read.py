@@ -30,7 +30,7 @@ every_form = pytest.mark.parametrize("write", FORMS.values(), ids=FORMS)
 
 
 @every_form
-@pytest.mark.parametrize("name", ["model.pth", "model.bin", "model"])
+@pytest.mark.parametrize("name", ["model.pth", "model.bin", "model.weights", "model"])
 def test_a_file_is_known_by_its_content_whatever_its_name(write, name, tmp_path):
     path = tmp_path / name
     write(path)
