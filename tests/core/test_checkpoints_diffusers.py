@@ -233,13 +233,15 @@ def test_every_form_of_the_folder_gives_the_same_model(variant, folder, model, t
     assert again.text_encoder.tokenize("a red car") == model.text_encoder.tokenize("a red car")
 
 
-def test_a_text_encoder_that_does_not_say_how_many_heads_it_has_has_those_of_clip(folder, tmp_path):
+def test_a_config_that_does_not_say_how_many_heads_there_are_means_the_usual_number(folder, tmp_path):
     copy = shutil.copytree(folder, tmp_path / "copy")
-    file = copy / "text_encoder" / "config.json"
-    config = json.loads(file.read_text())
-    del config["num_attention_heads"]
-    file.write_text(json.dumps(config))
-    assert load(copy).text_encoder.model.config.num_attention_heads == 8
+    for part in ("transformer", "text_encoder"):
+        file = copy / part / "config.json"
+        config = json.loads(file.read_text())
+        del config["num_attention_heads"]
+        file.write_text(json.dumps(config))
+    model = load(copy)
+    assert (model.transformer.spec.heads, model.text_encoder.model.config.num_attention_heads) == (16, 8)
 
 
 def test_without_the_learned_embeddings_the_empty_prompt_is_the_null(folder, tmp_path):
