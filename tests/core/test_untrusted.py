@@ -149,6 +149,10 @@ CLAIMS = {
         lambda path: in_archive(path, pickled({"w": Large()}, protocol=4)),
         r"could run code; it was not opened \(a name that it builds\)",
     ),
+    "one in the last of an old file's pickles": (
+        lambda path: path.write_bytes(b"".join(map(pickled, [0x1950A86A20F9469CFC6C, 1001, {}, {}, Large()]))),
+        r"holds more than tensors and could run code; it was not opened \(builtins.bytearray\)",
+    ),
     "a zip file with a directory of 200 MB": (with_long_directory, r"has a directory of 209,715,200 bytes"),
     "the same in the large form": (with_long_directory_in_the_large_form, r"has a directory of 209,715,200 bytes"),
     "one whose end holds another end": (with_a_second_end_inside_its_end, r"has a directory of 9,437,184 bytes"),
