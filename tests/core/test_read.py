@@ -49,6 +49,13 @@ def test_other_files_hold_no_tensors(content, tmp_path):
         read_tensors(path)
 
 
+def test_a_page_in_place_of_weights_is_told_by_their_name(tmp_path):
+    path = tmp_path / "model.safetensors"
+    path.write_text("<!DOCTYPE html><html><body>404: Not Found</body></html>")
+    with pytest.raises(CheckpointError, match=r"is no whole safetensors file: .*; it is a web page"):
+        read_tensors(path)
+
+
 @every_form
 def test_a_file_cut_anywhere_is_refused(write, tmp_path):
     path = tmp_path / "model.pth"

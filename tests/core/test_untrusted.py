@@ -409,6 +409,22 @@ def test_the_cache_of_the_hub_opens_as_it_is(diffusers, tmp_path):
     load(version)
 
 
+def test_a_link_out_of_a_version_reaches_its_repository_and_no_further(tmp_path):
+    """Wherever that repository lies: here in a folder that is called as those of versions are."""
+    version = tmp_path / "snapshots" / "models--some--model" / "snapshots" / "0123abc"
+    version.mkdir(parents=True)
+    for place, refused in ((version.parents[1], False), (tmp_path, True)):
+        torch.save({"w": torch.ones(3)}, place / "weights.pth")
+        link = version / "model.pth"
+        link.unlink(missing_ok=True)
+        link.symlink_to(place / "weights.pth")
+        if refused:
+            with pytest.raises(CheckpointError, match="is a link out of its model"):
+                read_tensors(link)
+        else:
+            assert read_tensors(link)["w"].tolist() == [1, 1, 1]
+
+
 @pytest.mark.parametrize(
     "name", ["../x.bin", "/etc/passwd", "C:x.bin", "a\x00.bin", "a\n.bin", "a\r.bin", ".", "", "\u202e"]
 )
