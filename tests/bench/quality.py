@@ -144,7 +144,8 @@ tests.bench.quality --page docs/quality.md`. The judge is not the model. Each ce
 
 Defaults but for what is named: truncation {truncation:g}. Steps are network evaluations a picture. *Ancestral, other
 seeds* says how far apart two lines are by chance. *The authors' rule* and *diffusers' rule* are those by which the
-original code and diffusers take fewer steps than they were trained with, which this pack does not offer.
+original code and diffusers take fewer steps than they were trained with, which this pack does not offer. A dash was not
+measured.
 
 """
 

@@ -1,8 +1,8 @@
 """Makes the pictures of the pack's own pages: .venv/bin/python -m tests.browser.pictures
 
 The README's sheet is drawn here, every prompt with seed 0 and the defaults, none left out. Those of the template
-browser come from the screenshots that test_shipped.py has taken; those of the help pages are taken here, of each node
-beside what it makes.
+browser and of the editor come from the screenshots that test_shipped.py has taken; those of the help pages are taken
+here, of each node beside what it makes.
 """
 
 import sys
@@ -13,7 +13,7 @@ from PIL import Image
 
 CHECKOUT = Path(__file__).parents[2]
 SCREENSHOTS = CHECKOUT / ".cache" / "screenshots"
-THUMBNAIL, HELP = 640, 520  # pixels of width
+THUMBNAIL, EDITOR, HELP = 640, 1100, 520  # pixels of width
 SHEET = (  # rows of the README's pictures
     ("a fox on a white background", "an owl on a green background", "a teddy bear on a blue background"),
     ("a strawberry on a yellow background", "a rocket on a background from purple to blue", "a guitar on pink"),
@@ -36,11 +36,17 @@ from pack.vqdiffusion_core.pipeline import generate  # noqa: E402
 def main() -> None:
     draw_sheet(CHECKOUT / "docs" / "pocket.png")
     for path in sorted((CHECKOUT / "example_workflows").glob("*.json")):
-        thumbnail = Image.open(SCREENSHOTS / f"{path.stem}, pinned LiteGraph.png").convert("RGB")
-        thumbnail.thumbnail((THUMBNAIL, THUMBNAIL), Image.Resampling.LANCZOS)
-        thumbnail.save(path.with_suffix(".jpg"), quality=85, optimize=True)
+        save_small(f"{path.stem}, pinned LiteGraph", THUMBNAIL, path.with_suffix(".jpg"))
+    save_small("inpaint, newest Nodes 2.0", EDITOR, CHECKOUT / "docs" / "editor.jpg")
     with Comfy() as comfy, chromium() as browser:
         photograph_nodes(Editor("for pictures", comfy, browser.new_context(viewport=WINDOW).new_page(), vue=False))
+
+
+def save_small(screenshot: str, width: int, path: Path) -> None:
+    with Image.open(SCREENSHOTS / f"{screenshot}.png") as full:
+        small = full.convert("RGB")
+    small.thumbnail((width, width), Image.Resampling.LANCZOS)
+    small.save(path, quality=85, optimize=True)
 
 
 def draw_sheet(path: Path) -> None:
