@@ -9,6 +9,7 @@ import time
 from dataclasses import dataclass, field
 
 import psutil
+import requests
 
 from . import shipped
 from .comfy import Interrupted
@@ -18,7 +19,6 @@ from .shipped import node, text_to_image
 READ_EVERY = 20  # pictures
 WARM = 0.3  # of all pictures; ComfyUI and PyTorch fill their caches meanwhile
 GROWTH = 1.02  # of resident memory
-MORE = {"files": 0, "threads": 4}  # threads of its pool, which asyncio starts when they are first wanted
 SLOWER = 1.25  # of the time of a picture: the machine is not alone
 PROMPTS = ("an owl on red", "a teddy bear on a blue background", "red", "")
 SIZES = ((0, 0), (0, 0), (96, 128), (128, 104))  # 0: the model's own
@@ -31,7 +31,7 @@ class Reading:
     pictures: int
     resident: int  # bytes
     files: int
-    threads: int
+    threads: int  # but those of asyncio's pool, which are as many as were ever wanted at once
 
 
 @dataclass
@@ -110,7 +110,8 @@ def reading(comfy, pictures):
     process = psutil.Process(comfy.pid)
     # Files without the connections of those who ask; the fewest of some looks, since ComfyUI opens one now and then.
     files = min(len(process.open_files()) for _ in range(10) if time.sleep(0.1) is None)
-    return Reading(pictures, process.memory_info().rss, files, process.num_threads())
+    pool = requests.get(f"{comfy.url}/hostile/pool", timeout=60).json()
+    return Reading(pictures, process.memory_info().rss, files, process.num_threads() - pool)
 
 
 def parts(record):
@@ -137,7 +138,7 @@ def complaints(record):
         found.append("resident memory has grown")
     for name in ("files", "threads"):
         begin, end = parts(record)
-        if min(getattr(r, name) for r in end) > max(getattr(r, name) for r in begin) + MORE[name]:
+        if min(getattr(r, name) for r in end) > max(getattr(r, name) for r in begin):
             found.append(f"{name} have become more")
     if slowdown(record) > SLOWER:
         found.append("a picture takes longer")

@@ -1,11 +1,12 @@
 """A custom node pack that hands other nodes what no honest node does. Each node has one input, which of its horrors.
 
-It also lets a test ask ComfyUI's process for the memory that it holds.
+It also lets a test ask ComfyUI's process for the memory that it holds, and for the threads of its pool.
 """
 
 import ctypes
 import gc
 import sys
+import threading
 
 import psutil
 import torch
@@ -22,6 +23,12 @@ async def held_memory(request):
     if sys.platform == "linux":
         ctypes.CDLL(None).malloc_trim(0)
     return web.json_response({"kept": kept, "held": process.memory_info().rss})
+
+
+@PromptServer.instance.routes.get("/hostile/pool")
+async def pool_threads(request):
+    """How many threads asyncio's pool has: it starts each when it is first wanted and then keeps it, up to a number."""
+    return web.json_response(sum(thread.name.startswith("asyncio_") for thread in threading.enumerate()))
 
 
 def horror(kind, returns, horrors):
