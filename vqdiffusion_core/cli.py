@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ from .checkpoints.convert import convert
 from .checkpoints.releases import releases_like
 from .generate_command import add_generate, add_model, add_tokenizer
 from .model import VQDiffusion
+from .notices import notices_to
 from .specs import TransformerSpec
 from .training.commands import add_evaluate, add_train
 
@@ -20,11 +22,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; the exit code is 0, or 1 after an error in one line."""
     options = parser().parse_args(arguments)
     try:
-        options.run(options)
+        with notices_to(print_notice):
+            options.run(options)
     except (ValueError, OSError, EOFError) as error:
         print(f"vqdiffusion: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def print_notice(line: str) -> None:
+    """On stderr; of several processes, which all come to the same notice, the first says it."""
+    if os.environ.get("RANK", "0") == "0":
+        print(f"vqdiffusion: {line}", file=sys.stderr)
 
 
 def parser() -> argparse.ArgumentParser:
