@@ -144,7 +144,7 @@ class AdaptiveLayerNorm(nn.Module):
 
     def forward(self, h_BNW: Tensor, row_B: Tensor) -> Tensor:
         rows_B2 = self.linear(F.silu(self.emb(row_B))) if self.table is None else self.table[row_B]
-        scale_BW, shift_BW = rows_B2.chunk(2, dim=-1)
+        scale_BW, shift_BW = rows_B2.to(h_BNW.dtype).chunk(2, dim=-1)  # under autocast the rows are narrower than h
         if len(row_B) == 1:  # the affine of one pass over h
             return F.layer_norm(h_BNW, h_BNW.shape[-1:], 1 + scale_BW[0], shift_BW[0])
         return torch.addcmul(shift_BW[:, None], F.layer_norm(h_BNW, h_BNW.shape[-1:]), 1 + scale_BW[:, None])

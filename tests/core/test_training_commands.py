@@ -1,6 +1,7 @@
 """`vqdiffusion train`: from a folder of pictures to a model that draws, and on from there."""
 
 import pytest
+import torch
 from pack.tests.core.tiny_training import COLOURS, paint
 from pack.vqdiffusion_core.checkpoints import load
 from pack.vqdiffusion_core.cli import main
@@ -55,6 +56,21 @@ def test_a_saved_model_is_fine_tuned_at_its_own_size(model, data, tmp_path):
     assert not after.learned_null_1LD.equal(before.learned_null_1LD)
     same = zip(before.text_encoder.parameters(), after.text_encoder.parameters(), strict=True)
     assert all(ours.equal(theirs) for ours, theirs in same)
+
+
+@pytest.mark.parametrize("batch", ["1", "5"])
+@pytest.mark.parametrize("kernel", ["absorbing", "uniform"])
+def test_one_picture_trains_in_batches_of_any_size(batch, kernel, codec, data, tmp_path):
+    one = tmp_path / "one"
+    one.mkdir()
+    for name in ("red.png", "red.txt"):
+        (one / name).write_bytes((data / name).read_bytes())
+    size = ["--data", str(one), *CODEC[:-1], batch]
+    assert main(["train", "codec", str(tmp_path / "codec"), *size]) == 0
+    begin = ["--codec", str(codec), "--kernel", kernel, "--data", str(one), *DIFFUSION[:-1], batch]
+    run = tmp_path / "run"
+    assert main(["train", "diffusion", str(run), *begin]) == 0
+    assert torch.load(run / "checkpoint.pt", weights_only=True)["step"] == 3
 
 
 @pytest.mark.parametrize(

@@ -24,8 +24,11 @@ class Pictures:
     def captions(self):
         return [f"a {colour} picture" for colour in COLOURS]
 
-    def captioned(self):
-        for name, colour in COLOURS.items():
+    def __len__(self):
+        return len(COLOURS)
+
+    def captioned(self, first=0, stride=1):
+        for name, colour in [*COLOURS.items()][first::stride]:
             yield paint(colour, 8), [f"a {name} picture", f"{name}"]
 
 

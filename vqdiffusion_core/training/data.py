@@ -30,8 +30,14 @@ class Source(Protocol):
         """Every caption there is."""
         ...
 
-    def captioned(self) -> Iterable[tuple[Image.Image, list[str]]]:
-        """Pictures, each with everything that it may be called: the same ones in the same order at every call."""
+    def __len__(self) -> int:
+        """How many pictures `captioned` gives."""
+        ...
+
+    def captioned(self, first: int = 0, stride: int = 1) -> Iterable[tuple[Image.Image, list[str]]]:
+        """Pictures, each with everything that it may be called: the same ones in the same order at every call. Only
+        those of the numbers first, first + stride, ... are opened.
+        """
         ...
 
 
@@ -45,6 +51,7 @@ class Folder:
     """
 
     def __init__(self, folder: Path, size: int, *, captions: bool = True):
+        self.folder = folder
         self.size = size
         self.paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
         if not self.paths:
@@ -63,8 +70,11 @@ class Folder:
     def captions(self) -> Iterable[str]:
         return chain.from_iterable(self.listed)
 
-    def captioned(self) -> Iterable[tuple[Image.Image, list[str]]]:
-        for path, captions in zip(self.paths, self.listed, strict=True):
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def captioned(self, first: int = 0, stride: int = 1) -> Iterable[tuple[Image.Image, list[str]]]:
+        for path, captions in zip(self.paths[first::stride], self.listed[first::stride], strict=True):
             yield self.open(path), captions
 
     def open(self, path: Path) -> Image.Image:

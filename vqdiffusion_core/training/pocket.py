@@ -38,8 +38,11 @@ class Scenes:
         for wordings in self.wordings:
             yield from wordings
 
-    def captioned(self) -> Iterable[tuple[Image.Image, list[str]]]:
-        for scene, wordings in zip(self.pool, self.wordings, strict=True):
+    def __len__(self) -> int:
+        return len(self.pool)
+
+    def captioned(self, first: int = 0, stride: int = 1) -> Iterable[tuple[Image.Image, list[str]]]:
+        for scene, wordings in zip(self.pool[first::stride], self.wordings[first::stride], strict=True):
             yield scenes.render(scene), wordings
 
     def picture(self, rng: random.Random) -> Image.Image:
