@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ..vqdiffusion_core.checkpoints.download import Plan
 
 OFF = "Nothing was asked for. Set download to yes to see what it takes."
-READY = "{name} is in models/{folder}. Press R to refresh the menus, then choose it in VQ-Diffusion Loader."
+READY = "{name} is there: {folder}. Press R to refresh the menus, then choose it in VQ-Diffusion Loader."
 
 # What each download has to be confirmed with. It is shown with the size, here and now: no workflow file can know it.
 NUMBERS: dict[Plan, str] = {}
@@ -54,7 +54,7 @@ class VQDiffusionDownload(io.ComfyNode):
         """A model that was deleted can be fetched again, by a host that remembers more than the last run, too: what is
         not there yet is like nothing that was.
         """
-        return True if not download or is_there(model) else float("nan")
+        return True if not download or name_of(model) else float("nan")
 
     @classmethod
     def execute(cls, model: str, download: bool, confirm: str) -> io.NodeOutput:
@@ -68,22 +68,21 @@ def fetch(repo: str, confirm: str) -> str:
 
     if repo not in ON_HUB:
         raise ValueError(f"model is {repo!r:.100}; expected one of {', '.join(ON_HUB)}.")
-    if not is_there(repo):
+    name = name_of(repo)
+    if name is None:
         files = hub.plan(repo)
         number = NUMBERS.setdefault(files, str(secrets.randbelow(9000) + 1000))
         if confirm.strip() != number:
             raise ValueError(
-                f"Not downloaded yet: {hub.summary(files, loaders.HOME)} To download it, write {number} into confirm "
+                f"Not downloaded yet: {hub.summary(files, loaders.home())} To download it, write {number} into confirm "
                 "and run again."
             )
         progress = runtime.Progress(files.size)
-        hub.download(files, loaders.HOME, lambda done, total: progress(done))
-    return READY.format(name=name_of(repo), folder=loaders.FOLDER)
+        name = hub.download(files, loaders.home(), lambda done, total: progress(done)).name
+    return READY.format(name=name, folder=loaders.folder_of(name))
 
 
-def is_there(repo: str) -> bool:
-    return name_of(repo) in loaders.model_folders()
-
-
-def name_of(repo: str) -> str:
-    return repo.rpartition("/")[2]
+def name_of(repo: str) -> str | None:
+    """What the menu calls a published model that is there already, in a folder of folders and the hub's cache too."""
+    name = repo.rpartition("/")[2]
+    return next((known for known in loaders.model_folders() if known.rpartition("/")[2] == name), None)

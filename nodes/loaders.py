@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from itertools import chain
 from pathlib import Path
 from weakref import WeakValueDictionary
 
@@ -21,6 +23,7 @@ POCKET = "pocket (built in)"
 LOADED: WeakValueDictionary[tuple, VQModel] = WeakValueDictionary()
 
 HOME = Path(folder_paths.models_dir) / FOLDER  # the one of the places for models that is ours
+SAID: set[str] = set()  # why something is not in the menu: once is enough
 
 folder_paths.add_model_folder_path(FOLDER, str(HOME))
 
@@ -73,7 +76,36 @@ class VQDiffusionLoader(io.ComfyNode):
 
 def model_folders() -> dict[str, Path]:
     """Name in the menu -> folder, the built-in model first."""
-    return {POCKET: checkpoints.POCKET_FOLDER, **checkpoints.find(folder_paths.get_folder_paths(FOLDER))}
+    found = checkpoints.find(folder_paths.get_folder_paths(FOLDER))
+    for sentence in found.unlisted:
+        if sentence not in SAID:
+            SAID.add(sentence)
+            logging.warning("VQ-Diffusion: %s", sentence)
+    return {POCKET: checkpoints.POCKET_FOLDER, **found.models}
+
+
+def home() -> Path:
+    """Where a new model goes, as for the host's own kinds: the first place if somebody made it the default, else ours.
+    The host keeps an order alone, in which what was configured stands before what a pack adds.
+    """
+    return Path(folder_paths.get_folder_paths(FOLDER)[0]) if has_default() else HOME
+
+
+def has_default() -> bool:
+    """Whether a configuration of the host names a default place for our models."""
+    from comfy.cli_args import args
+
+    given = chain.from_iterable(args.extra_model_paths_config or [])
+    files = [Path(folder_paths.__file__).with_name("extra_model_paths.yaml"), *map(Path, given)]
+    sections = chain.from_iterable(sections_of(file) for file in files if file.is_file())
+    return any(section.get("is_default") and FOLDER in section for section in sections)
+
+
+def sections_of(file: Path) -> list[dict]:
+    import yaml
+
+    content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    return [section for section in (content or {}).values() if isinstance(section, dict)]
 
 
 def folder_of(name: str) -> Path:
@@ -103,5 +135,5 @@ def stamp(folder: Path | None) -> tuple:
     """Changes whenever a file in the folder does."""
     if folder is None:
         return ()
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    files = sorted(path for pattern in ("*", "*/*") for path in folder.glob(pattern) if path.is_file())
     return tuple((path.name, path.stat().st_mtime_ns, path.stat().st_size) for path in files)

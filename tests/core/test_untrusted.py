@@ -489,15 +489,17 @@ def test_names_from_a_file_cannot_send_commands_to_a_terminal_nor_fill_it(ithq):
 def test_a_folder_that_may_not_be_read_does_not_hide_the_other_models(diffusers, monkeypatch):
     locked = diffusers.parent / "a locked one"
     locked.mkdir()
-    iterdir = Path.iterdir
+    scandir = os.scandir
 
     def refuse(path):
-        if path == locked:
+        if Path(path) == locked:
             raise PermissionError(13, "Permission denied", str(path))
-        return iterdir(path)
+        return scandir(path)
 
-    monkeypatch.setattr(Path, "iterdir", refuse)  # the tests may run as root, who may read everything
-    assert list(find([diffusers.parent])) == ["diffusers"]
+    monkeypatch.setattr(os, "scandir", refuse)  # the tests may run as root, who may read everything
+    found = find([diffusers.parent])
+    assert list(found.models) == ["diffusers"]
+    assert f"{locked} cannot be read: Permission denied." in found.unlisted
 
 
 # Our own code

@@ -1,4 +1,6 @@
-"""A model is downloaded from inside a real ComfyUI, from a hub on this machine that can break off."""
+"""A model is downloaded from inside a real ComfyUI, from a hub on this machine that can break off, to the place that
+ComfyUI is told to keep new models in.
+"""
 
 import re
 import shutil
@@ -21,20 +23,28 @@ def hub():
 
 
 @pytest.fixture(scope="module")
-def far_comfy(hub):
-    """A ComfyUI of its own, for which this hub is the hub."""
+def big_disk(tmp_path_factory):
+    return tmp_path_factory.mktemp("big_disk")
+
+
+@pytest.fixture(scope="module")
+def far_comfy(hub, big_disk):
+    """A ComfyUI of its own, for which this hub is the hub and a big disk the place for new models."""
+    config = big_disk / "extra.yaml"
+    config.write_text(f"studio:\n  base_path: {big_disk}\n  is_default: true\n  vq_diffusion: vq_diffusion\n")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HF_ENDPOINT", hub.url)
-        with Comfy() as comfy:
+        with Comfy(["--extra-model-paths-config", str(config)]) as comfy:
             yield comfy
 
 
 @pytest.fixture
-def models(far_comfy):
+def models(far_comfy, big_disk):
     """The folder of models, without the one that a test has downloaded."""
-    folder = far_comfy.base / "models" / "vq_diffusion"
+    folder = big_disk / "vq_diffusion"
     yield folder
     shutil.rmtree(folder / NAME, ignore_errors=True)
+    assert not (far_comfy.base / "models" / "vq_diffusion").exists()
 
 
 @pytest.fixture

@@ -68,6 +68,13 @@ def test_a_model_that_is_there_is_not_fetched_again_and_needs_no_connection(hub,
     assert len(hub.requests) == before
 
 
+@pytest.mark.parametrize("place", [f"friends/{NAME}", "models--microsoft--vq-diffusion-ithq/snapshots/0123abc"])
+def test_a_model_that_lies_deeper_is_not_fetched_again(place, folder, home, monkeypatch):
+    shutil.copytree(folder, home / place)
+    ask_there(NOBODY, monkeypatch)
+    assert f"/{NAME} is there: {home / place}." in run()
+
+
 def test_no_earlier_answer_stands_for_a_model_that_is_not_there(hub, home):
     """Not even that of the run that fetched it, should it be deleted: hosts may remember many runs."""
 

@@ -1,8 +1,10 @@
 import os
 import shutil
+from pathlib import Path
 
 import folder_paths
 import pytest
+from comfy.cli_args import args
 from pack.nodes import loaders
 
 
@@ -38,8 +40,55 @@ def test_a_place_that_does_not_exist_is_no_error(places):
     assert list(loaders.model_folders()) == [loaders.POCKET]
 
 
-@pytest.mark.parametrize("name", ["nothing", "../a", "", "/"])
+def test_a_model_in_a_folder_of_folders_is_opened_by_the_name_that_the_host_would_give_it(places, folder):
+    shutil.copytree(folder, places[1] / "friends" / "tiny")
+    (opened, *_) = loaders.VQDiffusionLoader.execute("friends/tiny", "auto").args
+    assert "friends/tiny" in loaders.VQDiffusionLoader.define_schema().inputs[0].options
+    assert opened.null() is not None
+
+
+def test_what_is_not_in_the_menu_is_said_in_the_log_once(places, folder, caplog, monkeypatch):
+    monkeypatch.setattr(loaders, "SAID", set())
+    shutil.copytree(folder, places[0] / "tiny")
+    (places[0] / "last.ckpt").touch()
+    (places[1] / "notes").mkdir()
+    for _ in range(3):
+        assert list(loaders.model_folders()) == [loaders.POCKET, "tiny"]
+    loose, empty = (record.getMessage() for record in caplog.records)
+    assert loose.startswith(f"VQ-Diffusion: last.ckpt in {places[0]}: not listed.")
+    assert empty.startswith(f"VQ-Diffusion: {places[1] / 'notes'} is not listed")
+
+
+CONFIGURED = {
+    "a default": ("big:\n  base_path: {}\n  is_default: true\n  vq_diffusion: vq\n", "{}/vq"),
+    "no default": ("big:\n  base_path: {}\n  vq_diffusion: vq\n", None),
+    "a default for other kinds": (
+        "big:\n  base_path: {}\n  is_default: true\n  loras: lo\nall:\n  vq_diffusion: {}\n",
+        None,
+    ),
+    "a default among others": ("all:\n  vq_diffusion: {}/x\nbig:\n  is_default: true\n  vq_diffusion: {}/y\n", "{}/y"),
+    "nothing": ("", None),
+}
+
+
+@pytest.mark.parametrize(("text", "place"), CONFIGURED.values(), ids=CONFIGURED)
+def test_a_new_model_goes_where_the_host_puts_new_ones(text, place, tmp_path, monkeypatch):
+    """The host reads its configuration first, then the pack adds its own place."""
+    from utils.extra_config import load_extra_path_config
+
+    file = tmp_path / "extra.yaml"
+    file.write_text(text.replace("{}", str(tmp_path)))
+    monkeypatch.setattr(args, "extra_model_paths_config", [[str(file)]])
+    monkeypatch.setattr(folder_paths, "folder_names_and_paths", {})
+    if text:
+        load_extra_path_config(str(file))
+    folder_paths.add_model_folder_path(loaders.FOLDER, str(loaders.HOME))
+    assert loaders.home() == (Path(place.format(tmp_path)) if place else loaders.HOME)
+
+
+@pytest.mark.parametrize("name", ["nothing", "../a", "", "/", "tiny/vqvae", "tiny/../tiny"])
 def test_only_what_is_in_the_menu_can_be_opened(places, name):
+    (places[0] / "tiny" / "transformer").mkdir(parents=True)
     with pytest.raises(ValueError, match="There is no VQ-Diffusion model"):
         loaders.VQDiffusionLoader.execute(name, "auto")
 

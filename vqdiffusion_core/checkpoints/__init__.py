@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
 from pathlib import Path
 
 import torch
@@ -15,10 +14,11 @@ from ..model import VQDiffusion
 from .build import Dtypes, choose_dtype
 from .diffusers_layout import is_diffusers_folder, load_folder, write_folder
 from .errors import CheckpointError
-from .original_layout import is_original_folder, load_original
+from .menu import Found, find
+from .original_layout import load_original
 from .write import replace_folder
 
-__all__ = ["POCKET_FOLDER", "CheckpointError", "choose_dtype", "find", "load", "save"]
+__all__ = ["POCKET_FOLDER", "CheckpointError", "Found", "choose_dtype", "find", "load", "save"]
 
 POCKET_FOLDER = Path(__file__).parents[1] / "pocket"  # the embedded model
 
@@ -52,21 +52,3 @@ def save(model: VQDiffusion, folder: str | os.PathLike, dtype: torch.dtype | Non
     Whenever this is interrupted, `folder` is whole: the old one or the new one.
     """
     replace_folder(Path(folder), lambda target: write_folder(model, target, dtype, lambda count: None))
-
-
-def find(folders: Iterable[str | os.PathLike]) -> dict[str, Path]:
-    """The models in some folders, {name: path}: every sub-folder that could be one. The first of a name counts."""
-    models: dict[str, Path] = {}
-    for folder in map(Path, folders):
-        for path in sorted(folder.iterdir()) if folder.is_dir() else []:
-            if not path.name.startswith(".") and path.is_dir() and could_be_model(path):
-                models.setdefault(path.name, path)
-    return models
-
-
-def could_be_model(folder: Path) -> bool:
-    """Told from file names alone: a menu must be fast. A folder that may not be read is none."""
-    try:
-        return is_diffusers_folder(folder) or is_original_folder(folder)
-    except OSError:
-        return False

@@ -44,10 +44,11 @@ from .formats import (
 )
 from .read import holds_tensors, read_tensors
 from .releases import CLASSES, HEADS, MIRROR, PICTURE, parts_for
-from .rename import Renamed, apply
+from .rename import Renamed, apply, unwrapped
 
 SUFFIXES = (".pth", ".pt", ".ckpt", ".bin", ".safetensors")
 PIECE = re.compile(r"(.+)_([a-z]{2})")  # what `split` calls the pieces of a file
+NESTED = ("model", "state_dict", "module", "model_state_dict")  # where trainers keep the tensors in what they save
 FIRST_STAGE = "first_stage_model."  # the VQGAN of taming's two-stage models
 CODEBOOK = "quantize.embedding.weight"
 BUFFER_NOISE = 1e-4  # in log space: their average over the training, taken in float32, wanders by this at most
@@ -86,7 +87,11 @@ def load_original(place: Path, dtypes: Dtypes, tokenizer: Path | None) -> VQDiff
 
 
 def is_original_folder(folder: Path) -> bool:
-    return any(path.suffix.lower() in SUFFIXES or PIECE.fullmatch(path.name) for path in folder.iterdir())
+    return any(is_called_like_weights(path) and path.is_file() for path in folder.iterdir())
+
+
+def is_called_like_weights(path: Path) -> bool:
+    return path.suffix.lower() in SUFFIXES or PIECE.fullmatch(path.name) is not None
 
 
 def tensor_files(folder: Path) -> Iterator[Path]:
@@ -127,7 +132,7 @@ def open_file(path: Path) -> tuple[str, Mapping[str, Tensor]]:
 
 def flatten(content: Mapping[str, Any]) -> dict[str, Tensor]:
     """The tensors of interest: no optimizer, and the average over the training, `ema`, in place of the last state."""
-    nested = next((content[key] for key in ("model", "state_dict") if isinstance(content.get(key), dict)), content)
+    nested = next((content[key] for key in NESTED if isinstance(content.get(key), dict)), content)
     state = {name.removeprefix(FIRST_STAGE): tensor for name, tensor in named_tensors(nested)}
     if isinstance(ema := content.get("ema"), dict):
         state |= {f"transformer.{name}": tensor for name, tensor in named_tensors(ema)}
@@ -135,7 +140,8 @@ def flatten(content: Mapping[str, Any]) -> dict[str, Tensor]:
 
 
 def named_tensors(content: Mapping[Any, Any]) -> Iterator[tuple[str, Tensor]]:
-    return ((name, value) for name, value in content.items() if isinstance(name, str) and torch.is_tensor(value))
+    tensors = ((name, value) for name, value in content.items() if isinstance(name, str) and torch.is_tensor(value))
+    return ((unwrapped(name), tensor) for name, tensor in tensors)
 
 
 def choose_checkpoint(place: Path, files: list[File]) -> File:

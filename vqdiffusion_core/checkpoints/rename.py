@@ -18,6 +18,7 @@ from .key_maps import KeyMap
 
 Target = str | tuple[str, ...] | None
 
+WRAPPERS = {"module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"}  # of training, by PyTorch
 NUMBER = r"([0-9]{1,4})"  # of a layer: longer ones, and the digits of other scripts, are no names of ours
 
 
@@ -91,6 +92,15 @@ def apply(table: KeyMap, state: Mapping[str, Tensor], what: str, levels: int = 0
             renamed.tensors[target] = tensor
             renamed.origin[target] = source
     return renamed
+
+
+def unwrapped(name: str) -> str:
+    """A name without what DataParallel, torch.compile and the like put into it.
+
+    >>> unwrapped("module.encoder._orig_mod.conv_in.weight")
+    'encoder.conv_in.weight'
+    """
+    return ".".join(part for part in name.split(".") if part not in WRAPPERS)
 
 
 def rename_back(table: KeyMap, state: Mapping[str, Tensor], levels: int = 0) -> dict[str, Tensor]:
