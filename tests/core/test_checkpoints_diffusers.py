@@ -157,6 +157,28 @@ def as_fp16_variant(folder):
     save_file(state, folder / "vqvae" / "diffusion_pytorch_model.fp16.safetensors")
 
 
+def with_the_wrappers_of_parallel_training(folder):
+    state = rewritten(folder, "transformer", lambda name, tensor: (f"module.{name}", tensor))
+    torch.save(state, folder / "transformer" / "diffusion_pytorch_model.bin")
+
+
+def as_bf16_shards(folder):
+    state = rewritten(folder, "vqvae")
+    save_file(state, folder / "vqvae" / "diffusion_pytorch_model-00001-of-00001.bf16.safetensors")
+    index = {"weight_map": dict.fromkeys(state, "diffusion_pytorch_model-00001-of-00001.bf16.safetensors")}
+    (folder / "vqvae" / "diffusion_pytorch_model.safetensors.index.bf16.json").write_text(json.dumps(index))
+
+
+def with_half_precision_beside(folder):
+    """A pickle in full precision, as the hub's vqvae has it, and half of another model: were it read, it would show."""
+    for part, stem in (("vqvae", "diffusion_pytorch_model"), ("text_encoder", "pytorch_model")):
+        state = rewritten(folder, part)
+        torch.save(state, folder / part / f"{stem}.bin")
+        for variant in ("fp16", "bf16"):
+            other = {name: torch.zeros_like(tensor).half() for name, tensor in state.items()}
+            save_file(other, folder / part / f"{stem.removeprefix('pytorch_')}.{variant}.safetensors")
+
+
 def with_old_attention_names_and_convolutions(folder):
     old = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "proj_attn"}
 
@@ -212,6 +234,9 @@ def as_of_2022(folder):
 VARIANTS = [
     as_pickle,
     as_fp16_variant,
+    as_bf16_shards,
+    with_half_precision_beside,
+    with_the_wrappers_of_parallel_training,
     with_old_attention_names_and_convolutions,
     with_the_other_text_prefix,
     in_shards,
@@ -231,6 +256,18 @@ def test_every_form_of_the_folder_gives_the_same_model(variant, folder, model, t
     assert again.transformer.spec == model.transformer.spec and again.vqgan.spec == model.vqgan.spec
     assert again.text_encoder.model.config.num_attention_heads == model.text_encoder.model.config.num_attention_heads
     assert again.text_encoder.tokenize("a red car") == model.text_encoder.tokenize("a red car")
+
+
+def test_half_precision_is_read_where_it_is_what_was_asked_for(folder, tmp_path):
+    copy = shutil.copytree(folder, tmp_path / "copy")
+    for part in ("transformer", "vqvae"):
+        file = copy / part / "diffusion_pytorch_model.safetensors"
+        other = {name: torch.ones_like(tensor).half() for name, tensor in load_file(file).items()}
+        save_file(other, file.with_name("diffusion_pytorch_model.fp16.safetensors"))
+    for dtype, half in (("float16", True), ("bfloat16", False), ("float32", False)):
+        model = load(copy, dtype)
+        assert bool((model.transformer.to_logits[1].weight == 1).all()) is half
+        assert not (model.vqgan.quant_conv.weight == 1).all(), "the VQGAN stays float32"
 
 
 def test_a_config_that_does_not_say_how_many_heads_there_are_means_the_usual_number(folder, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import pytest
 from huggingface_hub import constants
 from pack.vqdiffusion_core.checkpoints import CheckpointError, load
 from pack.vqdiffusion_core.checkpoints.download import choose, download, plan, summary
+from safetensors.torch import load_file
 
 from . import tiny_checkpoints
 from .local_hub import BIG, Hub, ask_there, serving
@@ -116,6 +118,51 @@ def test_being_offline_or_asking_for_another_repository_is_said_at_once(hub, mon
 def test_names_that_lead_out_of_the_folder_are_not_fetched():
     paths = ["model_index.json", "vqvae/../../evil.json", "vqvae//etc/passwd.json", "/vqvae/x.json", "vqvae/a\\b.json"]
     assert choose(paths) == ["model_index.json"]
+
+
+PUBLISHED = ["config.json", "diffusion_pytorch_model.bin", "diffusion_pytorch_model.fp16.safetensors"]
+SHARDED = [
+    "config.json",
+    "diffusion_pytorch_model.fp16.safetensors",
+    "diffusion_pytorch_model.safetensors.index.json",
+    "diffusion_pytorch_model-00001-of-00002.safetensors",
+    "diffusion_pytorch_model-00002-of-00002.safetensors",
+    "diffusion_pytorch_model-00001-of-00001.fp16.safetensors",
+    "notes-00001-of-00002.safetensors",
+]
+ONLY_HALF = ["config.json", "diffusion_pytorch_model.fp16.bin", "diffusion_pytorch_model.bf16.safetensors"]
+HALF_SHARDS = [
+    "config.json",
+    "model.safetensors.index.fp16.json",
+    "model.fp16-00001-of-00002.safetensors",
+    "model.fp16-00002-of-00002.safetensors",
+]
+
+
+@pytest.mark.parametrize(
+    ("published", "fetched"),
+    [
+        (PUBLISHED, PUBLISHED[:2]),
+        (SHARDED, SHARDED[0:1] + SHARDED[2:5]),
+        (ONLY_HALF, ONLY_HALF[:2]),
+        (HALF_SHARDS,) * 2,
+    ],
+    ids=["the hub's vqvae", "shards", "half alone", "shards of half"],
+)
+def test_full_precision_is_fetched_where_there_is_one_and_nothing_twice(published, fetched):
+    chosen = choose(["model_index.json", *(f"vqvae/{name}" for name in published)])
+    assert set(chosen) == {"model_index.json", *(f"vqvae/{name}" for name in fetched)}
+
+
+def test_a_model_in_shards_is_downloaded_whole(hub, tmp_path):
+    folder = tmp_path / "repository" / "transformer"
+    data = hub.files.pop(BIG)
+    names = list(load_file(folder / Path(BIG).name))
+    shard = "diffusion_pytorch_model-00001-of-00001.safetensors"
+    index = json.dumps({"weight_map": dict.fromkeys(names, shard)}).encode()
+    hub.files |= {f"transformer/{shard}": data, f"{BIG}.index.json": index}
+    del hub.files["transformer/diffusion_pytorch_model.bin"]
+    load(download(plan(), tmp_path / "models"))
 
 
 def command(hub: Hub, *arguments: str, **environment: str) -> subprocess.CompletedProcess:

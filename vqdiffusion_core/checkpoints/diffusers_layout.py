@@ -41,19 +41,21 @@ from .diffusers_config import (
 from .errors import CheckpointError
 from .formats import text_spec, transformer_spec, vqgan_spec
 from .read import read_json, read_tensors
-from .rename import apply, rename_back
+from .rename import apply, rename_back, unwrapped
 from .vocabulary import Vocabulary, find_vocabulary, vocabulary_of, write_json, write_vocabulary
 from .write import write_safetensors
 
 PIPELINE = "VQDiffusionPipeline"
 STEMS = ("diffusion_pytorch_model", "model", "pytorch_model")
+VARIANTS = ("", ".fp16", ".bf16")  # the most exact first
 WEIGHTS = [  # the best first
     name
+    for variant in VARIANTS
     for suffix in ("safetensors", "bin")
-    for variant in ("", ".fp16")
     for stem in STEMS
     for name in (f"{stem}{variant}.{suffix}", f"{stem}.{suffix}.index{variant}.json")
 ]
+HALF = [name for name in WEIGHTS if ".fp16." in name]
 OnBytes = Callable[[int], None]  # called with the size of each tensor written; may raise to stop
 
 
@@ -98,7 +100,7 @@ def load_vqgan(folder: Path, dtypes: Dtypes) -> VQGAN:
 
 def load_transformer(folder: Path, dtypes: Dtypes) -> Transformer:
     config, file = read_json(folder / "config.json"), folder / "config.json"
-    state, source = read_weights(folder)
+    state, source = read_weights(folder, dtypes.transformer)
     weights = apply(key_maps.TRANSFORMER_DIFFUSERS, state, source)
     spec = transformer_spec(weights, number(config, "num_attention_heads", 16, file), grid_of(config, file))
     compare(config, transformer_config(spec), file)
@@ -143,9 +145,12 @@ def load_null(folder: Path) -> Tensor | None:
     return state["embeddings"].float()[None]
 
 
-def read_weights(folder: Path) -> tuple[dict[str, Tensor], str]:
-    """The tensors of a part, and the file to name in messages. Safetensors before pickles, float32 before float16."""
-    file = next((folder / name for name in WEIGHTS if (folder / name).exists()), None)
+def read_weights(folder: Path, dtype: torch.dtype | None = None) -> tuple[dict[str, Tensor], str]:
+    """The tensors of a part, and the file to name in messages: full precision before half, unless float16 is what the
+    weights are wanted in, then safetensors before pickles.
+    """
+    names = [*HALF, *WEIGHTS] if dtype is torch.float16 else WEIGHTS
+    file = next((folder / name for name in names if (folder / name).exists()), None)
     if file is None:
         raise CheckpointError(
             f"{folder} has no weights; expected {WEIGHTS[0]} (or .bin, or .fp16.safetensors). "
@@ -154,11 +159,23 @@ def read_weights(folder: Path) -> tuple[dict[str, Tensor], str]:
     state = read_shards(file) if file.suffix == ".json" else read_tensors(file)
     if odd := [name for name, tensor in state.items() if not (isinstance(name, str) and torch.is_tensor(tensor))]:
         raise CheckpointError(f"{file} holds {odd[0]!r}, which is no tensor; expected named tensors alone.")
-    return state, str(file)
+    return {unwrapped(name): tensor for name, tensor in state.items()}, str(file)
 
 
 def has_weights(folder: Path) -> bool:
     return any((folder / name).exists() for name in WEIGHTS)
+
+
+def shards_beside(index: str, names: list[str]) -> list[str]:
+    """Of the names beside an index, those that its shards can have.
+
+    >>> shards_beside("model.bin.index.json", ["model-00001-of-00002.bin", "model-00001-of-00002.fp16.bin"])
+    ['model-00001-of-00002.bin']
+    """
+    stem, suffix, _, *variant, _ = index.split(".")
+    number, kind = r"-[0-9]{5}-of-[0-9]{5}", "".join(rf"\.{name}" for name in variant)
+    shard = re.compile(rf"{stem}({kind}{number}|{number}{kind})\.{suffix}")  # libraries put the variant here or there
+    return [name for name in names if shard.fullmatch(name)]
 
 
 def read_shards(index: Path) -> dict[str, Tensor]:

@@ -20,7 +20,7 @@ from huggingface_hub.file_download import http_get
 from huggingface_hub.utils import build_hf_headers
 
 from .diffusers_config import INDEX, LIBRARY
-from .diffusers_layout import WEIGHTS, is_plain
+from .diffusers_layout import WEIGHTS, is_plain, shards_beside
 from .errors import CheckpointError
 from .releases import ON_HUB
 from .write import free_space
@@ -73,6 +73,7 @@ def plan(repo: str = ON_HUB[0], revision: str = "main") -> Plan:
 
 def choose(paths: list[str]) -> list[str]:
     """Of all that a repository holds, what `load` reads: no second copy of the weights in another form, no samples.
+    Half precision is fetched only where there is no other.
 
     >>> choose(["model_index.json", "vqvae/config.json", "vqvae/model.bin", "vqvae/model.fp16.bin", "vqvae/../x.json"])
     ['model_index.json', 'vqvae/config.json', 'vqvae/model.bin']
@@ -82,7 +83,9 @@ def choose(paths: list[str]) -> list[str]:
         names = [path.removeprefix(f"{part}/") for path in sorted(paths) if path.startswith(f"{part}/")]
         weights = next((name for name in WEIGHTS if name in names), None)
         small = [name for name in names if is_plain(name) and name.endswith((".json", ".txt")) and name not in WEIGHTS]
-        chosen += [f"{part}/{name}" for name in [*small, *([weights] if weights else [])]]
+        heavy = [weights] if weights else []
+        heavy += shards_beside(weights, names) if weights and weights.endswith(".json") else []
+        chosen += [f"{part}/{name}" for name in [*small, *heavy]]
     return chosen
 
 
