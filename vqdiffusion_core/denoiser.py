@@ -70,10 +70,9 @@ class Denoiser:
         """The network's time (1,) or (B,): of the state that had as many masked tokens in training as this part has."""
         if self.region is None:
             return torch.tensor([self.schedule.network_index(t)])
-        drawn_BN = self.region.drawn_BN(t)
-        share_B = (drawn_BN if window is None else drawn_BN[:, window.positions]).mean(1)
-        times = [self.schedule.time_of_share(t, share) for share in share_B.tolist()]
-        return torch.tensor([self.schedule.network_index(time) for time in times])
+        masked_BN = self.region.masked_BN(t)
+        share_B = (masked_BN if window is None else masked_BN[:, window.positions]).mean(1)
+        return torch.tensor([self.schedule.network_index(t, share) for share in share_B.tolist()])
 
     def look(self, x_BN: Tensor, where_BN: Tensor, index_B: Tensor, weights: Sequence[float | Tensor]) -> Tensor:
         """What all branches say together of the asked tokens of one window; a share of the pictures at a time, where

@@ -65,20 +65,40 @@ class Region:
         return (self.level_BN > 0) & (self.level_BN * self.start >= t - 1e-9)
 
     def drawn_BN(self, t: float) -> Tensor:
-        """How likely each token is masked at time t, in parts of the schedule's share: 1 where it is drawn anew, 0
-        where it is kept; more than 1 where it was masked before a run that begins half-way.
+        """Where tokens may change at time t, and how likely each is masked at that time or later in the run, in parts
+        of gamma_bar: 1 where it is drawn anew, 0 where it is kept; more than 1 where it was masked before a run that
+        begins half-way. float64.
         """
-        return self.free_BN(t).float() * self.head_start_BN
+        at_start = max(self.schedule.bar(self.start).gamma, 1e-12)
+        return self.free_BN(t).double().masked_fill(self.blank_BN, 1 / at_start)
+
+    def masked_BN(self, t: float) -> Tensor:
+        """How likely each token is masked at time t: 0..1, float64."""
+        masked_BN = self.drawn_BN(t) * self.schedule.bar(t).gamma
+        return masked_BN if t < self.start else masked_BN.masked_fill(self.blank_BN, 1.0)
 
     @cached_property
-    def head_start_BN(self) -> Tensor:
+    def blank_BN(self) -> Tensor:
+        """Where tokens are masked for certain at the start: those that were before a run that begins half-way."""
         masked_BN = self.tokens_BN == self.schedule.codebook_size
-        return torch.where(masked_BN, 1 / max(self.schedule.bar(self.start).gamma, 1e-12), 1.0)
+        return masked_BN & (self.start < self.schedule.num_timesteps)
 
     @property
     def hard(self) -> bool:
         """All tokens are free or kept for the whole run."""
         return bool(((self.level_BN == 0) | (self.level_BN == 1)).all())
+
+    def taken_back(self, x_BN: Tensor, s: float, t: float, noise: Noise) -> Tensor:
+        """The state at time t again, from that at time s < t, as it is given the state at the start: tokens that were
+        masked there are ever likelier to be masked, and are so for certain at the start itself.
+        """
+        coin_BN, again_BN = (noise.uniform(x_BN.shape[1], device=x_BN.device) for _ in range(2))
+        back_BN = q_sample(x_BN, t, self.schedule, coin_BN, s)
+        # q(x_t | x_s, x_start = mask) = q(x_t | x_s) q(mask | x_t) / q(mask | x_s)
+        from_t, from_s = (self.schedule.jump(time, self.start).gamma for time in (t, s))
+        again_BN = again_BN < (1 - from_t / from_s if from_s > 0 else 1.0)
+        back_BN = back_BN.masked_fill(self.blank_BN.to(x_BN.device) & again_BN, self.schedule.codebook_size)
+        return torch.where(self.free_BN(t).to(x_BN.device), back_BN, x_BN)
 
     def released(self, x_BN: Tensor, t: float, before_BN: Tensor, noise: Noise) -> Tensor:
         """The state at time t, with the tokens that are free now but were not `before_BN` taken there by the forward

@@ -42,8 +42,8 @@ def sample(
         level_BN = (level_BN > 0).float()
     grid, device = transformer.spec.grid, tokens_BN.device
     region, noise = Region.of(tokens_BN, level_BN, schedule, settings.denoise), Noise(list(seeds))
-    free_BN = region.free_BN(region.start).to(device)
-    noisy_BN = region.released(tokens_BN, region.start, torch.zeros_like(free_BN), noise)
+    drawn_BN = region.drawn_BN(region.start).to(device)
+    noisy_BN = region.released(tokens_BN, region.start, torch.zeros_like(drawn_BN, dtype=torch.bool), noise)
     state = State.of(noisy_BN, transformer.spec.mask_id)
     yield state
     frames = None if canvas in (None, grid) else windows(grid, canvas, settings.overlap)
@@ -52,7 +52,7 @@ def sample(
     if not region.hard or settings.rounds > 1:
         sampler = edited(sampler, region, rounds)
     times = schedule.timesteps(len(rounds), region.start, settings.spacing)
-    yield from sampler(predict, state, schedule, times, noise, free_BN)
+    yield from sampler(predict, state, schedule, times, noise, drawn_BN)
 
 
 def check_masks(schedule: Schedule, settings: Settings) -> None:

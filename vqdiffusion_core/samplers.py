@@ -1,7 +1,8 @@
 """Samplers: generators that draw the tokens of a picture from a denoiser, one network evaluation a step at most.
 
 Each goes from time to time along a falling list that ends at 0, whatever its spacing, and changes a token only where
-`free_BN` is true. The state at the first time comes in, the state after every step is yielded.
+`drawn_BN`, how likely each token is masked in parts of gamma_bar, is above 0 (see `Region`). The state at the first
+time comes in, the state after every step is yielded.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from torch import Tensor
 from .denoiser import Predict
 from .inpainting import Region
 from .noise import Noise, categorical, gumbel
-from .posterior import draw_chance, draw_posterior, q_sample
+from .posterior import divide, draw_chance, draw_posterior
 from .schedule import Schedule
 
 
@@ -47,7 +48,7 @@ Score = Callable[[Tensor, Tensor], Tensor]  # log p (M, K), drawn ids (M,) -> lo
 
 
 def ancestral(
-    predict: Predict, state: State, schedule: Schedule, times: Sequence[float], noise: Noise, free_BN: Tensor
+    predict: Predict, state: State, schedule: Schedule, times: Sequence[float], noise: Noise, drawn_BN: Tensor
 ) -> Iterator[State]:
     """The reverse process itself, by exact jumps (Gu et al. 2022, eq. 11).
 
@@ -57,7 +58,7 @@ def ancestral(
     for t, s in pairwise(times):
         x_BN = state.x_BN
         coin_BN, pick_BN = (noise.uniform(x_BN.shape[1], device=x_BN.device) for _ in range(2))
-        where_BN = free_BN & (coin_BN < draw_chance(x_BN, s, t, schedule))
+        where_BN = (drawn_BN > 0) & (coin_BN < draw_chance(x_BN, s, t, schedule))
         if where_BN.any():  # with more steps than tokens, many steps move none and need no network
             x0_M, p_M = draw(predict(x_BN, t, where_BN), pick_BN[where_BN])
             x_M = draw_posterior(x_BN[where_BN], x0_M, s, t, schedule, coin_BN[where_BN])
@@ -72,13 +73,13 @@ def counted(
     schedule: Schedule,
     times: Sequence[float],
     noise: Noise,
-    free_BN: Tensor,
+    drawn_BN: Tensor,
     *,
     score: Score,
     luck: Callable[[float], float] = lambda gamma: 1.0,
 ) -> Iterator[State]:
-    """Uncovers so many tokens in each step that just a share gamma_bar of the free ones stays masked: the law's mean
-    without its variance (fewer tokens, Tang et al. 2022, 3.2; parallel decoding, Chang et al. 2022).
+    """Uncovers so many tokens in each step that as many stay masked as the law has on average, without its variance
+    (fewer tokens, Tang et al. 2022, 3.2; parallel decoding, Chang et al. 2022).
 
     Which ones is drawn without replacement, with chances proportional to exp(score / luck): the top of score + luck *
     Gumbel noise. What is visible stays.
@@ -87,8 +88,8 @@ def counted(
     for t, s in pairwise(times):
         x_BN, gamma = state.x_BN, schedule.bar(s).gamma
         order_BN, pick_BN = (noise.uniform(x_BN.shape[1], device=x_BN.device) for _ in range(2))
-        masked_BN = free_BN & (x_BN == K)
-        stay_B1 = (free_BN.sum(1, keepdim=True) * gamma).round()
+        masked_BN = (drawn_BN > 0) & (x_BN == K)
+        stay_B1 = (drawn_BN.sum(1, keepdim=True) * gamma).round()
         count_B1 = masked_BN.sum(1, keepdim=True) - stay_B1
         if (count_B1 > 0).any():
             log_p_MK = predict(x_BN, t, masked_BN)
@@ -123,13 +124,13 @@ def remasking(
     schedule: Schedule,
     times: Sequence[float],
     noise: Noise,
-    free_BN: Tensor,
+    drawn_BN: Tensor,
     *,
-    chance: Callable[[float], float],
+    chance: Callable[[Tensor], Tensor],
     doubt: bool,
 ) -> Iterator[State]:
     """Takes drawn tokens back now and then, so that the model can correct them (ReMDM, Wang et al. 2025), and draws the
-    more anew, so that the share of masked tokens stays gamma_bar.
+    more anew, so that as many are masked as without.
 
     `chance` makes the chance sigma of being taken back out of the highest that the law allows. With `doubt`, tokens
     that were drawn with little confidence have more of it and sure ones less, with the same mean.
@@ -137,27 +138,27 @@ def remasking(
     K = schedule.codebook_size
     for t, s in pairwise(times):
         x_BN = state.x_BN
-        gamma_t, gamma_s = schedule.bar(t).gamma, schedule.bar(s).gamma
-        sigma = chance(min(1.0, gamma_s / (1 - gamma_t)) if gamma_t < 1 else 1.0)
+        gamma_t_BN, gamma_s_BN = (drawn_BN.double() * schedule.bar(time).gamma for time in (t, s))
+        sigma_BN = chance((gamma_s_BN / (1 - gamma_t_BN).clamp(min=1e-300)).clamp(max=1))
         coin_BN, pick_BN = (noise.uniform(x_BN.shape[1], device=x_BN.device) for _ in range(2))
-        masked_BN = free_BN & (x_BN == K)
-        visible_BN = free_BN & ~masked_BN
+        masked_BN = (drawn_BN > 0) & (x_BN == K)
+        visible_BN = (drawn_BN > 0) & ~masked_BN
         # gamma_s = gamma_t * (1 - uncover) + (1 - gamma_t) * sigma, solved for the chance of a masked token
-        uncover = 1 - (gamma_s - sigma * (1 - gamma_t)) / gamma_t if gamma_t > 0 else 1.0
-        sigma_BN = doubtful(sigma, state.confidence_BN, visible_BN) if doubt else sigma
-        where_BN = masked_BN & (coin_BN < uncover)
+        uncover_BN = 1 - divide(gamma_s_BN - sigma_BN * (1 - gamma_t_BN), gamma_t_BN)
+        sigma_BN = doubtful(sigma_BN, state.confidence_BN, visible_BN) if doubt else sigma_BN
+        where_BN = masked_BN & (coin_BN < uncover_BN)
         if where_BN.any():
             state = state.drawn(where_BN, *draw(predict(x_BN, t, where_BN), pick_BN[where_BN]))
         state = state.masked(visible_BN & (coin_BN < sigma_BN), K)
         yield state
 
 
-def doubtful(sigma: float, confidence_BN: Tensor, visible_BN: Tensor) -> Tensor:
+def doubtful(sigma_BN: Tensor, confidence_BN: Tensor, visible_BN: Tensor) -> Tensor:
     """sigma shared out among the visible tokens by softmax(-confidence), with mean sigma (ReMDM, remasking by
     confidence; there the shares add up to sigma instead, which hardly remasks anything on a large grid).
     """
     share_BN = (-confidence_BN.double()).masked_fill(~visible_BN, float("-inf")).softmax(1).nan_to_num()
-    return (sigma * visible_BN.sum(1, keepdim=True) * share_BN).clamp(max=1)
+    return (sigma_BN * visible_BN.sum(1, keepdim=True) * share_BN).clamp(max=1)
 
 
 def draw(log_p_MK: Tensor, uniform_M: Tensor) -> tuple[Tensor, Tensor]:
@@ -173,17 +174,15 @@ def edited(sampler: Sampler, region: Region, rounds: Sequence[int]) -> Sampler:
     """
 
     def run(
-        predict: Predict, state: State, schedule: Schedule, times: Sequence[float], noise: Noise, free_BN: Tensor
+        predict: Predict, state: State, schedule: Schedule, times: Sequence[float], noise: Noise, drawn_BN: Tensor
     ) -> Iterator[State]:
         for (t, s), count in zip(pairwise(times), rounds, strict=True):
-            state = state.noisy(region.released(state.x_BN, t, free_BN, noise))
-            free_BN = region.free_BN(t).to(free_BN.device)
+            state = state.noisy(region.released(state.x_BN, t, drawn_BN > 0, noise))
+            drawn_BN = region.drawn_BN(t).to(drawn_BN.device)
             for left in reversed(range(count)):
-                (state,) = sampler(predict, state, schedule, [t, s], noise, free_BN)
+                (state,) = sampler(predict, state, schedule, [t, s], noise, drawn_BN)
                 yield state
                 if left:
-                    coin_BN = noise.uniform(state.x_BN.shape[1], device=free_BN.device)
-                    back_BN = q_sample(state.x_BN, t, schedule, coin_BN, s)
-                    state = state.noisy(torch.where(free_BN, back_BN, state.x_BN))
+                    state = state.noisy(region.taken_back(state.x_BN, s, t, noise))
 
     return run

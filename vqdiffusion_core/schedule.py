@@ -23,6 +23,8 @@ SPACINGS: dict[str, Callable[[float], float] | None] = {
     "loop": lambda progress: float(np.interp(progress, [0, 0.45, 0.95, 1], [1, 0.1, 0.1, 0])),
 }
 
+TIED = 1e-9  # below, two distances are equal but for rounding
+
 
 class Kernel(NamedTuple):
     """One transition of a token: it stays with probability alpha + beta, becomes any given other codebook id with beta,
@@ -110,20 +112,23 @@ class Schedule:
         beta = np.maximum(at_t.beta - alpha * at_s.beta, 0.0) / left
         return Kernel(alpha, beta, gamma)
 
-    def network_index(self, t: float) -> int:
-        """The row of the network's time tables that was trained on the state at time t > 0."""
-        return min(max(math.ceil(t - 1e-9), 1), self.num_timesteps) - 1
+    def network_index(self, t: float, masked_share: float | None = None) -> int:
+        """The row of the network's time tables for a state of which this share (0..1) is masked: that of the trained
+        state whose share is nearest; of equally near ones, the nearest to time t > 0. Without a share: that of time t.
+
+        >>> schedule = Schedule.linear(100, 4096)
+        >>> [schedule.network_index(t) for t in (100, 90, 0.4)], schedule.network_index(100, masked_share=0.25)
+        ([99, 89, 0], 25)
+        """
+        share = self.bar(t).gamma if masked_share is None else masked_share
+        off = np.abs(self.gamma_bar[1:] - share)
+        nearest = 1 + np.flatnonzero(off <= off.min() + TIED)[::-1]  # the noisiest first
+        away = np.abs(nearest - t)
+        return int(nearest[away <= away.min() + TIED][0]) - 1
 
     def time_at(self, masked_share: float) -> float:
         """The time at which this share (0..1) of the tokens is masked: the inverse of gamma_bar."""
         return float(np.interp(masked_share, self.gamma_bar, np.arange(self.num_timesteps + 1.0)))
-
-    def time_of_share(self, t: float, share: float) -> float:
-        """The time at which a picture has as many masked tokens as one of which only a `share` is at time t, and the
-        rest known. Of a schedule that masks nothing, t itself.
-        """
-        gamma = self.bar(t).gamma
-        return t if gamma == 0 or abs(share - 1) < 1e-6 else self.time_at(gamma * share)
 
     def timesteps(self, steps: int, start: float | None = None, spacing: str = "uniform") -> list[float]:
         """`steps + 1` times from `start` (T unless given) down to 0; `steps` network evaluations.

@@ -68,7 +68,7 @@ class Settings:
 
 def remask_sampler(settings: Settings) -> Sampler:
     strength = settings.remask_strength
-    chances = {"cap": lambda most: min(most, strength), "rescale": lambda most: most * strength}
+    chances = {"cap": lambda most_BN: most_BN.clamp(max=strength), "rescale": lambda most_BN: most_BN * strength}
     chance = chances.get(settings.remask, chances["rescale"])
     return partial(remasking, chance=chance, doubt=settings.remask == "confidence")
 

@@ -175,28 +175,6 @@ def test_pictures_with_holes_of_different_size_stay_those_of_their_seeds():
         assert torch.equal(both[i : i + 1], run([seed], tokens=known[i : i + 1], region=holes[i : i + 1]))
 
 
-def test_the_network_is_told_the_time_of_the_masked_share():
-    told = []
-    schedule = tiny.SCHEDULE
-
-    class Listening(torch.nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.spec, self.inner = tiny.SPEC, tiny.transformer()
-
-        def hidden(self, x, index, *rest):
-            told.append(index.item() + 1)
-            return self.inner.hidden(x, index, *rest)
-
-        def __getattr__(self, name):
-            return super().__getattr__(name) if name in ("inner", "spec") else getattr(self.inner, name)
-
-    settings = Settings(steps=2, guidance=1.0, truncation=1.0)
-    branches = guided(tiny.text(1), None, 1.0)
-    list(sample(Listening(), schedule, branches, tiny.tokens(), region(*range(4)), settings, [0]))
-    assert told[0] == 4  # a quarter of the tokens is masked: gamma_bar(3.25) of T = 10, rounded up to a trained state
-
-
 @pytest.mark.parametrize(
     ("name", "value"),
     [("steps", 0), ("steps", -3), ("guidance", float("nan")), ("guidance", -1), ("truncation", 1.5), ("denoise", 2)],

@@ -59,7 +59,7 @@ def test_times_end_clean_and_are_whole_where_they_can_be():
         assert all(t == round(t) for t in times) and all(a > b for a, b in itertools.pairwise(times))
     times = schedule.timesteps(250)
     assert len(set(times)) == 251
-    assert [schedule.network_index(t) for t in (100, 99.5, 99, 1, 0.4)] == [99, 99, 98, 0, 0]
+    assert [schedule.network_index(t) for t in (100, 99.5, 99.4, 99, 1, 0.4)] == [99, 99, 98, 98, 0, 0]
     with pytest.raises(ValueError, match="steps is 0"):
         schedule.timesteps(0)
 

@@ -11,7 +11,8 @@ from pack.nodes.sampling import VQDiffusionSampler
 from pack.nodes.tokens import VQDiffusionEmptyTokens
 from pack.tests.core import tiny
 from pack.vqdiffusion_core.model import VQDiffusion
-from pack.vqdiffusion_core.settings import Settings
+from pack.vqdiffusion_core.settings import SAMPLERS, Settings
+from pack.vqdiffusion_core.transformer import Transformer
 
 MASK = 11
 
@@ -205,3 +206,21 @@ def test_a_canvas_that_is_partly_drawn_is_finished_and_the_rest_kept(model):
     finished = draw(model, {"samples": half, "noise_mask": nothing})["samples"]
     assert torch.equal(finished[:, :, :2], picture[:, :, :2]) and finished.max() < MASK
     assert latents.read_region({"samples": half}) is None
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize(("count", "expected"), [(16, [9, 7, 5, 3, 1]), (8, [4, 3, 2, 1, 0])])
+def test_the_network_is_told_the_rows_that_it_was_trained_on(model, monkeypatch, sampler, count, expected):
+    """For a whole picture those of the chain, for half of one those of half as many masked tokens."""
+    told, hidden = [], Transformer.hidden
+
+    def heard(self, x_BN, index_B, *rest):
+        told.append(index_B[0].item())
+        return hidden(self, x_BN, index_B, *rest)
+
+    picture = draw(model)
+    monkeypatch.setattr(Transformer, "hidden", heard)
+    region = (torch.arange(16) < count).float().view(1, 4, 4)
+    draw(model, picture | {"noise_mask": region}, steps=5, sampler=sampler)
+    left = iter(expected)
+    assert told[0] == expected[0] and all(row in left for row in told), "a step that draws nothing does not ask"
