@@ -21,6 +21,7 @@ from torch import Tensor
 from vqdiffusion_core.checkpoints import POCKET_FOLDER, load
 from vqdiffusion_core.denoiser import Denoiser
 from vqdiffusion_core.guidance import guided
+from vqdiffusion_core.inpainting import Region
 from vqdiffusion_core.model import VQDiffusion
 from vqdiffusion_core.noise import Noise
 from vqdiffusion_core.pipeline import decode, sample
@@ -32,7 +33,7 @@ from vqdiffusion_core.training.codec import psnr
 from vqdiffusion_core.training.data import to_tensor
 
 STEPS = (1, 2, 4, 8, 16, 25, 50, 100)
-GUIDANCES = {1.0: 25, 1.5: 100, 3.0: 25}  # -> up to so many steps
+GUIDANCES = {1.5: 100, 1.0: 25, 3.0: 25}  # -> up to so many steps; in the order in which they are measured
 OTHER_SEEDS = "ancestral, other seeds"  # how far apart two lines are by chance alone
 OURS = {
     "ancestral": Settings(sampler="ancestral"),
@@ -90,7 +91,8 @@ def tokens_of(model: VQDiffusion, rule: str, steps: int, guidance: float, prompt
         states = sample(model.transformer, model.schedule, branches, masked_BN, None, settings, seeds)
         *_, last = states
         return last.x_BN, steps
-    predict = Settings().shape(Denoiser(model.transformer, model.schedule, branches))
+    region = Region.of(masked_BN, None, model.schedule, denoise=1.0)  # so that both are told times in one way
+    predict = Settings().shape(Denoiser(model.transformer, model.schedule, branches, region))
     draws = {RULES[0]: shifted, RULES[1]: unshifted}[rule]
     states = list(draws(predict, masked_BN, model.schedule, steps, Noise(list(range(count)))))
     return states[-1], len(states)
@@ -160,7 +162,7 @@ def table(found: dict[str, dict]) -> str:
         "| guidance | sampler | " + " | ".join(f"{steps} steps" for steps in STEPS) + " |",
         "|---|---|" + "---|" * len(STEPS),
     ]
-    for guidance in GUIDANCES:
+    for guidance in sorted(GUIDANCES):
         for rule in (*OURS, *RULES):
             cells = []
             for steps in STEPS:

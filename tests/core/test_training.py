@@ -37,7 +37,7 @@ def test_the_bound_is_the_divergence_of_the_two_posteriors(t, schedule):
         expected += sum(a * (a / b).log() for a, b in zip(q, r, strict=True) if a > 0).item() / 8
     assert bound.item() == pytest.approx(expected, rel=1e-4)
     log_likelihood = p.gather(-1, x0[..., None]).log().mean().item()
-    assert auxiliary.item() == pytest.approx(-0.5 * (2 - t / 10) * log_likelihood, rel=1e-4)
+    assert auxiliary.item() == pytest.approx(-0.5 * (2 - (t - 1) / 10) * log_likelihood, rel=1e-4)
     if t == 1 and schedule is SCHEDULE:
         assert bound.item() == pytest.approx(-log_likelihood, rel=1e-4)
 
@@ -61,6 +61,25 @@ def test_hard_times_are_drawn_more_often_and_the_mean_stays():
     t, p = sampler.sample(40_000, torch.Generator().manual_seed(0))
     estimate = (losses[t - 1] / p.numpy()).mean()
     assert estimate == pytest.approx(losses.sum(), rel=0.02)
+
+
+@pytest.mark.parametrize("seen", [0, 1, 10, 11])
+def test_times_are_drawn_alike_until_each_was_seen_more_than_ten_times(seen):
+    sampler = TimeSampler(3)
+    for _ in range(50):
+        sampler.update(np.array([1, 2]), torch.tensor([1.0, 2.0]))
+    for _ in range(seen):
+        sampler.update(np.array([3]), torch.tensor([8.0]))
+    alike = len(set(sampler.probabilities().tolist())) == 1
+    assert alike == (seen <= 10)
+
+
+@pytest.mark.parametrize("T", [2, 100])
+def test_the_auxiliary_loss_of_the_earliest_time_weighs_twice_and_of_the_last_hardly_more_than_once(T):
+    schedule, logits = Schedule.linear(T, K), torch.zeros(T, K)
+    times, ids = np.arange(1, T + 1), torch.zeros(T, dtype=torch.int64)
+    _, auxiliary = loss_terms(logits, ids, ids, times, schedule, auxiliary_weight=1.0)
+    assert (auxiliary / np.log(K)).tolist() == pytest.approx([2 - i / T for i in range(T)])  # the original's index i
 
 
 @pytest.mark.parametrize("make", [tiny.diffusion, tiny.codec])

@@ -24,10 +24,10 @@ def loss_terms(
     """(bound_M, auxiliary_M), in nats, of M tokens at whole times `t_M` in 1..T.
 
     bound: KL(q(x_{t-1} | x_t, x_0) || p(x_{t-1} | x_t)), which at t = 1 is -log p(x_0 | x_1).
-    auxiliary: -log p(x_0 | x_t), weighted 2 - t / T, so that early, harder times do not drown the late ones.
+    auxiliary: -log p(x_0 | x_t), weighted 2 - (t - 1) / T, so that early, harder times do not drown the late ones.
     """
     miss_M = F.cross_entropy(logits_MK.float(), x0_M, reduction="none")  # -log p(x_0 | x_t)
-    weight_M = torch.from_numpy(2 - t_M / schedule.num_timesteps).to(miss_M)
+    weight_M = torch.from_numpy(2 - (t_M - 1) / schedule.num_timesteps).to(miss_M)
     if replaces(schedule):
         bound_M = divergence(logits_MK.float().softmax(-1), x0_M, xt_M, t_M, schedule)
     else:  # a mask becomes x_0 or stays, so that both posteriors have one chance each in common
@@ -58,8 +58,8 @@ def unsure(xt_BN: Tensor, schedule: Schedule) -> Tensor:
 
 
 class TimeSampler:
-    """Draws t in proportion to the root of the mean square of its loss, once every t has been seen ten times; uniform
-    before that. Dividing a loss by `probability` keeps the bound's expectation.
+    """Draws t in proportion to the root of the mean square of its loss, once every t has been seen more than ten times;
+    uniform before that. Dividing a loss by `probability` keeps the bound's expectation.
     """
 
     def __init__(self, num_timesteps: int):
@@ -68,7 +68,7 @@ class TimeSampler:
 
     def probabilities(self) -> Tensor:
         """p(t) for t = 1..T."""
-        if self.seen.min() < 10:
+        if self.seen.min() <= 10:
             return torch.full_like(self.mean_square, 1 / len(self.mean_square))
         weight = self.mean_square.sqrt() + 1e-4
         weight[0] = weight[1]  # t = 1 is a log-likelihood, not a KL: its size says nothing of its use
