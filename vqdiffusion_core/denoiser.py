@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import reduce
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,10 +15,21 @@ from .inpainting import Region
 from .memory import Shares
 from .schedule import Schedule
 from .transformer import TextMemory, Transformer
+from .truncation import sharpen
 
 # (x_BN, t, where_BN) -> log p(x_0 | x_t) at the M positions where `where_BN` is true, in order: (M, K), float32.
 Predict = Callable[[Tensor, float, Tensor], Tensor]
 Shape = Callable[[Tensor], Tensor]  # log p (M, K) -> log p (M, K)
+
+
+class Prediction(NamedTuple):
+    """What is drawn from at M positions."""
+
+    log_p_MK: Tensor
+    log_purity_M: Tensor  # the highest log p of each, before any was sharpened
+
+
+Shaped = Callable[[Tensor, float, Tensor], Prediction]  # arguments as those of Predict
 
 SIZES = 16  # how many numbers of tokens the end of the network may be asked for: more waste less, but keep more kernels
 
@@ -134,6 +146,24 @@ class Denoiser:
 def shaped(predict: Predict, *shapes: Shape) -> Predict:
     """`predict` with its distribution shaped, in this order: see `truncation`."""
     return lambda x_BN, t, where_BN: reduce(lambda log_p, shape: shape(log_p), shapes, predict(x_BN, t, where_BN))
+
+
+def sharpened(predict: Predict, weight: float) -> Shaped:
+    """`predict` with sure tokens made surer: by their purity in parts of the highest in the picture (Tang et al. 2022).
+    For that, it is asked of the whole picture where the weight is not 0.
+    """
+
+    def run(x_BN: Tensor, t: float, where_BN: Tensor) -> Prediction:
+        if weight == 0:
+            log_p_MK = predict(x_BN, t, where_BN)
+            return Prediction(log_p_MK, log_p_MK.amax(-1))
+        log_p_BNK = predict(x_BN, t, torch.ones_like(where_BN)).unflatten(0, x_BN.shape)
+        log_purity_BN = log_p_BNK.amax(-1)
+        relative_BN = (log_purity_BN - log_purity_BN.amax(1, keepdim=True)).exp()
+        log_p_MK = sharpen(log_p_BNK[where_BN], relative_BN[where_BN], weight)
+        return Prediction(log_p_MK, log_purity_BN[where_BN])
+
+    return run
 
 
 def places(where_BN: Tensor) -> tuple[Tensor, Tensor]:

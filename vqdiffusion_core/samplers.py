@@ -14,7 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .denoiser import Predict
+from .denoiser import Prediction, Shaped
 from .inpainting import Region
 from .noise import Noise, categorical, gumbel
 from .posterior import divide, draw_chance, draw_posterior
@@ -43,12 +43,12 @@ class State(NamedTuple):
         return State(self.x_BN.masked_fill(where_BN, mask_id), self.confidence_BN.masked_fill(where_BN, 0.0))
 
 
-Sampler = Callable[[Predict, State, Schedule, Sequence[float], Noise, Tensor], Iterator[State]]
-Score = Callable[[Tensor, Tensor], Tensor]  # log p (M, K), drawn ids (M,) -> log of how much each wants to be uncovered
+Sampler = Callable[[Shaped, State, Schedule, Sequence[float], Noise, Tensor], Iterator[State]]
+Score = Callable[[Prediction, Tensor], Tensor]  # and drawn ids (M,) -> log of how much each wants to be uncovered
 
 
 def ancestral(
-    predict: Predict, state: State, schedule: Schedule, times: Sequence[float], noise: Noise, drawn_BN: Tensor
+    predict: Shaped, state: State, schedule: Schedule, times: Sequence[float], noise: Noise, drawn_BN: Tensor
 ) -> Iterator[State]:
     """The reverse process itself, by exact jumps (Gu et al. 2022, eq. 11).
 
@@ -60,7 +60,7 @@ def ancestral(
         coin_BN, pick_BN = (noise.uniform(x_BN.shape[1], device=x_BN.device) for _ in range(2))
         where_BN = (drawn_BN > 0) & (coin_BN < draw_chance(x_BN, s, t, schedule))
         if where_BN.any():  # with more steps than tokens, many steps move none and need no network
-            x0_M, p_M = draw(predict(x_BN, t, where_BN), pick_BN[where_BN])
+            x0_M, p_M = draw(predict(x_BN, t, where_BN).log_p_MK, pick_BN[where_BN])
             x_M = draw_posterior(x_BN[where_BN], x0_M, s, t, schedule, coin_BN[where_BN])
             kept_M = state.confidence_BN[where_BN]
             state = state.drawn(where_BN, x_M, torch.where(x_M == x0_M, p_M, kept_M))
@@ -68,7 +68,7 @@ def ancestral(
 
 
 def counted(
-    predict: Predict,
+    predict: Shaped,
     state: State,
     schedule: Schedule,
     times: Sequence[float],
@@ -92,9 +92,9 @@ def counted(
         stay_B1 = (drawn_BN.sum(1, keepdim=True) * gamma).round()
         count_B1 = masked_BN.sum(1, keepdim=True) - stay_B1
         if (count_B1 > 0).any():
-            log_p_MK = predict(x_BN, t, masked_BN)
-            x0_M, p_M = draw(log_p_MK, pick_BN[masked_BN])
-            score_M = score(log_p_MK, x0_M).double() + luck(gamma) * gumbel(order_BN[masked_BN])
+            prediction = predict(x_BN, t, masked_BN)
+            x0_M, p_M = draw(prediction.log_p_MK, pick_BN[masked_BN])
+            score_M = score(prediction, x0_M).double() + luck(gamma) * gumbel(order_BN[masked_BN])
             score_BN = torch.full_like(order_BN, float("-inf")).masked_scatter(masked_BN, score_M)
             rank_BN = score_BN.argsort(dim=1, descending=True, stable=True).argsort(dim=1)
             chosen_BN = masked_BN & (rank_BN < count_B1)
@@ -103,23 +103,23 @@ def counted(
         yield state
 
 
-def by_chance(log_p_MK: Tensor, x0_M: Tensor) -> Tensor:
+def by_chance(prediction: Prediction, x0_M: Tensor) -> Tensor:
     """Score of `counted`: every token alike."""
-    return torch.zeros_like(log_p_MK[:, 0])
+    return torch.zeros_like(prediction.log_purity_M)
 
 
 def by_purity(weight: float) -> Score:
     """Score of `counted`: purity ** weight, with purity = max p (Tang et al. 2022, eq. 9). Weight 0 is `by_chance`."""
-    return lambda log_p_MK, x0_M: weight * log_p_MK.amax(-1)
+    return lambda prediction, x0_M: weight * prediction.log_purity_M
 
 
-def by_confidence(log_p_MK: Tensor, x0_M: Tensor) -> Tensor:
+def by_confidence(prediction: Prediction, x0_M: Tensor) -> Tensor:
     """Score of `counted`: the probability of what was drawn (Chang et al. 2022)."""
-    return log_p_MK.gather(-1, x0_M[:, None])[:, 0]
+    return prediction.log_p_MK.gather(-1, x0_M[:, None])[:, 0]
 
 
 def remasking(
-    predict: Predict,
+    predict: Shaped,
     state: State,
     schedule: Schedule,
     times: Sequence[float],
@@ -148,7 +148,7 @@ def remasking(
         sigma_BN = doubtful(sigma_BN, state.confidence_BN, visible_BN) if doubt else sigma_BN
         where_BN = masked_BN & (coin_BN < uncover_BN)
         if where_BN.any():
-            state = state.drawn(where_BN, *draw(predict(x_BN, t, where_BN), pick_BN[where_BN]))
+            state = state.drawn(where_BN, *draw(predict(x_BN, t, where_BN).log_p_MK, pick_BN[where_BN]))
         state = state.masked(visible_BN & (coin_BN < sigma_BN), K)
         yield state
 
@@ -174,7 +174,7 @@ def edited(sampler: Sampler, region: Region, rounds: Sequence[int]) -> Sampler:
     """
 
     def run(
-        predict: Predict, state: State, schedule: Schedule, times: Sequence[float], noise: Noise, drawn_BN: Tensor
+        predict: Shaped, state: State, schedule: Schedule, times: Sequence[float], noise: Noise, drawn_BN: Tensor
     ) -> Iterator[State]:
         for (t, s), count in zip(pairwise(times), rounds, strict=True):
             state = state.noisy(region.released(state.x_BN, t, drawn_BN > 0, noise))

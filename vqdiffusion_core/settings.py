@@ -7,11 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from .denoiser import Predict, shaped
+from .denoiser import Predict, Shaped, shaped, sharpened
 from .guidance import Scale, constant, interval, ramp
 from .samplers import Sampler, ancestral, by_chance, by_confidence, by_purity, counted, remasking
 from .schedule import SPACINGS
-from .truncation import keep_top, sharpen, temper, truncate
+from .truncation import keep_top, temper, truncate
 
 
 @dataclass(frozen=True)
@@ -55,15 +55,15 @@ class Settings:
         """The guidance scale by progress."""
         return interval(GUIDANCE[self.guidance_schedule](self.guidance), self.guidance_start, self.guidance_end)
 
-    def shape(self, predict: Predict) -> Predict:
+    def shape(self, predict: Predict) -> Shaped:
         """`predict` as these settings let it be drawn from."""
-        return shaped(
+        likely = shaped(
             predict,
             partial(temper, temperature=self.temperature),
-            partial(sharpen, weight=self.sharpness),
             partial(keep_top, count=self.top_k),
             partial(truncate, rate=self.truncation),
         )
+        return sharpened(likely, self.sharpness)
 
 
 def remask_sampler(settings: Settings) -> Sampler:

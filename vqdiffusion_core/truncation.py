@@ -1,6 +1,6 @@
-"""Shaping the clean-token distribution before the draw: temperature, purity, top-k, and truncation of the papers.
+"""Shaping the clean-token distribution before the draw: temperature, top-k, truncation and purity of the papers.
 
-All take log p(x_0 | x_t) of shape (M, K), normalised, and give it back with the ruled out ids at -inf.
+All take log p(x_0 | x_t) of shape (M, K) and give it back with the ruled out ids at -inf.
 """
 
 from __future__ import annotations
@@ -18,14 +18,6 @@ def temper(log_p_MK: Tensor, temperature: float) -> Tensor:
     if temperature == 1:
         return log_p_MK
     return ((log_p_MK - log_p_MK.amax(-1, keepdim=True)) / temperature).log_softmax(-1)
-
-
-def sharpen(log_p_MK: Tensor, weight: float) -> Tensor:
-    """p ** (1 + weight * max p), normalised: a sure token becomes surer (purity prior, Tang et al. 2022, 3.2)."""
-    if weight == 0:
-        return log_p_MK
-    purity_M1 = log_p_MK.amax(-1, keepdim=True).exp()
-    return ((1 + weight * purity_M1) * log_p_MK).log_softmax(-1)
 
 
 def keep_top(log_p_MK: Tensor, count: int) -> Tensor:
@@ -50,6 +42,11 @@ def truncate(log_p_MK: Tensor, rate: float) -> Tensor:
     of_equal_M1 = count_M1 - above_MK.sum(-1, keepdim=True)  # of ids as likely as the last, the first so many are kept
     kept_MK = above_MK | (equal_MK & (equal_MK.cumsum(-1) <= of_equal_M1))
     return log_p_MK.masked_fill(~kept_MK, float("-inf"))
+
+
+def sharpen(log_p_MK: Tensor, purity_M: Tensor, weight: float) -> Tensor:
+    """p ** (1 + weight * purity), normalised: a sure token becomes surer (purity prior, Tang et al. 2022, eq. 11)."""
+    return ((1 + weight * purity_M[:, None]) * log_p_MK).log_softmax(-1)
 
 
 def likeliest(p_MK: Tensor, rate: float) -> Tensor:

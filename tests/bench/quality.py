@@ -76,7 +76,7 @@ def one_jump(predict, x_BN: Tensor, schedule, told: int, s: int, t: int, noise: 
     where_BN = coin_BN < draw_chance(x_BN, s, t, schedule)
     if not where_BN.any():
         return x_BN
-    x0_M, _ = draw(predict(x_BN, told, where_BN), pick_BN[where_BN])
+    x0_M, _ = draw(predict(x_BN, told, where_BN).log_p_MK, pick_BN[where_BN])
     return x_BN.masked_scatter(where_BN, draw_posterior(x_BN[where_BN], x0_M, s, t, schedule, coin_BN[where_BN]))
 
 

@@ -5,7 +5,7 @@ from itertools import product
 import pytest
 import torch
 from pack.vqdiffusion_core.canvas import windows
-from pack.vqdiffusion_core.denoiser import Denoiser
+from pack.vqdiffusion_core.denoiser import Denoiser, Prediction
 from pack.vqdiffusion_core.guidance import Prompt, composed, constant, guided, interval, ramp
 from pack.vqdiffusion_core.inpainting import Region
 from pack.vqdiffusion_core.noise import Noise
@@ -34,7 +34,8 @@ class World:
         fits_BP = ((x_BN[:, None] == self.pictures) | (x_BN[:, None] == self.K)).all(-1)
         p_BP = fits_BP * self.p
         one_BN = p_BP @ self.pictures.double() / p_BP.sum(1, keepdim=True)
-        return torch.stack([1 - one_BN, one_BN], -1)[where_BN].log().float()
+        log_p_MK = torch.stack([1 - one_BN, one_BN], -1)[where_BN].log().float()
+        return Prediction(log_p_MK, log_p_MK.amax(-1))
 
     def draw(self, sampler, steps, count=20_000, **changes):
         masked = torch.full((count, self.N), self.K)
@@ -81,7 +82,8 @@ def test_all_tokens_in_one_step_do_not_see_each_other():
 
 
 def flat(x_BN, t, where_BN):
-    return torch.zeros(int(where_BN.sum()), 2).log_softmax(-1)
+    log_p_MK = torch.zeros(int(where_BN.sum()), 2).log_softmax(-1)
+    return Prediction(log_p_MK, log_p_MK.amax(-1))
 
 
 @pytest.mark.parametrize("strength", [0.05, 1.0])

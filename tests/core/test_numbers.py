@@ -232,7 +232,8 @@ def test_shaping_never_rules_out_the_likeliest_id_nor_makes_a_number_none(
 ):
     network = Network(TransformerSpec(K, (1, 7), 1, 1, 1, 10, condition="none"), kind, dtype, seed)
     log_p = network.hidden(torch.zeros(1, 7), None, None)[0].float().log_softmax(-1)
-    shaped = truncate(keep_top(sharpen(temper(log_p, temperature), sharpness), top_k), rate)
+    kept = truncate(keep_top(temper(log_p, temperature), top_k), rate)
+    shaped = sharpen(kept, kept.amax(-1).exp(), sharpness)
     assert not shaped.isnan().any() and (shaped <= 1e-4).all()
     best = log_p.argmax(-1, keepdim=True)
     assert shaped.gather(-1, best).isfinite().all()

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from pack.vqdiffusion_core.denoiser import Prediction
 from pack.vqdiffusion_core.guidance import guided
 from pack.vqdiffusion_core.noise import Noise, categorical
 from pack.vqdiffusion_core.pipeline import sample
@@ -18,7 +19,11 @@ WIDE = Schedule.linear(100, 8)
 
 
 def uniform_prediction(x_BN, t, where_BN):
-    return torch.zeros(int(where_BN.sum()), 8)
+    return prediction(torch.zeros(int(where_BN.sum()), 8))
+
+
+def prediction(log_p_MK):
+    return Prediction(log_p_MK, log_p_MK.amax(-1))
 
 
 KEPT = torch.zeros(1, 4_000, dtype=torch.bool)
@@ -79,7 +84,7 @@ def test_a_token_that_the_law_replaced_is_none_that_the_network_was_sure_of():
     replacing = Schedule.uniform(4, 8)
 
     def sure_of_seven(x_BN, t, where_BN):
-        return torch.tensor([-1e9] * 7 + [0.0]).expand(int(where_BN.sum()), 8)
+        return prediction(torch.tensor([-1e9] * 7 + [0.0]).expand(int(where_BN.sum()), 8))
 
     ones = torch.ones(1, 4_000, dtype=torch.int64)
     start = State(ones, torch.zeros(1, 4_000))
