@@ -9,6 +9,7 @@ from comfy_api.latest import io, ui
 from torch import Tensor
 
 from ..vqdiffusion_core import preview
+from ..vqdiffusion_core.editing import notify_of_extent
 from ..vqdiffusion_core.inpainting import feathered
 from . import latents, painting
 from .arrivals import checked
@@ -75,6 +76,7 @@ class VQDiffusionTokenMask(io.ComfyNode):
         feather: int = 0,
     ) -> io.NodeOutput:
         region_Bhw = region(samples, [mask, painting.read(painted)], grow)
+        notify_of_extent(region_Bhw)
         marked = samples | {"noise_mask": region_Bhw[:, None]}
         drawn_BHW = latents.to_mask(region_Bhw, pixels(samples, mask, vae))
         return io.NodeOutput(marked, feathered(drawn_BHW, feather), ui=canvas(samples, vae))

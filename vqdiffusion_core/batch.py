@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from PIL import Image
 
+from .image_output import FORMATS, check_output, write_image
 from .model import VQDiffusion
+from .notices import notify
 from .pipeline import generate
 from .settings import Settings
+from .texts import guess_notice, read_text
 from .training.workers import ALONE, Workers
 
 
@@ -43,13 +44,12 @@ def read_jobs(file: Path, folder: Path, seed: int, settings: Settings, negative:
     A picture without a name is called by its line and by everything that it depends on, the model's name too, so that a
     changed line is drawn anew. Raises ValueError, which lists every line that is wrong.
     """
-    try:
-        lines = file.read_text(encoding="utf-8").splitlines()
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{file} is no UTF-8 text: {error}. Save it as UTF-8.") from error
+    text = read_text(file)
+    if text.guessed:
+        notify(guess_notice([file]))
     jobs: list[Job] = []
     wrong: list[tuple[int, str]] = []
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(text.lines, 1):
         usual = Job(number, line.strip(), negative, (seed + number - 1) % 2**64, settings, folder)
         if not usual.prompt:
             continue
@@ -102,12 +102,13 @@ def check_kind(key: str, value: Any, like: Any) -> None:
 def file_name(name: str) -> str:
     """The name of a picture's file, which stays in the folder.
 
-    >>> file_name("fox")
-    'fox.png'
+    >>> file_name("fox"), file_name("fox.jpg"), file_name("fox 1.5")
+    ('fox.png', 'fox.jpg', 'fox 1.5.png')
     """
     if not name or name.startswith(".") or set(name) & set('/\\:*?"<>|\0\n'):
         raise ValueError(f"name is {name!r}; expected a plain file name, without folders.")
-    return f"{name.removesuffix('.png')}.png"
+    suffix = Path(name).suffix.lower()
+    return name if suffix and suffix in FORMATS else f"{name}.png"
 
 
 def file_of(job: Job, model: str) -> str:
@@ -115,6 +116,12 @@ def file_of(job: Job, model: str) -> str:
     content = [job.prompt, job.negative, job.seed, asdict(job.settings), model]
     digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
     return f"{job.line:05}-{digest[:8]}.png"
+
+
+def check_outputs(jobs: Sequence[Job]) -> None:
+    """Raises ValueError where the folder of the pictures that are not there yet cannot be written."""
+    if wanted := next((job for job in jobs if not job.path.exists()), None):
+        check_output(wanted.path)
 
 
 def draw(
@@ -131,18 +138,10 @@ def draw(
             continue
         try:
             (picture,) = generate(model, job.prompt, negative=job.negative, seed=job.seed, settings=job.settings)
-            write_picture(picture, job.path)
+            write_image(picture, job.path)
         except Exception as error:  # whatever it is, the next prompt may be drawn
             failed += 1
             say(f"line {job.line} failed: {type(error).__name__}: {error}")
         else:
             say(str(job.path))
     return int(workers.gather(torch.tensor([failed], device=workers.device)).sum())
-
-
-def write_picture(picture: Image.Image, path: Path) -> None:
-    """Written beside its place and moved there: an earlier picture stays whole if this is cut off."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.part")
-    picture.save(unfinished, format="PNG")
-    os.replace(unfinished, path)

@@ -11,8 +11,10 @@ from PIL import Image
 from torch import Tensor
 
 from .canvas import Grid
+from .images import to_mask, to_rgb, upright
 from .inpainting import feathered, token_region
 from .model import VQDiffusion
+from .notices import notify
 
 
 @dataclass(frozen=True)
@@ -55,12 +57,19 @@ def covered(size: int, begin: float, end: float) -> Tensor:
 
 @dataclass(frozen=True)
 class Edit:
-    """A picture to work on."""
+    """A picture to work on. Images of any mode are taken, and kept upright, the picture as RGB on white and the mask as
+    grey (`images.to_mask` says what one with transparency marks).
+    """
 
     picture: Image.Image
     mask: Image.Image | None = None  # of any size; what is not black is drawn anew. None: all of it
     grow: int = 0  # tokens by which the marked part is widened
     feather: int = 0  # pixels over which the drawn part blends into the picture
+
+    def __post_init__(self):
+        object.__setattr__(self, "picture", to_rgb(upright(self.picture)))
+        if self.mask is not None:
+            object.__setattr__(self, "mask", to_mask(upright(self.mask)))
 
 
 def canvas_of(model: VQDiffusion, edit: Edit | None, size: tuple[int, int] | None) -> tuple[Tensor, Tensor | None]:
@@ -80,13 +89,23 @@ def canvas_of(model: VQDiffusion, edit: Edit | None, size: tuple[int, int] | Non
             f"The picture to edit is {edit.picture.width} x {edit.picture.height} pixels; expected whole tokens of "
             f"{cell} pixels, such as {columns * cell} x {rows * cell}. Scale or crop it first."
         )
-    pixels_HWC = torch.from_numpy(np.array(edit.picture.convert("RGB"))).float()
+    pixels_HWC = torch.from_numpy(np.array(edit.picture)).float()
     with torch.no_grad():
         tokens_hw = model.vqgan.encode(pixels_HWC.permute(2, 0, 1)[None].to(model.device) / 127.5 - 1)[0].cpu()
     if edit.mask is None:
         return tokens_hw, None
-    mask_HW = torch.from_numpy(np.array(edit.mask.convert("L"))).float() / 255
-    return tokens_hw, token_region(mask_HW[None], (rows, columns), edit.grow)[0]
+    mask_HW = torch.from_numpy(np.array(edit.mask)).float() / 255
+    level_Bhw = token_region(mask_HW[None], (rows, columns), edit.grow)
+    notify_of_extent(level_Bhw)
+    return tokens_hw, level_Bhw[0]
+
+
+def notify_of_extent(level_Bhw: Tensor) -> None:
+    """Says so where nothing or everything is marked, which is seldom meant."""
+    if not level_Bhw.any():
+        notify("Nothing is marked, so the image stays as it is. White in a mask marks what is drawn anew.")
+    elif level_Bhw.all():
+        notify("All of the image is marked, so nothing of it stays. Black in a mask marks what stays.")
 
 
 def paste(picture: Image.Image, edit: Edit, level_hw: Tensor) -> Image.Image:
@@ -94,4 +113,4 @@ def paste(picture: Image.Image, edit: Edit, level_hw: Tensor) -> Image.Image:
     cell = picture.height // level_hw.shape[0]
     drawn_HW = (level_hw > 0).float().repeat_interleave(cell, 0).repeat_interleave(cell, 1)
     blend_HW = (feathered(drawn_HW[None], edit.feather)[0] * 255).round().byte()
-    return Image.composite(picture, edit.picture.convert("RGB"), Image.fromarray(np.asarray(blend_HW)))
+    return Image.composite(picture, edit.picture, Image.fromarray(np.asarray(blend_HW)))

@@ -9,11 +9,13 @@ from datetime import timedelta
 from pathlib import Path
 
 import torch
-from PIL import Image
+from PIL import ImageColor
 
-from .batch import draw, read_jobs, write_picture
+from .batch import check_outputs, draw, read_jobs
 from .checkpoints import POCKET_FOLDER, choose_dtype, load
 from .editing import Edit, Part
+from .image_output import check_output, write_image
+from .images import WHITE, Colour, open_image, open_mask
 from .model import VQDiffusion
 from .pipeline import generate
 from .settings import CHOICES, Settings
@@ -61,7 +63,13 @@ def add_generate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="draw every line of a list: a prompt, or in a .jsonl file an object with prompt, name, seed and settings; "
         "what is there is not drawn again, and torchrun shares the list among processes",
     )
-    command.add_argument("-o", "--output", type=Path, help="PNG, several are numbered; with --prompts a folder")
+    command.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        help="file whose suffix says the format: .png, .jpg, .webp and others; several are numbered; with --prompts a "
+        "folder",
+    )
     command.add_argument("--negative", help="what to keep away from; the model's learned null without it")
     command.add_argument(
         "--part",
@@ -72,7 +80,12 @@ def add_generate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="a prompt for a part: LEFT,TOP,RIGHT,BOTTOM[,START,END[,STRENGTH]], in 0..1 of the picture and of the run",
     )
     command.add_argument("--picture", type=Path, help="a picture to work on")
-    command.add_argument("--mask", type=Path, help="what to draw anew of it: white on black, of any size")
+    command.add_argument(
+        "--mask",
+        type=Path,
+        help="what to draw anew of it, of any size: white on black, strokes on a clear ground, or an image with a hole",
+    )
+    add_background(command)
     command.add_argument("--grow", type=int, default=0, help="tokens by which the mask is widened")
     command.add_argument("--feather", type=int, default=0, help="pixels over which the drawn part blends in")
     command.add_argument("--size", type=size, metavar="WIDTHxHEIGHT", help="pixels; larger than the model's own")
@@ -92,6 +105,20 @@ def add_settings(command: argparse.ArgumentParser) -> None:
             choices = CHOICES.get(field.name)
             about = f"{SETTINGS_HELP[field.name]} (default {default})"
             command.add_argument(option, type=type(default), default=default, choices=choices, help=about)
+
+
+def add_background(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--background",
+        type=colour,
+        default=WHITE,
+        metavar="COLOUR",
+        help="what transparent images are laid on, as a name or #rrggbb; without it, white",
+    )
+
+
+def colour(text: str) -> Colour:
+    return ImageColor.getrgb(text)
 
 
 def size(text: str) -> tuple[int, int]:
@@ -117,10 +144,13 @@ def run_generate(options: argparse.Namespace) -> None:
     if options.prompts:
         run_list(options)
         return
-    output, settings = options.output or Path("picture.png"), settings_of(options)
-    parts, edit = [part(*given) for given in options.part], edit_of(options)
+    settings = settings_of(options)
     if options.count < 1:
         raise ValueError(f"count is {options.count}; expected 1 or more pictures.")
+    paths = numbered(options.output or Path("picture.png"), options.count)
+    for path in paths:
+        check_output(path)
+    parts, edit = [part(*given) for given in options.part], edit_of(options)
     model = load_ready(options, device_of("auto"))
     prompt = choose_prompt(options, model.transformer.spec)
 
@@ -139,10 +169,17 @@ def run_generate(options: argparse.Namespace) -> None:
         settings=settings,
         on_step=report,
     )
-    for i, picture in enumerate(pictures):
-        path = output if len(pictures) == 1 else output.with_stem(f"{output.stem}_{i}")
-        write_picture(picture, path)
+    for picture, path in zip(pictures, paths, strict=True):
+        write_image(picture, path)
         print(path)
+
+
+def numbered(path: Path, count: int) -> list[Path]:
+    """
+    >>> [path.name for path in numbered(Path("fox.png"), 2)]
+    ['fox_0.png', 'fox_1.png']
+    """
+    return [path] if count == 1 else [path.with_stem(f"{path.stem}_{i}") for i in range(count)]
 
 
 def load_ready(options: argparse.Namespace, device: torch.device) -> VQDiffusion:
@@ -171,8 +208,8 @@ def edit_of(options: argparse.Namespace) -> Edit | None:
         if options.mask is not None:
             raise ValueError("--mask is given without a picture to lay it over; expected --picture too.")
         return None
-    mask = None if options.mask is None else Image.open(options.mask)
-    return Edit(Image.open(options.picture), mask, options.grow, options.feather)
+    mask = None if options.mask is None else open_mask(options.mask)
+    return Edit(open_image(options.picture, options.background), mask, options.grow, options.feather)
 
 
 def choose_prompt(options: argparse.Namespace, spec: TransformerSpec) -> str | None:
@@ -192,6 +229,7 @@ def run_list(options: argparse.Namespace) -> None:
     settings = settings_of(options)
     folder = options.output or Path("pictures")
     jobs = read_jobs(options.prompts, folder, options.seed, settings, options.negative, options.model.name)
+    check_outputs(jobs)
     with joined(patience=PATIENCE) as workers:
         model = load_ready(options, workers.device)
         failed = draw(model, jobs, workers, say=lambda line: print(line, flush=True))

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 from pack.vqdiffusion_core import batch, cli
 from pack.vqdiffusion_core.batch import read_jobs
+from pack.vqdiffusion_core.notices import notices_to
 from pack.vqdiffusion_core.settings import Settings
+from PIL import Image
 
 CHECKOUT = Path(__file__).parents[2]
 SETTINGS = Settings(steps=4)
@@ -83,11 +85,41 @@ def test_every_wrong_line_is_named_before_anything_is_drawn(tmp_path, line, comp
     assert second.strip().startswith("line 3: no JSON")
 
 
-@pytest.mark.parametrize(("content", "complaint"), [(b"\n \n", "has no prompts"), (b"\xff\xfe", "is no UTF-8 text")])
+@pytest.mark.parametrize(
+    ("content", "complaint"), [(b"\n \n", "has no prompts"), (b"a\x81", "list.txt is no text in UTF-8")]
+)
 def test_a_file_without_a_list_is_refused(tmp_path, content, complaint):
     (tmp_path / "list.txt").write_bytes(content)
     with pytest.raises(ValueError, match=complaint):
         read(tmp_path / "list.txt")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "cp1252"])
+@pytest.mark.parametrize("suffix", [".txt", ".jsonl"])
+def test_a_list_is_read_in_any_common_encoding(encoding, suffix, tmp_path):
+    file = tmp_path / f"list{suffix}"
+    lines = ["a fox", "ein Bär\u2019s café"]
+    if suffix == ".jsonl":
+        lines = [json.dumps({"prompt": line}, ensure_ascii=False) for line in lines]
+    file.write_bytes("\r\n".join(lines).encode(encoding))
+    notices = []
+    with notices_to(notices.append):
+        assert [job.prompt for job in read(file)] == ["a fox", "ein Bär\u2019s café"]
+    assert ["cp1252" in line for line in notices] == [True] * (encoding == "cp1252")
+
+
+def test_the_suffix_of_a_name_decides_the_format(tmp_path):
+    file, folder = json_file(tmp_path, {"prompt": "a fox", "name": "fox.jpg"}), tmp_path / "o"
+    assert cli.main(command(file, folder)) == 0
+    with Image.open(folder / "fox.jpg") as image:
+        assert image.format == "JPEG"
+
+
+def test_a_folder_that_is_a_file_is_refused_before_drawing(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(batch, "generate", lambda *given, **rest: pytest.fail("it draws"))
+    file = text_file(tmp_path, "a fox")
+    assert cli.main(command(file, file)) == 1
+    assert "cannot be written (Not a directory)" in capsys.readouterr().err
 
 
 def command(file, folder):

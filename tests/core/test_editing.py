@@ -148,6 +148,58 @@ def test_the_command_edits_a_picture(pocket, bear, tmp_path):
     assert (pixels(Image.open(tmp_path / "tiger.png")) == pixels(expected)).all()
 
 
+def edited(folder, picture, *options):
+    """What the command makes of a picture, without a word on stderr that is not progress."""
+    picture.save(folder / "picture.png")
+    given = ["--picture", str(folder / "picture.png"), *map(str, options)]
+    assert main(["generate", "a tiger on red", *given, "--steps", "3", "-o", str(folder / "tiger.png")]) == 0
+    return pixels(Image.open(folder / "tiger.png"))
+
+
+def test_a_mask_with_alpha_marks_its_strokes(bear, tmp_path, capsys):
+    clear = Image.new("RGBA", (96, 96), (0, 0, 0, 0))
+    clear.paste((0, 0, 0, 255), (0, 0, 48, 96))
+    hole = bear.convert("RGBA")
+    hole.putalpha(left_half().point(lambda value: 255 - value))
+    results = []
+    for name, mask in (("white", left_half()), ("strokes", clear), ("hole", hole)):
+        mask.save(tmp_path / f"{name}.png")
+        results.append(edited(tmp_path, bear, "--mask", tmp_path / f"{name}.png"))
+    assert (results[0] == results[1]).all() and (results[0] == results[2]).all()
+    assert (results[0] != pixels(bear)).any() and "marked" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("value", "line"), [(0, "Nothing is marked, so the image stays"), (255, "All of the image is marked")]
+)
+def test_a_mask_of_nothing_or_everything_is_said_once(bear, value, line, tmp_path, capsys):
+    Image.new("L", (50, 50), value).save(tmp_path / "mask.png")
+    after = edited(tmp_path, bear, "--mask", tmp_path / "mask.png", "--count", "1")
+    assert (after == pixels(bear)).all() == (value == 0)
+    assert capsys.readouterr().err.count(f"vqdiffusion: {line}") == 1
+
+
+def test_pictures_are_upright_and_of_8_bits_before_they_are_edited(bear, tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned clockwise
+    bear.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "lying.png", exif=exif)
+    grey = bear.convert("L")
+    deep = Image.fromarray(np.asarray(grey).astype(np.uint16) * 257)
+    nothing = Image.new("L", (96, 96))
+    for picture, shown in ((Image.open(tmp_path / "lying.png"), bear), (deep, grey.convert("RGB"))):
+        (after,) = generate(load(POCKET_FOLDER), edit=Edit(picture, nothing), settings=QUICK)
+        assert (pixels(after) == pixels(shown)).all()
+
+
+def test_a_transparent_picture_lies_on_white_or_a_chosen_colour(bear, tmp_path):
+    layer = bear.convert("RGBA")
+    layer.paste((0, 200, 0, 0), (48, 0, 96, 96))
+    Image.new("L", (96, 96)).save(tmp_path / "mask.png")
+    for options, colour in (((), (255, 255, 255)), (("--background", "#102030"), (16, 32, 48))):
+        after = edited(tmp_path, layer, "--mask", tmp_path / "mask.png", *options)
+        assert (after[:, 48:] == colour).all() and (after[:, :48] == pixels(bear)[:, :48]).all()
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

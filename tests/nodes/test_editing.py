@@ -11,7 +11,7 @@ from pack.nodes.latents import LatentError
 from pack.nodes.prompt import VQDiffusionTextEncode
 from pack.nodes.sampling import VQDiffusionSampler
 from pack.nodes.tokens import VQDiffusionEmptyTokens
-from pack.vqdiffusion_core import preview
+from pack.vqdiffusion_core import editing, preview
 from PIL import Image
 
 MASK = 11
@@ -64,9 +64,24 @@ def test_a_painting_of_another_grid_is_laid_over_the_whole_picture():
     assert marked["noise_mask"][0, 0].tolist() == [[0, 0, 1, 1], [0, 0, 1, 1], [0, 0, 0, 0], [0, 0, 0, 0]]
 
 
+def told(**given):
+    """What Token Mask says about a region."""
+    lines = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(editing, "notify", lines.append)  # the node's own listener shows it in the editor
+        marked, _ = VQDiffusionTokenMask.execute(tokens(), **given).args
+    return marked["noise_mask"], lines
+
+
 def test_nothing_painted_and_no_mask_marks_nothing():
-    marked, _ = VQDiffusionTokenMask.execute(tokens(), grow=2).args
-    assert not marked["noise_mask"].any()
+    marked, (line,) = told(grow=2)
+    assert not marked.any() and line.startswith("Nothing is marked")
+
+
+def test_a_region_of_everything_is_said_and_any_other_is_not():
+    marked, (line,) = told(grow=0, mask=torch.full((1, 4, 4), 0.01))
+    assert marked.all() and line.startswith("All of the image is marked")
+    assert told(grow=0, painted="4x4: 1,1")[1] == []
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from ..checkpoints import POCKET_FOLDER, load, save
+from ..generate_command import add_background
 from . import pocket
 from .data import Folder, Source
 from .diffusion import DiffusionTraining
@@ -61,6 +62,7 @@ def add_train(commands: argparse._SubParsersAction) -> None:
 def add_run(command: argparse.ArgumentParser) -> None:
     command.add_argument("folder", type=Path, help="where the run keeps its checkpoint, log.csv and sample sheets")
     command.add_argument("--data", type=Path, help="folder of pictures with captions; without it, the built-in scenes")
+    add_background(command)
     command.add_argument("--size", type=int, help="side of the pictures in pixels; without it, 96 or the model's own")
 
 
@@ -136,7 +138,7 @@ def run_pocket(options: argparse.Namespace) -> None:
 
 def source_of(options: argparse.Namespace, size: int, captions: bool = True) -> Source:
     if options.data:
-        return Folder(options.data, size, captions=captions)
+        return Folder(options.data, size, captions=captions, background=options.background)
     if size != pocket.Scenes.size:
         raise ValueError(f"size is {size}; the built-in scenes are drawn at {pocket.Scenes.size}. Give --data FOLDER.")
     return pocket.Scenes()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 from collections.abc import Iterable
 from itertools import chain
@@ -11,10 +10,14 @@ from typing import Protocol
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 from torch import Tensor
 
-SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp"}
+from ..image_folder import Captions, ImageFolder, read_captions
+from ..images import WHITE, Colour, open_image
+from ..notices import notify
+
+MOST_NAMED = 20  # bad files in one message
 
 
 class Source(Protocol):
@@ -42,27 +45,29 @@ class Source(Protocol):
 
 
 class Folder:
-    """Pictures of a folder at `size` x `size` pixels, scaled to the shorter side and cut to the middle.
+    """Images of a folder at `size` x `size` pixels, scaled to the shorter side and cut to the middle.
 
-    Captions are the lines of a text file of the picture's name (fox.png, fox.txt), or of metadata.jsonl, a line of
-    {"file_name": "fox.png", "text": "a fox"} a caption. Every file is looked at before the work begins; raises
-    ValueError for an empty folder, and for pictures that cannot be read, are too small, or have no caption where
-    captions are wanted.
+    `image_folder` says where their captions come from, `images` how files become RGB, on `background` where they are
+    transparent. Every file is looked at before the work begins; raises ValueError for a folder without images, and,
+    naming all of them at once, for images that cannot be read, are too small, or have no caption where captions are
+    wanted. What is passed over is said as a notice.
     """
 
-    def __init__(self, folder: Path, size: int, *, captions: bool = True):
-        self.folder = folder
+    def __init__(self, folder: Path, size: int, *, captions: bool = True, background: Colour = WHITE):
         self.size = size
-        self.paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
-        if not self.paths:
-            raise ValueError(
-                f"{folder} has no pictures to learn from; expected a folder of {', '.join(sorted(SUFFIXES))}."
-            )
+        self.background = background
+        found = ImageFolder.of(folder)
+        read = read_captions(found) if captions else Captions({path: [] for path in found.images})
+        self.folder, self.paths, self.listed = folder, found.images, [*read.of.values()]
         for path in self.paths:
-            check_picture(path, size)
-        if captions:
-            metadata = read_metadata(folder)
-            self.listed = [metadata.get(path) or read_lines(path) for path in self.paths]
+            try:
+                check_size(path, open_image(path), size)
+            except ValueError as error:
+                read.wrong.append(str(error))
+        if read.wrong:
+            raise ValueError(together(folder, read.wrong))
+        for line in found.notices() + read.notices:
+            notify(line)
 
     def picture(self, rng: random.Random) -> Image.Image:
         return self.open(rng.choice(self.paths))
@@ -78,52 +83,23 @@ class Folder:
             yield self.open(path), captions
 
     def open(self, path: Path) -> Image.Image:
-        return ImageOps.fit(Image.open(path).convert("RGB"), (self.size, self.size), Image.Resampling.LANCZOS)
+        return ImageOps.fit(open_image(path, self.background), (self.size, self.size), Image.Resampling.LANCZOS)
 
 
-def check_picture(path: Path, size: int) -> None:
-    try:
-        with Image.open(path) as picture:
-            width, height = picture.size
-            picture.load()
-    except (UnidentifiedImageError, OSError, SyntaxError) as error:
-        raise ValueError(f"{path} cannot be read as a picture ({error}); mend it or take it out.") from error
-    if min(width, height) < size:
+def check_size(path: Path, image: Image.Image, size: int) -> None:
+    if min(image.size) < size:
         raise ValueError(
-            f"{path} is {width} x {height} pixels; expected {size} x {size} or more. "
+            f"{path} is {image.width} x {image.height} pixels; expected {size} x {size} or more. "
             "Take it out, or train at a smaller size."
         )
 
 
-def read_metadata(folder: Path) -> dict[Path, list[str]]:
-    """The captions of a metadata.jsonl, by picture; empty without one."""
-    file = folder / "metadata.jsonl"
-    captions: dict[Path, list[str]] = {}
-    if not file.exists():
-        return captions
-    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
-        if not line.strip():
-            continue
-        try:
-            entry = json.loads(line)
-            captions.setdefault(folder / entry["file_name"], []).append(str(entry["text"]))
-        except (ValueError, KeyError, TypeError) as error:
-            raise ValueError(
-                f'{file}, line {number}, is not {{"file_name": "a picture of the folder", "text": "its caption"}}.'
-            ) from error
-    return captions
-
-
-def read_lines(picture: Path) -> list[str]:
-    """The captions in the text file beside a picture, one a line."""
-    file = picture.with_suffix(".txt")
-    lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
-    captions = [line.strip() for line in lines if line.strip()]
-    if not captions:
-        raise ValueError(
-            f"{picture} has no caption; expected {file.name} beside it, a caption a line, or a line in metadata.jsonl."
-        )
-    return captions
+def together(folder: Path, wrong: list[str]) -> str:
+    """All that is wrong with a folder as one message."""
+    if len(wrong) == 1:
+        return wrong[0]
+    rest = [f"and {len(wrong) - MOST_NAMED} more."] if len(wrong) > MOST_NAMED else []
+    return "\n  ".join([f"{folder} cannot be learned from, {len(wrong)} times:", *wrong[:MOST_NAMED], *rest])
 
 
 def to_tensor(picture: Image.Image) -> Tensor:
