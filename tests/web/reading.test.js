@@ -10,7 +10,7 @@ const RUN = {
   grid: [2, 3],
   ids: [10, 11, 12, 13, 14, 15],
   steps: 4,
-  drawn_at: [1, 2, 3, 4, -1, 4],
+  drawn_at: [1, 2, 3, 4, 0, 4],
   confidence: [0.5, 0.25, 1, 0.126, 1, 0],
   frames: [FILE, FILE, FILE],
   frame_steps: [0, 2, 4],
@@ -36,7 +36,7 @@ test("a token is still to be drawn before its step", () => {
   assert.equal(tell(RUN, { column: 1, row: 0 }, 1).word, "drawnToken");
 });
 
-test("a token that was known from the start was kept", () => {
+test("a token that the run did not draw was kept", () => {
   assert.equal(tell(RUN, { column: 1, row: 1 }, 0).word, "knownToken");
 });
 

@@ -12,7 +12,7 @@
  *   confidence?: number[],
  *   frames?: ServerFile[],
  *   frame_steps?: number[],
- * }} Tokens  row by row, as nodes/inspector.py sends them; `drawn_at` is -1 for a token that was known from the start
+ * }} Tokens  row by row, as nodes/inspector.py sends them; `drawn_at` is 0 for a token that the run has kept
  */
 
 /** @type {(tokens: Tokens) => import("./painting.js").Grid} */
@@ -42,7 +42,7 @@ export function tell(tokens, cell, frame) {
   const values = { ...cell, id: tokens.ids[index] };
   if (!tokens.drawn_at || !tokens.confidence) return { word: "token", values };
   const step = tokens.drawn_at[index];
-  if (step < 0) return { word: "knownToken", values };
+  if (step === 0) return { word: "knownToken", values };
   const drawn = { ...values, step, percent: Math.round(tokens.confidence[index] * 100) };
   return { word: step > stepOf(tokens, frame) ? "maskedToken" : "drawnToken", values: drawn };
 }
