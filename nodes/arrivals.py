@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 import torch
 
+from . import runtime
 from .model import VQModel
 from .vae import Vae
 from .values import described, is_image, is_mask
@@ -66,10 +67,13 @@ SOCKETS = {
 
 
 def checked(execute: Callable[P, R]) -> Callable[P, R]:
-    """`execute` of a node, which raises ValueError where something arrives that its sockets do not take."""
+    """`execute` of a node, which raises ValueError where something arrives that its sockets do not take. Its notices
+    are shown on the node.
+    """
     parameters = signature(execute)
 
     @wraps(execute)
+    @runtime.with_notices
     def run(*arguments: P.args, **named: P.kwargs) -> R:
         given = parameters.bind(*arguments, **named).arguments
         optional = {name for name, parameter in parameters.parameters.items() if parameter.default is None}

@@ -4,14 +4,29 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor
 
+from ..vqdiffusion_core.notices import notify
 from ..vqdiffusion_core.text_encoder import TextEncoder
 from . import conditioning, runtime
 
-Tokens = dict[str, list[list[tuple[int, float]]]]  # the core's own form: per encoder, per prompt, (id, weight)
+ENCODER = "l"  # the host's name for one CLIP encoder alone, which other packs look for
+USE = "Use CLIP Text Encode (Prompt) or VQ-Diffusion Text Encode."
 
-ENCODER = "vq_diffusion"  # its name in Tokens: no other model's "l" or "g" passes for it, nor this one for them
+
+class TextEncodeError(ValueError):
+    """What a node asks of this text encoder and it does not have, or what cannot be a prompt of it."""
+
+
+class Tokens(dict[str, list[list[tuple]]]):
+    """The core's own form: per encoder, per prompt, (id, weight), or (id, weight, word) where words are counted."""
+
+    def __missing__(self, encoder: str) -> Any:
+        raise TextEncodeError(
+            f"This node encodes text for a model that has a text encoder {encoder!r}; VQ-Diffusion has one CLIP alone, "
+            f"{ENCODER!r}. {USE}"
+        )
 
 
 class Clip:
@@ -22,8 +37,13 @@ class Clip:
     def cond_stage_model(self) -> TextEncoder:
         return self.patcher.model
 
+    @runtime.with_notices
     def tokenize(self, text: str, return_word_ids: bool = False, **options: Any) -> Tokens:
-        return {ENCODER: [self.cond_stage_model.weigh(text)]}
+        """One prompt; `return_word_ids` adds which word of it a token belongs to, from 1, or 0 for none."""
+        if unread := [name for name, value in options.items() if is_given(value)]:
+            notify(f"{', '.join(unread)} not read: VQ-Diffusion's text encoder reads text alone.")
+        tokens = self.cond_stage_model.weigh(text)
+        return Tokens({ENCODER: [[tuple(token) if return_word_ids else token[:2] for token in tokens]]})
 
     def encode_from_tokens(self, tokens: Tokens, return_pooled: bool = False, return_dict: bool = False) -> Any:
         """Text vectors (1, L, D); these models have no pooled output, so None where one is asked for."""
@@ -41,8 +61,11 @@ class Clip:
         return self.embed(self.tokenize(text))
 
     def embed(self, tokens: Tokens) -> Tensor:
+        """Text vectors (1, L, D); prompts of several pieces follow one another, as in the core."""
+        pieces = read_tokens(tokens, self.cond_stage_model)
         runtime.load(self.patcher)
-        return self.cond_stage_model.embed_weighted(tokens[ENCODER]).to(runtime.intermediate_device())
+        text_BLD = self.cond_stage_model.embed_weighted(pieces)
+        return text_BLD.flatten(0, 1)[None].to(runtime.intermediate_device())
 
     def clone(self) -> Clip:
         """A copy that shares the weights, for nodes that change an option of it."""
@@ -67,3 +90,28 @@ class Clip:
 
     def get_ram_usage(self) -> int:
         return self.patcher.model_size()
+
+
+def is_given(value: Any) -> bool:
+    """Whether an option holds anything to read: words, pictures; not a number or a switch."""
+    return torch.is_tensor(value) or (isinstance(value, str | list | tuple | dict) and len(value) > 0)
+
+
+def read_tokens(tokens: dict[str, list[list[tuple]]], encoder: TextEncoder) -> list[list[tuple]]:
+    """The pieces of a prompt that `Clip.tokenize` has read; other nodes may have weighted or joined them."""
+    if others := sorted(tokens.keys() - {ENCODER}):
+        raise TextEncodeError(
+            f"These tokens are for other models' text encoders, {', '.join(others)}; VQ-Diffusion has one CLIP alone, "
+            f"{ENCODER!r}. {USE}"
+        )
+    pieces = tokens[ENCODER]
+    vocabulary = encoder.model.config.vocab_size
+    for piece in pieces:
+        if len(piece) != encoder.length or not all(isinstance(i, int) and 0 <= i < vocabulary for i, *_ in piece):
+            raise TextEncodeError(
+                f"A prompt has come back from a node as {len(piece)} tokens that this text encoder did not make; "
+                f"expected {encoder.length} ids below {vocabulary}. {USE}"
+            )
+    if not pieces:
+        raise TextEncodeError(f"A node has taken all tokens out of a prompt; expected {encoder.length}. {USE}")
+    return pieces

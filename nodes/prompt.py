@@ -26,8 +26,8 @@ class VQDiffusionTextEncode(io.ComfyNode):
                     "text",
                     multiline=True,
                     dynamic_prompts=True,
-                    tooltip="The prompt. Upper and lower case are the same. Text beyond the model's length (75 tokens, "
-                    "the pocket model 22) is cut off.",
+                    tooltip="The prompt. Upper and lower case are the same. What is longer than the model reads (75 "
+                    "tokens, the built-in model 25) is left out, and a line on the node says so.",
                 ),
             ],
             outputs=[io.Conditioning.Output(tooltip="The prompt, for the sampler.")],

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
-from typing import Literal, TypeVar, cast
+from typing import Literal, ParamSpec, TypeVar, cast
 
 import comfy.model_management as management
 import comfy.model_patcher
 import comfy.utils
 import torch
+from comfy.cli_args import LatentPreviewMethod, args
+from comfy_execution.utils import get_executing_context
 from PIL import Image
 from torch import Tensor, nn
 
 from ..vqdiffusion_core.memory import Shares, first_that_fits
+from ..vqdiffusion_core.notices import notices_to
 
+P = ParamSpec("P")
 T = TypeVar("T")
 Role = Literal["transformer", "text encoder", "vae"]
 Patcher = comfy.model_patcher.ModelPatcher
 
+NOTICE = "vqdiffusion.notice"  # the message to the editor; web/js/comfy.js
 PREVIEW_SIDE = 256  # pixels, about as large as a node shows it
 TRANSFORMER_TYPES = [torch.bfloat16, torch.float16, torch.float32]  # the host takes the first that suits its device
 
@@ -116,5 +123,34 @@ class Progress:
 
     def __call__(self, done: int, preview: Image.Image | None = None) -> None:
         management.throw_exception_if_processing_interrupted()
-        picture = preview and ("JPEG", preview, max(preview.size))  # as it is, not scaled
+        picture = preview and ("JPEG", preview, min(max(preview.size), args.preview_size))
         self.bar.update_absolute(done, self.total, picture)
+
+
+def previews_are_wanted() -> bool:
+    """By --preview-method and by the editor's own setting, which newer hosts put in its place for each run."""
+    return args.preview_method != LatentPreviewMethod.NoPreviews
+
+
+def with_notices(work: Callable[P, T]) -> Callable[P, T]:
+    """`work`, with what `notices.notify` is told in it shown to the user: for whatever ComfyUI calls directly."""
+
+    @wraps(work)
+    def heard(*arguments: P.args, **named: P.kwargs) -> T:
+        with notices_to(show_notice):
+            return work(*arguments, **named)
+
+    return heard
+
+
+def show_notice(line: str) -> None:
+    """Writes it to the log and on the running node, where the editor shows it until that node runs again."""
+    logging.warning("VQ-Diffusion: %s", line)
+    running = get_executing_context()
+    if running is None:
+        return
+    from server import PromptServer  # here, where there is one
+
+    if PromptServer.instance.client_id is not None:  # else the run was queued by a program, and no editor asks for it
+        message = {"prompt_id": running.prompt_id, "node": running.node_id, "line": line}
+        PromptServer.instance.send_sync(NOTICE, message, PromptServer.instance.client_id)

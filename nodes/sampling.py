@@ -206,8 +206,10 @@ def heard(branches: list[Branch], steps: int) -> list[Branch]:
 
 
 def reporter(vq_model: VQModel, grid: Grid, steps: int) -> Callable[[int, Tensor], None]:
-    """Shows the first picture of a batch as it grows."""
+    """Shows how far the run is, and the first picture of a batch as it grows where previews are wanted."""
     progress = runtime.Progress(steps)
+    if not runtime.previews_are_wanted():
+        return lambda step, tokens_N: progress(step)
     palette_K3 = vq_model.vae.palette
     cell = max(1, runtime.PREVIEW_SIDE // max(grid))
 

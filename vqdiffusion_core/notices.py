@@ -48,3 +48,22 @@ def notices_to(say: Callable[[str], None]) -> Iterator[None]:
         yield
     finally:
         listener.reset(token)
+
+
+@contextmanager
+def few_notices(most: int = 5) -> Iterator[None]:
+    """Within the block, where much of a kind is worked on, the listener hears the first notices and at the end how many
+    more there were.
+    """
+    say, count = listener.get(), 0
+
+    def tell(line: str) -> None:
+        nonlocal count
+        count += 1
+        if count <= most:
+            say(line)
+
+    with notices_to(tell):
+        yield
+    if count > most:
+        say(f"There were {count - most} more such lines.")

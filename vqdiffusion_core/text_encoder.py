@@ -6,19 +6,29 @@ import html
 import re
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .emphasis import weighted
+from .foreign import foreign_words
+from .notices import notify
 from .specs import TextSpec
 
 if TYPE_CHECKING:
     from transformers import CLIPTextModel, PreTrainedTokenizerFast
 
 PAD_ID = 0  # not the end-of-text id that other CLIP users pad with: these models were trained on 0 ("!")
+
+
+class Token(NamedTuple):
+    """A token of a prompt. ComfyUI's nodes know it by the same order."""
+
+    id: int
+    weight: float = 1.0
+    word: int = 0  # which word of the prompt it belongs to, from 1; 0: start, end or padding
 
 
 class TextEncoder(nn.Module):
@@ -45,23 +55,41 @@ class TextEncoder(nn.Module):
         ids = [self.tokenizer.bos_token_id, *words, self.tokenizer.eos_token_id]
         return ids + [PAD_ID] * (self.length - len(ids))
 
-    def weigh(self, text: str) -> list[tuple[int, float]]:
-        """Prompt with weights, see `emphasis` -> L ids as `tokenize` makes them, each with its weight."""
-        words = [
-            (i, weight)
-            for piece, weight in weighted(text)
-            for i in self.tokenizer(clean(piece), add_special_tokens=False)["input_ids"]
-        ][: self.length - 2]
-        ids = [(self.tokenizer.bos_token_id, 1.0), *words, (self.tokenizer.eos_token_id, 1.0)]
-        return ids + [(PAD_ID, 1.0)] * (self.length - len(ids))
+    def weigh(self, text: str) -> list[Token]:
+        """Prompt with weights, see `emphasis` -> L tokens, their ids as `tokenize` makes them. Tells what of the prompt
+        the model does not read, or not as it may be meant.
+        """
+        tokens: list[Token] = []
+        dropped, count, words = [], 0, 1
+        for piece, weight in weighted(text):
+            plain = clean(piece)
+            coded = self.tokenizer(plain, add_special_tokens=False)[0]
+            room = self.length - 2 - len(tokens)
+            word_of = [n or 0 for n in coded.word_ids]
+            tokens += [Token(i, weight, words + n) for i, n in zip(coded.ids[:room], word_of, strict=False)]
+            if len(coded.ids) > room:
+                dropped.append(plain[coded.offsets[room][0] :])
+            count, words = count + len(coded.ids), words + 1 + max(word_of, default=-1)
+        if dropped:
+            notify(
+                f"A prompt has {count} tokens and this model reads {self.length - 2}: {quoted(' '.join(dropped))} is "
+                "left out. Shorten the prompt."
+            )
+        if foreign := foreign_words(text):
+            notify(
+                f"{', '.join(map(quoted, foreign))}: read as words, for this model has no commands in prompts but "
+                "weights such as (word:1.2)."
+            )
+        start, end = map(Token, self.tokenize("")[:2])
+        return [start, *tokens, end] + [Token(PAD_ID)] * (self.length - 2 - len(tokens))
 
-    def embed_weighted(self, prompts: Sequence[Sequence[tuple[int, float]]]) -> Tensor:
-        """Prompts as `weigh` makes them -> text vectors (B, L, D), float32. A weight moves the vector of its token away
-        from that of the empty prompt, or towards it.
+    def embed_weighted(self, prompts: Sequence[Sequence[tuple]]) -> Tensor:
+        """Prompts of L tokens as `weigh` makes them, each (id, weight, ...) -> text vectors (B, L, D), float32. A
+        weight moves the vector of its token away from that of the empty prompt, or towards it.
         """
         device = self.model.device
-        ids_BL = torch.tensor([[i for i, _ in prompt] for prompt in prompts], device=device)
-        weight_BL1 = torch.tensor([[weight for _, weight in prompt] for prompt in prompts], device=device)[..., None]
+        ids_BL = torch.tensor([[token[0] for token in prompt] for prompt in prompts], device=device)
+        weight_BL1 = torch.tensor([[token[1] for token in prompt] for prompt in prompts], device=device)[..., None]
         text_BLD = self.embed(ids_BL)
         if (weight_BL1 == 1).all():
             return text_BLD
@@ -76,6 +104,14 @@ class TextEncoder(nn.Module):
     def encode(self, texts: Sequence[str]) -> Tensor:
         """Prompts, with weights where they have them -> text vectors (B, L, D), float32."""
         return self.embed_weighted([self.weigh(text) for text in texts])
+
+
+def quoted(text: str) -> str:
+    """
+    >>> quoted("a fox"), quoted("abc" * 100)
+    ('"a fox"', '"abcabcabcabcabcabcabcabcabcabcabcabcabcabcabcabcabcabcabcabc ..."')
+    """
+    return f'"{text}"' if len(text) <= 100 else f'"{text[:60]} ..."'
 
 
 def clean(text: str) -> str:

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from pack.nodes.clip import TextEncodeError
 from pack.vqdiffusion_core.emphasis import weighted
 
 
@@ -48,6 +49,87 @@ def test_ten_thousand_letters_are_cut_to_the_models_length(model):
     assert torch.equal(long, cut)
 
 
+# Text encode nodes of the core and of other packs
+
+OTHERS = {  # as each of the core's nodes asks
+    "CLIPTextEncodeSDXL": ("g", lambda clip: len(clip.tokenize("red")["l"]) != len(clip.tokenize("red")["g"])),
+    "CLIPTextEncodeFlux": ("t5xxl", lambda clip: clip.tokenize("red")["t5xxl"]),
+    "CLIPTextEncodeHunyuanDiT": ("mt5xl", lambda clip: clip.tokenize("red")["mt5xl"]),
+    "CLIPTextEncodeHiDream": ("llama", lambda clip: clip.tokenize("red")["llama"]),
+    "Kandinsky5": ("qwen25_7b", lambda clip: clip.tokenize("red")["qwen25_7b"]),
+}
+
+
+@pytest.mark.parametrize("node", OTHERS)
+def test_a_node_for_models_with_another_text_encoder_is_told_which_node_to_use(model, node):
+    encoder, ask = OTHERS[node]
+    with pytest.raises(
+        TextEncodeError, match=rf"'{encoder}'.*Use CLIP Text Encode \(Prompt\) or VQ-Diffusion Text Enc"
+    ):
+        ask(model.clip)
+
+
+def test_the_cores_own_nodes_end_in_that_error_too(model):
+    from comfy_extras.nodes_clip_sdxl import CLIPTextEncodeSDXL
+    from comfy_extras.nodes_flux import CLIPTextEncodeFlux
+    from comfy_extras.nodes_sd3 import CLIPTextEncodeSD3
+
+    sizes = dict.fromkeys(("width", "height", "crop_w", "crop_h", "target_width", "target_height"), 64)
+    with pytest.raises(TextEncodeError, match="'g'"):
+        CLIPTextEncodeSDXL.execute(model.clip, **sizes, text_g="red", text_l="red")
+    with pytest.raises(TextEncodeError, match="'t5xxl'"):
+        CLIPTextEncodeFlux.execute(model.clip, "red", "red", 3.5)
+    for texts in (("red", "", ""), ("red", "red", "red"), ("", "", "")):
+        with pytest.raises(TextEncodeError, match="Use CLIP Text Encode"):
+            CLIPTextEncodeSD3.execute(model.clip, *texts, "none")
+
+
+def test_nodes_that_only_add_something_encode_as_clip_text_encode_does(model):
+    from comfy_extras.nodes_clip_sdxl import CLIPTextEncodeSDXLRefiner
+    from comfy_extras.nodes_pixart import CLIPTextEncodePixArtAlpha
+
+    for node, inputs in (
+        (CLIPTextEncodeSDXLRefiner, (6.0, 64, 64, "red")),
+        (CLIPTextEncodePixArtAlpha, (64, 64, "red")),
+    ):
+        named = dict(zip(("ascore",) * (len(inputs) == 4) + ("width", "height", "text"), inputs, strict=True))
+        ((vectors, _),) = node.execute(clip=model.clip, **named)[0]
+        assert torch.equal(vectors, model.clip.encode("red"))
+
+
+def test_an_encoder_that_weights_words_by_itself_finds_ids_weights_and_words_under_l(model):
+    (tokens,) = model.clip.tokenize("red (cat:1.5)", return_word_ids=True)["l"]
+    words = [word for _, _, word in tokens]
+    first, second = ([i for i, word in enumerate(words) if word == n] for n in (1, 2))
+    assert first and second and words[0] == words[-1] == 0 and {*words} == {0, 1, 2}
+    assert {tokens[i][1] for i in second} == {1.5}
+    doubled = [(i, 2.0 if word == 1 else 1.0) for i, _, word in tokens]
+    assert torch.equal(model.clip.encode_from_tokens({"l": [doubled]}), model.clip.encode("(red:2) cat"))
+
+
+def test_a_prompt_in_pieces_becomes_one_long_text_as_in_the_core(model):
+    pieces = model.clip.tokenize("red")
+    pieces["l"] += model.clip.tokenize("cat")["l"]
+    long = model.clip.encode_from_tokens(pieces)
+    assert torch.equal(long, torch.cat([model.clip.encode("red"), model.clip.encode("cat")], dim=1))
+
+
+@pytest.mark.parametrize(
+    ("tokens", "words"),
+    [
+        ({"g": [[(0, 1.0)] * 7], "l": [[(0, 1.0)] * 7]}, "other models' text encoders, g"),
+        ({"l": [[(0, 1.0)] * 77]}, "as 77 tokens"),
+        ({"l": [[(49407, 1.0)] * 7]}, "ids below"),
+        ({"l": [[(torch.zeros(24), 1.0)] * 7]}, "ids below"),
+        ({"l": []}, "taken all tokens out"),
+    ],
+    ids=["encoders", "length", "vocabulary", "vectors", "none"],
+)
+def test_tokens_that_another_encoder_has_made_are_refused(model, tokens, words):
+    with pytest.raises(TextEncodeError, match=f"{words}.*Use CLIP Text Encode"):
+        model.clip.encode_from_tokens_scheduled(tokens)
+
+
 # Prompt weights
 
 WEIGHTED = [
@@ -81,7 +163,7 @@ def test_a_weight_of_one_is_no_weight_and_others_are_heard(model):
 
 def test_the_token_that_is_weighted_moves_away_from_the_empty_prompt_as_in_the_core(model):
     empty, plain, more = (model.clip.encode(text)[0] for text in ("", "red red", "(red:1.5) red"))
-    weights = [weight for _, weight in model.clip.tokenize("(red:1.5) red")["vq_diffusion"][0]]
+    weights = [weight for _, weight in model.clip.tokenize("(red:1.5) red")["l"][0]]
     for at, weight in enumerate(weights):
         expected = empty[at] + weight * (plain[at] - empty[at]) if weight != 1 else plain[at]
         assert torch.allclose(more[at], expected, atol=1e-6)

@@ -3,6 +3,7 @@ from dataclasses import replace
 import comfy.model_management
 import pytest
 import torch
+from comfy.cli_args import LatentPreviewMethod, args
 from pack.nodes import conditioning, latents, sampling
 from pack.nodes.latents import LatentError
 from pack.nodes.model import VQModel
@@ -139,8 +140,35 @@ def test_latents_of_other_models_are_refused(model):
         draw(model, {"samples": torch.zeros(1, 1, 3, 4)})
 
 
+def previews_of_a_run(model, monkeypatch, method, size=512):
+    """The pictures that a run of two steps shows, with the host's settings for them."""
+    shown = []
+    monkeypatch.setattr(args, "preview_method", method)
+    monkeypatch.setattr(args, "preview_size", size)
+    monkeypatch.setattr(
+        "comfy.utils.PROGRESS_BAR_HOOK", lambda value, total, preview, node_id=None: shown.append(preview)
+    )
+    draw(model, steps=2)
+    assert len(shown) == 3, "the progress bar goes on without pictures too"
+    return shown
+
+
+def test_no_picture_is_shown_where_the_host_wants_none(model, monkeypatch):
+    monkeypatch.setattr(type(model.vae), "palette", property(lambda vae: pytest.fail("made for nothing")))
+    assert previews_of_a_run(model, monkeypatch, LatentPreviewMethod.NoPreviews) == [None] * 3
+
+
+@pytest.mark.parametrize(
+    "method", [LatentPreviewMethod.Auto, LatentPreviewMethod.Latent2RGB, LatentPreviewMethod.TAESD]
+)
+def test_every_other_method_shows_the_tokens_no_larger_than_the_host_wants(model, method, monkeypatch):
+    assert [most for _, _, most in previews_of_a_run(model, monkeypatch, method, 100)] == [100] * 3
+    assert [most for _, _, most in previews_of_a_run(model, monkeypatch, method, 512)] == [256] * 3
+
+
 def test_each_step_shows_the_picture_so_far_and_can_be_the_last(model, monkeypatch):
     shown = []
+    monkeypatch.setattr(args, "preview_method", LatentPreviewMethod.Auto)
 
     def hook(value, total, preview, node_id=None):
         shown.append((value, total, preview[1]))

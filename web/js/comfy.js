@@ -33,6 +33,24 @@ export function addWidget(node, name, element, options) {
   return node.addDOMWidget(name, "vq-diffusion", element, options);
 }
 
+/** @type {WeakMap<ComfyNode, import("../types/comfy.js").Widget>} */
+const shown = new WeakMap();
+
+/** Puts an element below all that a node has, in place of the last one; no element: nothing.
+ * @param {ComfyNode} node @param {HTMLElement | null} element @param {number} height  pixels */
+export function showBelow(node, element, height) {
+  const last = shown.get(node);
+  if (last && node.widgets?.includes(last)) node.removeWidget(last);
+  if (!element) return;
+  const getHeight = () => height;
+  // Neither saved in the workflow nor sent with it: it would make the node run again.
+  const widget = addWidget(node, "notice", element, { getMinHeight: getHeight, getMaxHeight: getHeight, serialize: false });
+  widget.serialize = false;
+  shown.set(node, widget);
+  const [width, least] = node.computeSize();
+  node.setSize([Math.max(node.size[0], width), Math.max(node.size[1], least)]);
+}
+
 /**
  * Calls `receive` with what the node's last run gave to the editor, whenever there is something new: after a run, and
  * when the node comes back by undo or from another tab.
@@ -59,6 +77,42 @@ export function onOutput(node, element, receive) {
     onConfigure?.apply(this, data);
     setTimeout(look);
   };
+}
+
+const NOTICE = "vqdiffusion.notice"; // as in nodes/runtime.py
+
+/**
+ * Calls `show` with all that a node has said of its run: nothing when a run of it begins, and again with each notice.
+ * @param {(node: ComfyNode, lines: string[]) => void} show
+ */
+export function onNotices(show) {
+  /** @type {WeakMap<ComfyNode, string[]>} */
+  const said = new WeakMap();
+  /** @param {string} place @param {(before: string[]) => string[]} change */
+  const change = (place, change) => {
+    const node = nodeAt(place);
+    if (!node) return;
+    const before = said.get(node) ?? [];
+    const lines = change(before);
+    if (lines.length === before.length) return;
+    said.set(node, lines);
+    show(node, lines);
+  };
+  api.addEventListener("executing", ({ detail: place }) => place !== null && change(place, () => []));
+  api.addEventListener(NOTICE, ({ detail: { node, line } }) => change(node, (lines) => [...new Set([...lines, line])]));
+}
+
+/**
+ * The node that the server calls so: "7"; "3:7" for node 7 in the subgraph of node 3; "7.0.0.2" for one that node 7 has
+ * made for a run.
+ * @param {string} place @returns {ComfyNode | undefined}
+ */
+function nodeAt(place) {
+  const [own, ...outer] = `${place}`.split(".")[0].split(":").reverse();
+  /** @type {import("../types/comfy.js").Graph | undefined} */
+  let graph = app.rootGraph;
+  for (const id of outer.reverse()) graph = graph?.getNodeById(id)?.subgraph;
+  return graph?.getNodeById(own) ?? undefined;
 }
 
 /** By what name the editor keeps a node's output. @param {ComfyNode} node */

@@ -1,7 +1,18 @@
 // @ts-check
 /** What the pack adds to the editor. The one file with an effect. */
 
-import { addWidget, addressOf, loadWords, nodesInSight, noteChange, onOutput, register } from "./comfy.js";
+import {
+  addWidget,
+  addressOf,
+  loadWords,
+  nodesInSight,
+  noteChange,
+  onNotices,
+  onOutput,
+  register,
+  showBelow,
+} from "./comfy.js";
+import { make } from "./dom.js";
 import { Painter } from "./painter.js";
 import { Viewer } from "./viewer.js";
 import { ENGLISH } from "./words.js";
@@ -11,6 +22,7 @@ import { ENGLISH } from "./words.js";
 const PAINTING = "VQ_DIFFUSION_PAINTING"; // as in nodes/inpainting.py
 const INSPECTOR = "VQDiffusionTokenInspector";
 const HEIGHT = 300; // pixels, at least
+const LINE = { height: 16, letter: 6, margin: 12 }; // pixels of a notice's lines, about
 
 let words = ENGLISH;
 
@@ -22,6 +34,8 @@ register({
   async init() {
     await adoptStyles();
     words = await loadWords();
+    onNotices(showNotices);
+    onNotices(showNotices);
   },
   getCustomWidgets: () => ({ [PAINTING]: (node, name) => ({ widget: addPainter(node, name) }) }),
   nodeCreated(node) {
@@ -62,6 +76,14 @@ function addViewer(node) {
   });
   const widget = addWidget(node, "run", viewer.element, { getMinHeight: () => HEIGHT });
   widget.serialize = false; // nothing of it is the workflow's
+}
+
+/** Says on a node what its run has left out or changed. @param {ComfyNode} node @param {string[]} lines */
+function showNotices(node, lines) {
+  const letters = Math.max(1, (node.size[0] - 2 * LINE.margin) / LINE.letter);
+  const rows = lines.reduce((sum, line) => sum + Math.ceil(line.length / letters), 0);
+  const element = lines.length ? make("p", { class: "vqd-notice", role: "status" }, lines.join("\n")) : null;
+  showBelow(node, element, rows * LINE.height + LINE.margin);
 }
 
 /** Brings the keyboard to the canvas of the selected node, or of the first there is. */

@@ -10,19 +10,27 @@ export interface WidgetOptions {
   getValue?: () => string;
   setValue?: (value: string) => void;
   getMinHeight?: () => number;
+  getMaxHeight?: () => number;
+  serialize?: boolean;
 }
 
 export interface Graph {
   id: string;
   isRootGraph: boolean;
   nodes: ComfyNode[];
+  getNodeById(id: string): ComfyNode | null;
 }
 
 export interface ComfyNode {
   id: number | string;
   comfyClass: string;
   graph: Graph | null;
+  subgraph?: Graph;
+  size: [number, number];
   widgets?: Widget[];
+  computeSize(): [number, number];
+  setSize(size: [number, number]): void;
+  removeWidget(widget: Widget): void;
   addDOMWidget(name: string, type: string, element: HTMLElement, options?: WidgetOptions): Widget;
   onExecuted?(this: ComfyNode, output: Record<string, any>): void;
   onConfigure?(this: ComfyNode, ...data: unknown[]): void;
@@ -50,6 +58,7 @@ export interface Canvas {
 
 export interface App {
   canvas: Canvas;
+  rootGraph: Graph;
   nodeOutputs: Record<string, Record<string, any>>;
   extensionManager: { setting: { get(id: string): string | undefined } };
   registerExtension(extension: ComfyExtension): void;
@@ -58,4 +67,5 @@ export interface App {
 export interface Api {
   apiURL(path: string): string;
   fetchApi(path: string): Promise<Response>;
+  addEventListener(type: string, listen: (event: CustomEvent) => void): void;
 }
