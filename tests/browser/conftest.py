@@ -1,3 +1,4 @@
+from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
 
@@ -16,6 +17,8 @@ EDITORS = {
 # For what a frontend or a renderer might break, but hardly the two of them only together.
 CORNERS = {name: EDITORS[name] for name in ("pinned LiteGraph", "newest Nodes 2.0")}
 
+_running = ExitStack()
+
 
 @pytest.fixture(scope="session")
 def comfy_with_newest_frontend():
@@ -23,30 +26,41 @@ def comfy_with_newest_frontend():
         yield comfy
 
 
-# Not longer than a module: while it is open, Playwright holds this thread's event loop.
-@pytest.fixture(scope="module")
-def open_editor(request):
-    """Opens an editor's page, or gives back the one that is open."""
+@cache
+def browser():
     if not Path(CHROMIUM).exists():
         pytest.fail(f"The browser's tests need {CHROMIUM}: apt-get install chromium. (./dev test does it for root.)")
-    with chromium() as browser:
-
-        @cache
-        def open_editor(newest: bool, vue: bool) -> Editor:
-            comfy = request.getfixturevalue("comfy_with_newest_frontend" if newest else "comfy")
-            (name,) = (name for name, kind in EDITORS.items() if kind == (newest, vue))
-            return Editor(name, comfy, browser.new_context(viewport=WINDOW, has_touch=True).new_page(), vue)
-
-        yield open_editor
+    return _running.enter_context(chromium())
 
 
-@pytest.fixture(params=EDITORS.values(), ids=EDITORS)
-def editor(request, open_editor):
+@cache
+def open_editor(name: str, comfy: Comfy) -> Editor:
+    """Opens an editor's page, or gives back the one that is open."""
+    _, vue = EDITORS[name]
+    return Editor(name, comfy, browser().new_context(viewport=WINDOW, has_touch=True).new_page(), vue)
+
+
+@pytest.hookimpl(trylast=True)  # after the fixtures, which may still want it
+def pytest_runtest_teardown(nextitem):
+    """Closes the browser after the last test here: while it is open, Playwright holds this thread's event loop."""
+    if nextitem is None or Path(__file__).parent not in nextitem.path.parents:
+        _running.close()
+        browser.cache_clear()
+        open_editor.cache_clear()
+
+
+def editor_of(request) -> Editor:
+    newest, _ = EDITORS[request.param]
+    return open_editor(request.param, request.getfixturevalue("comfy_with_newest_frontend" if newest else "comfy"))
+
+
+@pytest.fixture(params=EDITORS)
+def editor(request):
     """The editor with each frontend and each renderer."""
-    return open_editor(*request.param)
+    return editor_of(request)
 
 
-@pytest.fixture(params=CORNERS.values(), ids=CORNERS)
-def some_editor(request, open_editor):
+@pytest.fixture(params=CORNERS)
+def some_editor(request):
     """The editor with each frontend and each renderer once."""
-    return open_editor(*request.param)
+    return editor_of(request)

@@ -1,17 +1,22 @@
-"""ComfyUI's editor in a real Chromium, as a person meets it: open a workflow, press Run, look, paint."""
+"""ComfyUI's editor in a real Chromium, as a person meets it: open a workflow, press Run, look, paint.
+
+Nothing here waits for a time: each step waits for what it needs to be there, and PATIENCE is only how long it does so
+before it gives up.
+"""
 
 import io
 import json
 import re
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import requests
 from PIL import Image
-from playwright.sync_api import Locator, Page, Playwright, sync_playwright
+from playwright.sync_api import Locator, Page, Playwright, expect, sync_playwright
 
 from ..host.comfy import Comfy
 
@@ -27,7 +32,32 @@ FLAGS = [
 ]
 WINDOW = {"width": 1600, "height": 1000}
 EMPTY = {"version": 0.4, "nodes": [], "links": [], "groups": [], "last_node_id": 0, "last_link_id": 0}
-PATIENCE = 60_000  # milliseconds
+PATIENCE = 120_000  # milliseconds
+
+# The editor has started, and with the workflow that it opens by itself: nothing comes later and takes its place.
+READY = """() => {
+    const editor = window.app?.extensionManager;
+    return !!editor?.workflow?.activeWorkflow && !editor.spinner
+        && !!LiteGraph.registered_node_types.VQDiffusionTokenMask;
+}"""
+# Nodes, widgets and the mask editor lie where they lay two frames ago, and nothing on the page is on its way.
+AT_REST = """async () => {
+    const parts = "[data-node-id], .vqd-widget, .vqd-widget canvas, #maskEditorCanvasContainer";
+    const boxOf = part => part.getBoundingClientRect();
+    const places = () => JSON.stringify([...document.querySelectorAll(parts)].map(boxOf));
+    const isMoving = animation => animation.playState === "running"
+        && animation.effect?.getComputedTiming().endTime !== Infinity;
+    for (let before = "", same = 0; same < 2;) {
+        await new Promise(requestAnimationFrame);
+        const now = places();
+        same = now === before && !document.getAnimations().some(isMoving) ? same + 1 : 0;
+        before = now;
+    }
+}"""
+
+expect.set_options(timeout=PATIENCE)
+
+T = TypeVar("T")
 
 # What the editors say by themselves on this host: files of the user that are not there, addresses outside, what a newer
 # frontend asks of a newer server, and the pinned one's search for nodes whenever one is chosen.
@@ -116,20 +146,18 @@ class Editor:
         }
         requests.post(f"{self.comfy.url}/settings", json=usual | settings, timeout=30).raise_for_status()
         self.page.goto(self.comfy.url + query)
-        self.page.wait_for_function("!!window.app?.graph && !!LiteGraph.registered_node_types.VQDiffusionTokenMask")
-        self.page.wait_for_load_state("networkidle")
+        self._start()
         self.complaints.clear()
 
     def reload(self) -> None:
         """As F5 does: the workflow comes back from what the browser has kept."""
         self.page.reload()
-        self.page.wait_for_function("window.app?.graph?.nodes.length > 0")
-        self.page.wait_for_load_state("networkidle")
+        self._start()
 
     def open(self, workflow: dict) -> None:
         """Opens a workflow as the editor has saved it."""
         self.page.evaluate("async workflow => { await app.loadGraphData(workflow) }", workflow)
-        self._settle()
+        self.come_to_rest()
 
     def open_api(self, prompt: dict) -> None:
         """Opens a workflow in API form."""
@@ -141,7 +169,7 @@ class Editor:
             }""",
             prompt,
         )
-        self._settle()
+        self.come_to_rest()
 
     def run(self) -> None:
         """A click on Run, and the end of the run. Raises AssertionError if it fails."""
@@ -167,7 +195,7 @@ class Editor:
             }""",
             [node_type, scale],
         )
-        self._stand_still()
+        self.come_to_rest()
 
     def shown_pictures(self) -> list[Image.Image]:
         """The pictures of all nodes that show some, fetched as the editor does."""
@@ -178,9 +206,9 @@ class Editor:
         return [Image.open(io.BytesIO(self._view(**file))) for file in files]
 
     def silent_nodes(self) -> list[str]:
-        """The titles of nodes that should show a picture or a text on the page and do not, also after five seconds."""
+        """The titles of nodes that should show a picture or a text on the page and do not, however long one waits."""
         return self.page.evaluate(
-            """async vue => {
+            """async ([vue, patience]) => {
                 const pictures = node => vue ? document.querySelectorAll(`[data-node-id="${node.id}"] img`) : node.imgs;
                 const isShown = node => node.type === "PreviewAny"
                     ? node.widgets.some(widget => widget.value)
@@ -188,14 +216,14 @@ class Editor:
                 const types = ["SaveImage", "PreviewImage", "PreviewAny"];
                 let silent = app.graph.nodes.filter(node => types.includes(node.type));
                 if (silent.length === 0) return ["none of the nodes shows anything"];
-                for (let wait = 0; wait < 50 && silent.length; wait++) {
+                for (const end = performance.now() + patience; performance.now() < end && silent.length;) {
                     silent = silent.filter(node => !isShown(node));
                     app.canvas.setDirty(true, true);
-                    await new Promise(done => setTimeout(done, 100));
+                    await new Promise(requestAnimationFrame);
                 }
                 return silent.map(node => node.title);
             }""",
-            self.vue,
+            [self.vue, PATIENCE],
         )
 
     def new(self, node_type: str) -> None:
@@ -232,6 +260,20 @@ class Editor:
                 [input.name, input.label ?? input.localized_name ?? input.name]))"""
         )
 
+    def open_templates(self) -> None:
+        self.page.locator(".templates-tab-button").click()
+
+    def show_template(self, name: str, width: int) -> None:
+        """Brings a template into sight, until its picture of this width is there: it is loaded when in sight."""
+        self.page.wait_for_function(
+            """([name, width]) => {
+                const titles = [...document.querySelectorAll("h1, h2, h3, h4")];
+                titles.find(title => title.textContent.trim() === name)?.scrollIntoView({ block: "center" });
+                return [...document.images].some(image => image.alt === name && image.naturalWidth === width);
+            }""",
+            arg=[name, width],
+        )
+
     def open_help(self, node_type: str) -> Locator:
         """The help of a node, by a click on its info button."""
         self.new(node_type)
@@ -255,8 +297,7 @@ class Editor:
                 return { x: 70, y: 110, width: width * scale + 20, height: height * scale + 20 };
             }"""
         )
-        self._settle()
-        self.page.wait_for_timeout(500)  # until Nodes 2.0 and the widgets have followed the view
+        self.come_to_rest()
         self.page.screenshot(path=path, clip=clip)
 
     def photograph(self, ids: list[str], path: Path) -> None:
@@ -282,7 +323,7 @@ class Editor:
             }""",
             ids,
         )
-        self.page.wait_for_timeout(1000)
+        self.come_to_rest()
         self.page.screenshot(path=path, clip=clip)
 
     def missing(self) -> list[str]:
@@ -334,13 +375,16 @@ class Editor:
             }}"""
         )
         layers = self.page.locator("#maskEditorCanvasContainer")
-        self.page.locator("#maskEditor_brush").wait_for(state="attached")
-        self.page.wait_for_load_state("networkidle")
+        self.page.locator("#maskEditor_brush").wait_for(state="attached")  # the last thing that the mask editor makes
+        self.come_to_rest()
         box = layers.bounding_box()
         assert box
         self.page.mouse.move(box["x"] + across * box["width"], box["y"] + down * box["height"])
+        contents = "[...document.querySelectorAll('#maskEditorCanvasContainer canvas')].map(c => c.toDataURL()).join()"
+        clean = self.page.evaluate(contents)
         self.page.mouse.down()
         self.page.mouse.up()
+        self.page.wait_for_function(f"clean => {contents} !== clean", arg=clean)
         self.page.get_by_role("dialog").get_by_role("button", name="Save").click()
         self.page.wait_for_function(f"before => {load}.widgets[0].value !== before", arg=before)
         layers.wait_for(state="detached")
@@ -351,9 +395,17 @@ class Editor:
     def tool(self, name: str) -> Locator:
         return self.page.locator(f'.vqd-tools button[title^="{name}"]').first
 
-    def status(self) -> str:
-        """What the line under the canvas says."""
-        return " ".join(self.page.locator(".vqd-status").first.inner_text().split())
+    def status(self) -> Locator:
+        """The line under the canvas."""
+        return self.page.locator(".vqd-status").first
+
+    def says(self, words: str | re.Pattern[str]) -> None:
+        """Waits until the line under the canvas contains these words."""
+        expect(self.status()).to_contain_text(words, use_inner_text=True)
+
+    def says_just(self, words: str) -> None:
+        """Waits until the line under the canvas is this."""
+        expect(self.status()).to_have_text(words, use_inner_text=True)
 
     def contrasts(self) -> dict[str, float]:
         """How much each text and each icon of our widgets stands out from what is really behind it on the page, as a
@@ -365,6 +417,14 @@ class Editor:
                 ratios[label] = contrast(shown_colour(part), background(part))
         return ratios
 
+    def until(self, read: Callable[[], T], holds: Callable[[T], bool]) -> T:
+        """What `read` gives as soon as that holds; it is read again after every change."""
+        begin = time.monotonic()
+        while not holds(value := read()):
+            assert time.monotonic() < begin + PATIENCE / 1000, value
+            self.come_to_rest()
+        return value
+
     def canvas_colours(self) -> list[tuple[int, ...]]:
         """The colours of the pixels on the canvas."""
         picture = Image.open(io.BytesIO(self.canvas().screenshot())).convert("RGB")
@@ -374,13 +434,17 @@ class Editor:
         self.page.evaluate(
             "([type, size]) => app.graph.nodes.find(node => node.type === type).setSize(size)", [node_type, size]
         )
-        self._stand_still()
+        self.come_to_rest()
 
     def undo_of_the_editor(self) -> None:
         """Ctrl+Z on the editor's own canvas."""
         self.page.evaluate("document.activeElement.blur()")
+        tracker = "app.extensionManager.workflow.activeWorkflow.changeTracker"
+        state = "JSON.stringify(app.graph.serialize())"
+        before = self.page.evaluate(state)
         self.page.keyboard.press("Control+z")
-        self._settle()
+        self.page.wait_for_function(f"before => !{tracker}._restoringState && {state} !== before", arg=before)
+        self.come_to_rest()
 
     def painted(self) -> str:
         """What the workflow holds of the first painting."""
@@ -402,21 +466,15 @@ class Editor:
         yield
         kind, detail = self.page.evaluate("window.ended")
         assert kind == "execution_success", json.dumps(detail, indent=1)
-        self._settle()
+        self.come_to_rest()
 
-    def _settle(self) -> None:
-        """Two frames later the editor has drawn what has changed."""
-        self.page.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    def come_to_rest(self) -> None:
+        """Waits until the page shows what has changed: widgets follow the view some frames later, dialogs fade in."""
+        self.page.evaluate(AT_REST)
 
-    def _stand_still(self) -> None:
-        """Waits until the canvas, if any, is where it is to stay: it follows the view some frames later."""
-        self._settle()
-        if self.canvas().count() == 0:
-            return
-        places = []
-        while len(places) < 3 or places[-1] is None or places[-1] != places[-3]:
-            self._settle()
-            places.append(self.canvas().bounding_box())
+    def _start(self) -> None:
+        self.page.wait_for_function(READY)
+        self.come_to_rest()
 
     def _view(self, **file: str) -> bytes:
         answer = requests.get(f"{self.comfy.url}/view", params=file, timeout=30)

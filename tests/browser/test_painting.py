@@ -5,6 +5,7 @@ import pytest
 from pack.tests.host import shipped
 from pack.tests.host.shipped import node, save_latent, text_to_image
 from PIL import Image
+from playwright.sync_api import expect
 
 MASK = "VQDiffusionTokenMask"
 GRID = (12, 12)
@@ -74,10 +75,10 @@ def test_the_tokens_painted_with_a_mouse_are_those_drawn_anew(canvas):
 
 
 def test_after_a_run_one_paints_on_the_picture(some_canvas):
-    assert some_canvas.status() == "0 of 144 tokens painted Run once to see the picture here."
+    some_canvas.says_just("0 of 144 tokens painted Run once to see the picture here.")
     some_canvas.run()
-    assert some_canvas.status() == "0 of 144 tokens painted"
-    assert len(set(some_canvas.canvas_colours())) > 100, "no picture on the canvas"
+    some_canvas.says_just("0 of 144 tokens painted")
+    some_canvas.until(some_canvas.canvas_colours, lambda colours: len(colours) > 100)  # a picture on the canvas
 
 
 def test_tools_by_mouse(some_canvas):
@@ -92,7 +93,7 @@ def test_tools_by_mouse(some_canvas):
     some_canvas.tool("Redo").click()
     assert some_canvas.painted() == "12x12: 2,2-5 4,2-5"
     some_canvas.tool("Invert").click()
-    assert some_canvas.status().startswith("136 of 144")
+    some_canvas.says("136 of 144")
     some_canvas.tool("Clear").click()
     assert some_canvas.painted() == ""
     some_canvas.tool("Brush").click()
@@ -146,7 +147,7 @@ def test_the_canvas_says_to_a_screen_reader_where_one_is_and_what_is_painted(som
         ("Control+z", "Column 0, row 6: not painted"),
     ]:
         some_canvas.page.keyboard.press(key)
-        assert group.locator("[aria-live]").inner_text() == said
+        expect(group.locator("[aria-live]")).to_have_text(said)
 
 
 def test_the_painting_survives_copying_undoing_and_reloading(canvas):
@@ -193,16 +194,18 @@ def test_what_is_painted_here_is_added_to_what_the_core_mask_editor_marks(editor
 
 def test_a_painting_of_another_size_is_laid_over_the_grid_and_kept_until_one_paints(some_editor):
     canvas = with_canvas(some_editor, "2x2: 1,0")
-    assert canvas.status().startswith("1 of 4 tokens painted")
+    canvas.says("1 of 4 tokens painted")
     canvas.run()
     assert drawn_anew(canvas) == rectangle(6, 0, 11, 5)
-    assert canvas.status().startswith("36 of 144 tokens painted") and canvas.painted() == "2x2: 1,0"
+    canvas.says("36 of 144 tokens painted")
+    assert canvas.painted() == "2x2: 1,0"
     canvas.drag((0, 0))
     assert canvas.painted() == "12x12: 0,0 6-11,0-5"
 
 
 def test_what_cannot_be_read_is_said_and_kept_until_one_paints(some_editor):
     canvas = with_canvas(some_editor, "a heart")
-    assert "cannot be read" in canvas.status() and canvas.painted() == "a heart"
+    canvas.says("cannot be read")
+    assert canvas.painted() == "a heart"
     canvas.drag((1, 1))
     assert canvas.painted() == "12x12: 1,1"

@@ -82,13 +82,9 @@ def test_a_subgraph_is_found_by_its_name_and_draws_as_its_nodes_do(editor, path)
 
 def test_the_templates_show_each_example_with_its_picture(some_editor):
     some_editor.visit()
-    some_editor.page.locator(".templates-tab-button").click()
+    some_editor.open_templates()
     for path in EXAMPLES:
-        some_editor.page.get_by_role("heading", name=path.stem, exact=True).hover()  # a picture is loaded when in sight
-        some_editor.page.wait_for_function(
-            "([name, width]) => [...document.images].some(image => image.alt === name && image.naturalWidth === width)",
-            arg=[path.stem, Image.open(path.with_suffix(".jpg")).width],
-        )
+        some_editor.show_template(path.stem, Image.open(path.with_suffix(".jpg")).width)
     some_editor.visit()
 
 
@@ -97,8 +93,11 @@ def test_every_node_has_its_help_with_a_picture(some_editor):
         title = page.read_text().splitlines()[0].removeprefix("# ")
         help_panel = some_editor.open_help(page.stem)
         help_panel.get_by_role("heading", name=title, exact=True).first.wait_for()
-        picture = help_panel.locator(f'img[src*="{page.stem}/"]').first
-        assert picture.evaluate("async picture => { await picture.decode(); return picture.naturalWidth }") > 0
+        some_editor.page.wait_for_function(
+            "name => [...document.images].some(image => image.closest('.node-help-content') && image.naturalWidth"
+            " && image.src.includes(`${name}/`))",
+            arg=page.stem,
+        )
 
 
 @pytest.fixture
@@ -125,7 +124,7 @@ def test_nodes_and_widgets_speak_the_language_of_the_editor(changed_editor, lang
     changed_editor.visit(**{"Comfy.Locale": language})
     changed_editor.new("VQDiffusionTokenMask")
     changed_editor.page.get_by_role("group", name=words["painting"], exact=True).first.wait_for()
-    assert changed_editor.status().endswith(words["runFirst"])
+    changed_editor.says(words["runFirst"])
     if not changed_editor.forgets_translations:
         assert changed_editor.titles() == [names["display_name"]]
         assert changed_editor.labels()["samples"] == names["inputs"]["samples"]["name"]
