@@ -5,6 +5,7 @@ tests has an __init__.py: pytest would climb from it to that of the root and imp
 needs from its own folder it has from `.tiny`, from elsewhere in tests from `pack.tests.tiny`.
 """
 
+import collections
 import os
 import sys
 import types
@@ -12,17 +13,22 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from hypothesis.database import DirectoryBasedExampleDatabase
 
-# Set before torch is imported; the ComfyUI that the tests boot inherits it.
-os.environ.setdefault("OMP_NUM_THREADS", "2")
+# Set before torch is imported; the ComfyUI that the tests boot inherits it. Processes run side by side instead.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+ROOT = Path(__file__).parents[1]
 pack = types.ModuleType("pack")
-pack.__path__ = [str(Path(__file__).parents[1])]
+pack.__path__ = [str(ROOT)]
 sys.modules["pack"] = pack
 
-# A time limit per example fails on a busy machine; CI must not be red by the luck of a draw.
-settings.register_profile("house", deadline=None, derandomize="CI" in os.environ)
-settings.load_profile("house")
+# The same examples in every run: a test is red because of a change, never by the luck of a draw. `./dev search` draws
+# others. A time limit for an example fails on a busy machine.
+settings.register_profile("same", deadline=None, derandomize=True)
+found = DirectoryBasedExampleDatabase(ROOT / ".cache" / "hypothesis")
+settings.register_profile("search", deadline=None, print_blob=True, database=found)
+settings.load_profile("same")
 
 
 @pytest.fixture(scope="session")
@@ -34,3 +40,40 @@ def comfy():
     end_on_signals()
     with Comfy() as comfy:
         yield comfy
+
+
+# What pytest-xdist never parts, beside the tests of a file: those that share a ComfyUI, and those that share a browser.
+TOGETHER = ("browser/", "host/")
+
+
+def unit(nodeid):
+    return next((folder for folder in TOGETHER if nodeid.startswith(folder)), nodeid.split("::")[0])
+
+
+def pytest_collection_modifyitems(config, items):
+    if hasattr(config, "workerinput"):  # the longest first, so that none is left to one process in the end
+        items.sort(key=lambda item: unit(item.nodeid) not in TOGETHER)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Scheduling(LoadScopeScheduling):
+        def _split_scope(self, nodeid):
+            return unit(nodeid)
+
+    config.option.loadscopereorder = False
+    return Scheduling(config, log)
+
+
+def pytest_terminal_summary(terminalreporter):
+    """How many tests each folder has, and how long they took, their fixtures included."""
+    tests, seconds = collections.Counter(), collections.Counter()
+    for report in (report for reports in terminalreporter.stats.values() for report in reports):
+        if isinstance(report, pytest.TestReport):
+            folder = report.nodeid.partition("/")[0]
+            tests[folder] += report.when == "call"
+            seconds[folder] += report.duration
+    for folder, number in tests.items():
+        terminalreporter.write_line(f"{folder:<8} {number:5} tests {seconds[folder]:6.0f} s")

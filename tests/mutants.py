@@ -112,7 +112,7 @@ def main() -> int:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(copy_of_checkout(Path(folder)))
-        os.environ |= {"CI": "1", "OMP_NUM_THREADS": "1"}
+        os.environ["OMP_NUM_THREADS"] = "1"
         sys.dont_write_bytecode = True
         for module in PRELOADED:
             __import__(module)

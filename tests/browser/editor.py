@@ -216,8 +216,13 @@ class Editor:
                 const types = ["SaveImage", "PreviewImage", "PreviewAny"];
                 let silent = app.graph.nodes.filter(node => types.includes(node.type));
                 if (silent.length === 0) return ["none of the nodes shows anything"];
-                for (const end = performance.now() + patience; performance.now() < end && silent.length;) {
+                const begin = performance.now();
+                for (let asked = begin; performance.now() < begin + patience && silent.length;) {
                     silent = silent.filter(node => !isShown(node));
+                    if (performance.now() > asked + 20_000) {  // LiteGraph's nodes give up on a picture after 16 s
+                        for (const node of silent) node.images = undefined;
+                        asked = performance.now();
+                    }
                     app.canvas.setDirty(true, true);
                     await new Promise(requestAnimationFrame);
                 }

@@ -6,7 +6,6 @@ import hashlib
 import json
 import re
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -23,7 +22,7 @@ BIG = "transformer/diffusion_pytorch_model.safetensors"
 
 class Hub(ThreadingHTTPServer):
     """Serves a folder as a repository. `breaks`: how often it hangs up in the middle of BIG, after which it refuses all
-    if `dies`; `down`: it refuses now; `delay`: seconds before each file.
+    if `dies`; `down`: it refuses now; `may_go_on`: while that is not set, it gives one file and keeps the next back.
     """
 
     daemon_threads = True
@@ -34,7 +33,8 @@ class Hub(ThreadingHTTPServer):
         self.breaks = 0
         self.dies = False
         self.down = False
-        self.delay = 0.0
+        self.may_go_on = threading.Event()
+        self.may_go_on.set()
         self.requests: list[tuple[str, str | None]] = []
         self.claimed: dict[str, str] = {}
 
@@ -65,10 +65,11 @@ class Answer(BaseHTTPRequestHandler):
         return {"id": ITHQ, "modelId": ITHQ, "sha": COMMIT, "siblings": siblings, "tags": [], "private": False}
 
     def send_file(self, name: str) -> None:
-        time.sleep(self.server.delay)
         data = self.server.files[name]
         asked = self.headers.get("Range")
         self.server.requests.append((name, asked))
+        if len(self.server.requests) > 1:
+            self.server.may_go_on.wait()
         start = int(re.fullmatch(r"bytes=(\d+)-", asked)[1]) if asked else 0
         self.send(data[start:], 206 if asked else 200, breaking=name == BIG and self.server.breaks > 0)
 

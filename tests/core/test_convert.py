@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -157,26 +156,24 @@ def test_a_conversion_takes_the_memory_of_a_few_tensors_not_of_the_checkpoint(so
     assert int(ran.stdout) < 15e6
 
 
-SLOW = """
-import sys, time, types
+STOPPED = """
+import sys, types
 from pathlib import Path
 pack = types.ModuleType("pack"); pack.__path__ = [sys.argv[1]]; sys.modules["pack"] = pack
 from pack.vqdiffusion_core.checkpoints.convert import convert
-def slow(done, total):
+def stop(done, total):
     print(done, flush=True)
-    time.sleep(0.2)
-convert(Path(sys.argv[2]), Path(sys.argv[3]), on_progress=slow)
+    sys.stdin.read()
+convert(Path(sys.argv[2]), Path(sys.argv[3]), on_progress=stop)
 """
 
 
 @pytest.mark.parametrize("source", ["coco"], indirect=True)
 def test_after_a_kill_there_is_no_half_model_and_the_next_run_cleans_up(source, tmp_path):
-    arguments = [sys.executable, "-c", SLOW, str(Path(__file__).parents[2]), str(source), str(tmp_path / "out")]
-    process = subprocess.Popen(arguments, stdout=subprocess.PIPE)
-    process.stdout.readline()  # it is writing
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    process.stdout.close()
+    arguments = [sys.executable, "-c", STOPPED, str(Path(__file__).parents[2]), str(source), str(tmp_path / "out")]
+    with subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        process.stdout.readline()  # it is writing
+        process.kill()
     assert not (tmp_path / "out").exists()
     convert(source, tmp_path / "out")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "source"]

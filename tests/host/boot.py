@@ -18,7 +18,7 @@ from . import fetch
 PACK = "vq-diffusion-nodes"
 LOCALHOST = "127.0.0.1"
 
-_BOOT_TIMEOUT = 120
+_BOOT_TIMEOUT = 600  # seconds; the last resort on a machine that is busy with something else
 _FOLDERS = ("custom_nodes", "input", "models", "output", "temp", "user")
 _FLAGS = ("--cpu", "--disable-auto-launch", "--disable-api-nodes", "--database-url", "sqlite:///:memory:")
 

@@ -20,7 +20,7 @@ from PIL import Image
 
 from .boot import ComfyError, Server
 
-_ANSWER_TIMEOUT = 30
+_ANSWER_TIMEOUT = 300  # seconds; the last resort on a machine that is busy with something else
 _PREVIEW = 1  # the number that a binary message with a picture begins with
 
 
@@ -81,7 +81,7 @@ class Comfy(Server):
     """A running ComfyUI to work with: run workflows, see pictures, ask what nodes there are."""
 
     def run(
-        self, prompt: dict[str, dict], timeout: float = 120, watch: Callable[[Event], None] = lambda event: None
+        self, prompt: dict[str, dict], timeout: float = 600, watch: Callable[[Event], None] = lambda event: None
     ) -> Result:
         """Queues an API-format workflow and follows it to its end; `watch` sees every event as it comes.
 

