@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import requests
@@ -31,11 +31,18 @@ class Server:
     """A ComfyUI that answers and has this pack among its custom nodes.
 
     `argv` are further flags, `root` is the ComfyUI to run, `base` the folder for its models, input and output
-    (without one: a temporary folder, gone after `close`).
+    (without one: a temporary folder, gone after `close`). A pack that is installed there already stays; else it is this
+    checkout. `environment` is added to ours.
     """
 
     def __init__(
-        self, argv: Sequence[str] = (), *, root: Path | None = None, base: Path | None = None, port: int | None = None
+        self,
+        argv: Sequence[str] = (),
+        *,
+        root: Path | None = None,
+        base: Path | None = None,
+        port: int | None = None,
+        environment: Mapping[str, str] | None = None,
     ):
         start = time.perf_counter()
         self._temporary = base is None
@@ -44,7 +51,7 @@ class Server:
         port = port or free_port()
         self.url = f"http://{LOCALHOST}:{port}"
         self._lay_out()
-        self._process = self._start(root or fetch.comfyui(), port, argv)
+        self._process = self._start(root or fetch.comfyui(), port, argv, environment or {})
         try:
             self._wait()
         except BaseException:
@@ -85,15 +92,17 @@ class Server:
     def _lay_out(self) -> None:
         for folder in _FOLDERS:
             (self.base / folder).mkdir(parents=True, exist_ok=True)
-        self.pack.unlink(missing_ok=True)
-        self.pack.symlink_to(fetch.CHECKOUT, target_is_directory=True)
+        if self.pack.is_symlink() or not self.pack.exists():
+            self.pack.unlink(missing_ok=True)
+            self.pack.symlink_to(fetch.CHECKOUT, target_is_directory=True)
 
-    def _start(self, root: Path, port: int, argv: Sequence[str]) -> subprocess.Popen:
+    def _start(self, root: Path, port: int, argv: Sequence[str], environment: Mapping[str, str]) -> subprocess.Popen:
         place = ("--listen", LOCALHOST, "--port", str(port), "--base-directory", str(self.base))
         with self._log_file.open("w") as log:
             return subprocess.Popen(
                 [sys.executable, "main.py", *_FLAGS, *place, *argv],
                 cwd=root,
+                env=os.environ | environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -122,6 +131,9 @@ class Server:
         if failed:
             reason, traceback = after.split("\n")[0], before.rpartition("Traceback ")[2]
             raise ComfyError(f"ComfyUI could not import the pack: {reason}\nTraceback {traceback.rstrip()}")
+        _, failed, after = self.log().partition(f"Error while calling comfy_entrypoint in {self.pack}: ")
+        if failed:
+            raise ComfyError(f"ComfyUI could not load the pack: {after.splitlines()[0]}")
 
     def _error(self, message: str) -> ComfyError:
         return ComfyError(f"{message}\nThe end of its log:\n" + "\n".join(self.log().splitlines()[-40:]))
