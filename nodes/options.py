@@ -29,8 +29,11 @@ def choice(name: str, options: Any, tooltip: str) -> io.Combo.Input:
     return io.Combo.Input(name, options=list(options), default=getattr(DEFAULTS, name), tooltip=tooltip)
 
 
-class OptionsNode(io.ComfyNode):
-    """A model in, the same model out, with the settings of this node's inputs."""
+class Options:
+    """A model in, the same model out, with the settings of this node's inputs.
+
+    Not itself a ComfyNode: ComfyUI-Manager takes for a node whatever names io.ComfyNode as its base, and nothing else.
+    """
 
     @classmethod
     @checked
@@ -47,7 +50,7 @@ def options_schema(node_id: str, inputs: list[Any], **parts: Any) -> io.Schema:
     )
 
 
-class VQDiffusionGuidanceOptions(OptionsNode):
+class VQDiffusionGuidanceOptions(Options, io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return options_schema(
@@ -68,7 +71,7 @@ class VQDiffusionGuidanceOptions(OptionsNode):
         )
 
 
-class VQDiffusionSamplerOptions(OptionsNode):
+class VQDiffusionSamplerOptions(Options, io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return options_schema(
@@ -99,7 +102,7 @@ class VQDiffusionSamplerOptions(OptionsNode):
         )
 
 
-class VQDiffusionEditOptions(OptionsNode):
+class VQDiffusionEditOptions(Options, io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return options_schema(

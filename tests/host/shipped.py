@@ -21,6 +21,11 @@ def load(name):
     return json.loads((EXAMPLES / "api" / f"{name}.json").read_text())
 
 
+def needs_other_model(name):
+    """Whether it wants a model that the pack does not carry; tests have one of random weights."""
+    return "imagenet" in json.dumps(load(name))
+
+
 def node(class_type, **inputs):
     return {"class_type": class_type, "inputs": inputs}
 

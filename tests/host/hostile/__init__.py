@@ -165,9 +165,10 @@ IMAGES = {
     "of odd size": lambda: torch.zeros(1, 101, 99, 3),
 }
 
-NODE_CLASS_MAPPINGS = {
-    "HostileLatent": horror("HostileLatent", "LATENT", LATENTS),
-    "HostileConditioning": horror("HostileConditioning", "CONDITIONING", CONDITIONINGS),
-    "HostileMask": horror("HostileMask", "MASK", MASKS),
-    "HostileImage": horror("HostileImage", "IMAGE", IMAGES),
-}
+# Not written as {...}: ComfyUI-Manager's scanner would take these for nodes of the pack.
+NODE_CLASS_MAPPINGS = dict(
+    HostileLatent=horror("HostileLatent", "LATENT", LATENTS),
+    HostileConditioning=horror("HostileConditioning", "CONDITIONING", CONDITIONINGS),
+    HostileMask=horror("HostileMask", "MASK", MASKS),
+    HostileImage=horror("HostileImage", "IMAGE", IMAGES),
+)

@@ -63,5 +63,6 @@ class Draw:
         return {"ui": {"numbers": [torch.rand(()).item(), random.random(), float(np.random.rand())]}}
 
 
-NODE_CLASS_MAPPINGS = {"NeighbourSeed": Seed, "NeighbourDraw": Draw}
-NODE_DISPLAY_NAME_MAPPINGS = {"NeighbourSeed": "VQ-Diffusion Sampler", "NeighbourDraw": "VQ-Diffusion Decode"}
+# Not written as {...}: ComfyUI-Manager's scanner would take these for nodes of the pack.
+NODE_CLASS_MAPPINGS = dict(NeighbourSeed=Seed, NeighbourDraw=Draw)
+NODE_DISPLAY_NAME_MAPPINGS = dict(NeighbourSeed="VQ-Diffusion Sampler", NeighbourDraw="VQ-Diffusion Decode")
