@@ -4,6 +4,7 @@ Nothing here waits for a time: each step waits for what it needs to be there, an
 before it gives up.
 """
 
+import base64
 import io
 import json
 import re
@@ -170,6 +171,20 @@ class Editor:
             prompt,
         )
         self.come_to_rest()
+
+    def drop(self, path: Path) -> None:
+        """Drops an image file on the canvas, and waits until its workflow is there."""
+        self.page.evaluate(
+            """([name, data]) => {
+                const bytes = Uint8Array.from(atob(data), letter => letter.charCodeAt(0));
+                const dropped = new DataTransfer();
+                dropped.items.add(new File([bytes], name, { type: "image/png" }));
+                app.canvasEl.dispatchEvent(new DragEvent("drop", { dataTransfer: dropped, bubbles: true }));
+            }""",
+            [path.name, base64.b64encode(path.read_bytes()).decode()],
+        )
+        self.page.wait_for_function("app.graph.nodes.length > 0")
+        self._settle()
 
     def run(self) -> None:
         """A click on Run, and the end of the run. Raises AssertionError if it fails."""

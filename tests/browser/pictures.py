@@ -1,19 +1,30 @@
-"""Makes the pictures of the pack's own pages: .venv/bin/python -m tests.browser.pictures
+"""Makes the images of the pack's own pages anew: ./dev images [PART ...]
 
-The README's sheet is drawn here, every prompt with seed 0 and the defaults, none left out. Those of the template
-browser and of the editor come from the screenshots that test_shipped.py has taken; those of the help pages are taken
-here, of each node beside what it makes.
+sheet      the README's, every prompt with seed 0 and the defaults, none left out
+emblems    icon and banner of the registry
+gallery    what the example workflows draw, in files that carry the workflow
+templates  the example workflows as the template browser shows them
+editor     the README's, painting on tokens
+help       those of the help pages, each node beside what it makes
+
+The first three need the built-in model or ComfyUI alone, the others a browser as well.
 """
 
+import json
 import sys
 import types
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 CHECKOUT = Path(__file__).parents[2]
-SCREENSHOTS = CHECKOUT / ".cache" / "screenshots"
+DOCS, EXAMPLES = CHECKOUT / "docs", CHECKOUT / "example_workflows"
 THUMBNAIL, EDITOR, HELP = 640, 1100, 520  # pixels of width
+ROW = 192  # pixels of height of the gallery's images
 SHEET = (  # rows of the README's pictures
     ("a fox on a white background", "an owl on a green background", "a teddy bear on a blue background"),
     ("a strawberry on a yellow background", "a rocket on a background from purple to blue", "a guitar on pink"),
@@ -26,38 +37,122 @@ pack = types.ModuleType("pack")
 pack.__path__ = [str(CHECKOUT)]
 sys.modules["pack"] = pack
 
+from pack.tests.browser import emblems  # noqa: E402
 from pack.tests.browser.editor import WINDOW, Editor, chromium  # noqa: E402
+from pack.tests.host.boot import as_command  # noqa: E402
 from pack.tests.host.comfy import Comfy  # noqa: E402
-from pack.tests.host.shipped import make_class_model, node, text_to_image  # noqa: E402
-from pack.vqdiffusion_core.checkpoints import POCKET_FOLDER, load  # noqa: E402
+from pack.tests.host.fetch import newest_frontend  # noqa: E402
+from pack.tests.host.shipped import (  # noqa: E402
+    NAMES,
+    load,
+    make_class_model,
+    needs_other_model,
+    node,
+    text_to_image,
+)
+from pack.vqdiffusion_core import checkpoints  # noqa: E402
 from pack.vqdiffusion_core.pipeline import generate  # noqa: E402
 
 
 def main() -> None:
-    draw_sheet(CHECKOUT / "docs" / "pocket.png")
-    for path in sorted((CHECKOUT / "example_workflows").glob("*.json")):
-        save_small(f"{path.stem}, pinned LiteGraph", THUMBNAIL, path.with_suffix(".jpg"))
-    save_small("inpaint, newest Nodes 2.0", EDITOR, CHECKOUT / "docs" / "editor.jpg")
-    with Comfy() as comfy, chromium() as browser:
-        photograph_nodes(Editor("for pictures", comfy, browser.new_context(viewport=WINDOW).new_page(), vue=False))
+    wanted = sys.argv[1:] or list(PARTS)
+    if unknown := set(wanted) - set(PARTS):
+        sys.exit(f"error: no part {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}.")
+    for part in wanted:
+        PARTS[part]()
 
 
-def save_small(screenshot: str, width: int, path: Path) -> None:
-    with Image.open(SCREENSHOTS / f"{screenshot}.png") as full:
-        small = full.convert("RGB")
-    small.thumbnail((width, width), Image.Resampling.LANCZOS)
-    small.save(path, quality=85, optimize=True)
-
-
-def draw_sheet(path: Path) -> None:
-    model = load(POCKET_FOLDER)
+def draw_sheet() -> None:
+    model = checkpoints.load(checkpoints.POCKET_FOLDER)
     rows = [[generate(model, prompt, seed=0)[0] for prompt in prompts] for prompts in SHEET]
     width, height = (SCALE * length for length in rows[0][0].size)
     sheet = Image.new("RGB", (width * len(rows[0]), height * len(rows)))
     for y, row in enumerate(rows):
         for x, picture in enumerate(row):
             sheet.paste(picture.resize((width, height), Image.Resampling.BICUBIC), (x * width, y * height))
-    sheet.save(path, optimize=True)
+    save(sheet, DOCS / "pocket.png")
+
+
+def draw_emblems() -> None:
+    model = checkpoints.load(checkpoints.POCKET_FOLDER)
+    save(emblems.icon(model), DOCS / "icon.png")
+    save(emblems.banner(model), DOCS / "banner.png")
+
+
+def draw_gallery() -> None:
+    with Comfy() as comfy:
+        for name in NAMES:
+            if not needs_other_model(name):
+                save(
+                    in_a_row(saved_images(comfy, load(name))), DOCS / "gallery" / f"{name}.png", pnginfo=carrying(name)
+                )
+
+
+def saved_images(comfy: Comfy, workflow: dict) -> list[Image.Image]:
+    """What the SaveImage nodes of a workflow save, in the order of the workflow."""
+    result = comfy.run(workflow, timeout=600)
+    outputs = {name: result.outputs[name] for name in workflow if workflow[name]["class_type"] == "SaveImage"}
+    return [image.convert("RGB") for image in comfy.images(replace(result, outputs=outputs))]
+
+
+def in_a_row(images: list[Image.Image]) -> Image.Image:
+    """The images side by side, all of one height."""
+    tiles = [image.resize((round(ROW * image.width / image.height), ROW), Image.Resampling.BICUBIC) for image in images]
+    row, left = Image.new("RGB", (sum(tile.width for tile in tiles), ROW)), 0
+    for tile in tiles:
+        row.paste(tile, (left, 0))
+        left += tile.width
+    return row
+
+
+def carrying(name: str) -> PngInfo:
+    """The shipped workflow where ComfyUI's SaveImage would put it."""
+    carried = PngInfo()
+    carried.add_text("prompt", json.dumps(load(name)))
+    carried.add_text("workflow", json.dumps(json.loads((EXAMPLES / f"{name}.json").read_text(encoding="utf-8"))))
+    return carried
+
+
+def photograph_templates() -> None:
+    with open_editor() as editor:
+        make_class_model(editor.comfy)
+        for name in NAMES:
+            photograph_workflow(editor, name, THUMBNAIL, EXAMPLES / f"{name}.jpg", runs=not needs_other_model(name))
+
+
+def photograph_editor() -> None:
+    with open_editor("--front-end-root", str(newest_frontend()), vue=True) as editor:
+        photograph_workflow(editor, "inpaint", EDITOR, DOCS / "editor.jpg")
+
+
+@contextmanager
+def open_editor(*argv: str, vue: bool = False) -> Iterator[Editor]:
+    with Comfy(argv) as comfy, chromium() as browser:
+        yield Editor("for images", comfy, browser.new_context(viewport=WINDOW).new_page(), vue)
+
+
+def photograph_workflow(editor: Editor, name: str, width: int, path: Path, runs: bool = True) -> None:
+    editor.open(json.loads((EXAMPLES / f"{name}.json").read_text(encoding="utf-8")))
+    if runs:
+        editor.run()
+        assert editor.silent_nodes() == []
+    editor.screenshot(path.with_suffix(".png"))
+    with Image.open(path.with_suffix(".png")) as full:
+        small = full.convert("RGB")
+    path.with_suffix(".png").unlink()
+    small.thumbnail((width, width), Image.Resampling.LANCZOS)
+    save(small, path, quality=85)
+
+
+def save(image: Image.Image, path: Path, **options) -> None:
+    path.parent.mkdir(exist_ok=True)
+    image.save(path, optimize=True, **options)
+    print(f"{path.relative_to(CHECKOUT)}: {path.stat().st_size // 1024} KiB", flush=True)
+
+
+def photograph_help() -> None:
+    with open_editor() as editor:
+        photograph_nodes(editor)
 
 
 def photograph_nodes(editor: Editor) -> None:
@@ -74,8 +169,7 @@ def photograph_nodes(editor: Editor) -> None:
         with Image.open(path) as photograph:
             small = photograph.convert("RGB")
         small.thumbnail((HELP, HELP), Image.Resampling.LANCZOS)
-        small.quantize(128).save(path, optimize=True)
-        print(f"{path.relative_to(CHECKOUT)}: {path.stat().st_size // 1024} KiB")
+        save(small.quantize(128), path)
 
 
 def all_nodes() -> tuple[dict[str, dict], dict[str, str | None]]:
@@ -121,5 +215,14 @@ def all_nodes() -> tuple[dict[str, dict], dict[str, str | None]]:
     return nodes, results
 
 
+PARTS: dict[str, Callable[[], None]] = {
+    "sheet": draw_sheet,
+    "emblems": draw_emblems,
+    "gallery": draw_gallery,
+    "templates": photograph_templates,
+    "editor": photograph_editor,
+    "help": photograph_help,
+}
+
 if __name__ == "__main__":
-    main()
+    as_command(main)
