@@ -1,4 +1,4 @@
-"""The table of the published models: their shapes have the sizes of the real ones, and the README lists them all."""
+"""The table of the published models: their shapes have the sizes of the real ones, and docs/models.md lists them all."""
 
 from pathlib import Path
 
@@ -10,8 +10,7 @@ from pack.vqdiffusion_core.vqgan import VQGAN
 
 from .full_size import CODECS, transformer_spec
 
-README = (Path(__file__).parents[2] / "README.md").read_text()
-MODELS = README.partition("## Models and licences")[2].partition("\n## ")[0]
+MODELS = (Path(__file__).parents[2] / "docs" / "models.md").read_text()
 
 # Counted once in the original classes, built from the authors' configurations.
 MILLIONS = {"ithq": 1359.274624, "coco": 388.8, "imagenet": 518.0, "ffhq": 411.2}
@@ -34,7 +33,7 @@ def test_the_vqgan_of_ithq_has_the_size_of_the_real_one():
 
 
 @pytest.mark.parametrize("release", RELEASES, ids=lambda release: release.name)
-def test_the_readme_names_the_files_of_every_release(release):
+def test_the_page_of_models_names_the_files_of_every_release(release):
     assert [name for name in (release.checkpoint, release.vqgan, release.code_map) if name and name not in MODELS] == []
 
 
