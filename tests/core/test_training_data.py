@@ -253,12 +253,12 @@ def test_all_bad_files_are_named_at_once(folder):
     (folder / "owl.txt").write_bytes(b"\xff\xfea")
     for name in ("fox", "tiny", "good"):
         caption(folder, name, f"a {name}")
-    with pytest.raises(ValueError, match="cannot be learned from, 4 times") as error:
+    with pytest.raises(ValueError, match="cannot be learned from for 4 reasons") as error:
         Folder(folder, 16)
-    bad = "\n".join(sorted(str(error.value).splitlines()[1:]))
+    bad = str(error.value)
     for name, what in (("bear.png", "caption"), ("fox.png", "unknown"), ("owl.txt", "no text"), ("tiny.png", "9 x 9")):
         assert f"{name} " in bad and what in bad
-    assert "good" not in bad
+    assert "good" not in bad and "\n" not in bad
 
 
 def test_many_bad_files_are_counted(tmp_path):
@@ -266,7 +266,7 @@ def test_many_bad_files_are_counted(tmp_path):
         (tmp_path / f"{i}.png").write_bytes(b"")
     with pytest.raises(ValueError, match="an empty file") as error:
         Folder(tmp_path, 16, captions=False)
-    assert str(error.value).count("\n") == MOST_NAMED + 1 and str(error.value).endswith("and 5 more.")
+    assert str(error.value).count(".png ") == MOST_NAMED and str(error.value).endswith("And 5 more.")
 
 
 def test_metadata_of_images_that_are_not_there_is_said(folder):

@@ -95,11 +95,11 @@ def check_size(path: Path, image: Image.Image, size: int) -> None:
 
 
 def together(folder: Path, wrong: list[str]) -> str:
-    """All that is wrong with a folder as one message."""
+    """All that is wrong with a folder, a sentence each, in one line."""
     if len(wrong) == 1:
         return wrong[0]
-    rest = [f"and {len(wrong) - MOST_NAMED} more."] if len(wrong) > MOST_NAMED else []
-    return "\n  ".join([f"{folder} cannot be learned from, {len(wrong)} times:", *wrong[:MOST_NAMED], *rest])
+    rest = [f"And {len(wrong) - MOST_NAMED} more."] if len(wrong) > MOST_NAMED else []
+    return " ".join([f"{folder} cannot be learned from for {len(wrong)} reasons:", *wrong[:MOST_NAMED], *rest])
 
 
 def to_tensor(picture: Image.Image) -> Tensor:
