@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,7 +20,9 @@ from .training.commands import add_evaluate, add_train
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; the exit code is 0, or 1 after an error in one line."""
+    """Run a command; the exit code is 0, 1 after an error in one line, or 128 and the number of the signal
+    that ended it.
+    """
     options = parser().parse_args(arguments)
     try:
         with notices_to(print_notice):
@@ -27,6 +30,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ValueError, OSError, EOFError) as error:
         print(f"vqdiffusion: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt as stop:
+        print(f"vqdiffusion: {str(stop) or 'stopped.'}", file=sys.stderr)
+        return 128 + getattr(stop, "number", signal.SIGINT)
     return 0
 
 

@@ -18,17 +18,22 @@ class Pictures:
 
     size = 16
 
+    def __init__(self, count=3):
+        self.colours = dict([*COLOURS.items()][:count])
+        self.opened = []
+
     def picture(self, rng):
-        return paint(rng.choice(list(COLOURS.values())), rng.randint(2, 14))
+        return paint(rng.choice(list(self.colours.values())), rng.randint(2, 14))
 
     def captions(self):
-        return [f"a {colour} picture" for colour in COLOURS]
+        return [f"a {colour} picture" for colour in self.colours]
 
     def __len__(self):
-        return len(COLOURS)
+        return len(self.colours)
 
     def captioned(self, first=0, stride=1):
-        for name, colour in [*COLOURS.items()][first::stride]:
+        for name, colour in [*self.colours.items()][first::stride]:
+            self.opened.append(name)
             yield paint(colour, 8), [f"a {name} picture", f"{name}"]
 
 
@@ -42,13 +47,14 @@ def codec(folder, workers=ALONE, **settings):
     return recipe.new_codec_training(CODEC, Pictures(), workers, **{"batch": 4, "continuous_steps": 3} | settings)
 
 
-def diffusion(folder, workers=ALONE, model=None, kernel="absorbing", **settings):
+def diffusion(folder, workers=ALONE, model=None, kernel="absorbing", source=None, **settings):
     """Training of a new model, or of `model`."""
+    source = source or Pictures()
     if model is None:
         torch.manual_seed(1)
         codec = VQGAN(CODEC)
-        model = recipe.new_model(codec, Pictures(), folder, workers, recipe.Shape(1, 16, 2), kernel)
-    return recipe.diffusion_training(model, Pictures(), folder, workers, **{"batch": 4} | settings)
+        model = recipe.new_model(codec, source, folder, workers, recipe.Shape(1, 16, 2), kernel)
+    return recipe.diffusion_training(model, source, folder, workers, **{"batch": 4} | settings)
 
 
 def rng(seed=0):

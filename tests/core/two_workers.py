@@ -24,12 +24,25 @@ def train(folder, workers):
     return seen | {"codebook": codec.model.quantize.embedding.weight, "times": diffusion.times.mean_square}
 
 
+def share(folder, workers):
+    """A run that begins with two images, one for each process, and what this process opened of them."""
+    from pack.tests.core import tiny_training as tiny
+
+    source = tiny.Pictures(2)
+    training = tiny.diffusion(folder, workers, source=source, batch=2)
+    losses = [workers.gather(torch.tensor([training.step(step, 0.5)["loss"]])).mean() for step in range(STEPS)]
+    return {"tokens": training.examples.tokens_SN, "losses": torch.stack(losses), "opened": source.opened}
+
+
 if __name__ == "__main__":
     runpy.run_path(str(Path(__file__).parents[1] / "conftest.py"))
     from pack.vqdiffusion_core.training.workers import joined
 
     with joined("cpu") as workers:
         seen = train(Path(sys.argv[1]), workers)
+        shared = share(Path(sys.argv[1]) / "shared", workers)
+        shared["opened"] = workers.collect([shared["opened"]])
         if workers.leads:
-            torch.save(seen, Path(sys.argv[1]) / "seen.pt")
+            patience = workers.patient._get_backend(torch.device("cpu")).options._timeout
+            torch.save(seen | {"shared": shared, "patience": patience}, Path(sys.argv[1]) / "seen.pt")
         workers.wait()

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ..vqgan import VQGAN
 from .data import Source, to_sheet, to_tensor
-from .loop import cosine, precision
+from .loop import clip, cosine, precision
 from .workers import ALONE, Workers
 
 COMMITMENT = 0.25  # weight of the pull of latents towards their codes
@@ -60,7 +60,11 @@ class CodecTraining:
     @property
     def setup(self) -> dict[str, Any]:
         names = ("batch", "learning_rate", "continuous_steps", "mixed", "seed")
-        return {"codec": asdict(self.model.spec), **{name: getattr(self, name) for name in names}}
+        return {
+            "codec": asdict(self.model.spec),
+            "size": self.source.size,
+            **{name: getattr(self, name) for name in names},
+        }
 
     def step(self, step: int, progress: float) -> dict[str, float]:
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + step)
@@ -80,7 +84,7 @@ class CodecTraining:
 
         self.optimizer.zero_grad()
         loss.backward()
-        nn.utils.clip_grad_norm_(self.weights, 1.0)
+        clip(self.weights)
         self.optimizer.step()
         return {
             "loss": loss.item(),

@@ -13,12 +13,13 @@ import torch
 from ..checkpoints import POCKET_FOLDER, load, save
 from ..generate_command import add_background
 from . import pocket
+from .changes import settle
 from .data import Folder, Source
 from .diffusion import DiffusionTraining
 from .evaluate import evaluate, table
-from .loop import run
+from .loop import begun, run
 from .recipe import KERNELS, Shape, codec_shape, diffusion_training, load_codec, new_codec_training, new_model
-from .workers import joined
+from .workers import Workers, joined
 
 
 def add_train(commands: argparse._SubParsersAction) -> None:
@@ -63,6 +64,7 @@ def add_run(command: argparse.ArgumentParser) -> None:
     command.add_argument("folder", type=Path, help="where the run keeps its checkpoint, log.csv and sample sheets")
     command.add_argument("--data", type=Path, help="folder of pictures with captions; without it, the built-in scenes")
     add_background(command)
+    command.add_argument("--new-data", action="store_true", help="go on though the images or captions changed")
     command.add_argument("--size", type=int, help="side of the pictures in pixels; without it, 96 or the model's own")
 
 
@@ -98,18 +100,26 @@ def whole_numbers(text: str) -> tuple[int, ...]:
 
 
 def run_codec(options: argparse.Namespace) -> None:
-    settings, spec = settings_of(options), codec_shape(options.channels, options.codes)
-    size = options.size or pocket.Scenes.size
-    if size % spec.downscale:
-        raise ValueError(f"size is {size}; {len(spec.level_channels)} resolutions need a multiple of {spec.downscale}.")
     with joined(options.device) as workers:
-        training = new_codec_training(spec, source_of(options, size, captions=False), workers, **settings)
+        settings, spec = settings_of(options, workers), codec_shape(options.channels, options.codes)
+        size = options.size or pocket.Scenes.size
+        if size % spec.downscale:
+            raise ValueError(
+                f"size is {size}; {len(spec.level_channels)} resolutions need a multiple of {spec.downscale}."
+            )
+        check_places(options)
+        begun(options.folder, "codec")
+        source = source_of(options, size, captions=False)
+        settle(source, options.folder, options.new_data, workers)
+        training = new_codec_training(spec, source, workers, **settings)
         run(training, options.folder, options.steps, save_every=options.save_every)
 
 
 def run_diffusion(options: argparse.Namespace) -> None:
-    settings = settings_of(options)
     with joined(options.device) as workers:
+        settings = settings_of(options, workers)
+        check_places(options)
+        begun(options.folder, "transformer")
         if options.model:
             model = load(options.model, "float32")
             own_size = model.transformer.spec.grid[0] * model.vqgan.spec.downscale
@@ -120,7 +130,7 @@ def run_diffusion(options: argparse.Namespace) -> None:
             model = new_model(codec, source, options.folder, workers, shape, options.kernel, options.seed)
         learn = options.learn or ("transformer" if options.model else "all")
         settings |= {"learn": learn, "compiled": options.compile}
-        training = diffusion_training(model, source, options.folder, workers, **settings)
+        training = diffusion_training(model, source, options.folder, workers, options.new_data, **settings)
         run(training, options.folder, options.steps, save_every=options.save_every)
         save_model(training, options.save_as)
 
@@ -136,6 +146,22 @@ def run_pocket(options: argparse.Namespace) -> None:
         save_model(training, options.save_as)
 
 
+def check_places(options: argparse.Namespace) -> None:
+    """Raise ValueError where what is written would get in the way of what is read."""
+    folder, data = options.folder.resolve(), options.data and options.data.resolve()
+    if data and folder.is_relative_to(data):
+        raise ValueError(
+            f"{options.folder} lies in {options.data}, so that its sheets would be learned from; choose another folder."
+        )
+    model, goal = getattr(options, "model", None), getattr(options, "save_as", None)
+    if model and model.resolve() == folder:
+        raise ValueError(f"{options.folder} is the model; give the run a folder of its own.")
+    if goal and goal.exists() and not ((goal / "model_index.json").exists() or not any(goal.iterdir())):
+        raise ValueError(f"--save-as {goal} would take the place of what is there, which is no model; choose another.")
+    if goal and any(kept and kept.is_relative_to(goal.resolve()) for kept in (folder, data)):
+        raise ValueError(f"--save-as {goal} would take the place of the run or its images; choose another folder.")
+
+
 def source_of(options: argparse.Namespace, size: int, captions: bool = True) -> Source:
     if options.data:
         return Folder(options.data, size, captions=captions, background=options.background)
@@ -144,10 +170,11 @@ def source_of(options: argparse.Namespace, size: int, captions: bool = True) -> 
     return pocket.Scenes()
 
 
-def settings_of(options: argparse.Namespace) -> dict[str, Any]:
+def settings_of(options: argparse.Namespace, workers: Workers) -> dict[str, Any]:
     for name in ("batch", "learning_rate", "save_every"):
         if not getattr(options, name) > 0:
             raise ValueError(f"{name.replace('_', ' ')} is {getattr(options, name)}; expected more than 0.")
+    workers.check(options.batch)
     return {
         "batch": options.batch,
         "learning_rate": options.learning_rate,

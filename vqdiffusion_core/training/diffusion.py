@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
+from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, NamedTuple
@@ -25,7 +26,7 @@ from ..text_encoder import TextEncoder
 from ..transformer import Transformer
 from ..vqgan import VQGAN
 from .data import Source, to_sheet, to_tensor
-from .loop import cosine, precision
+from .loop import clip, cosine, counted, precision
 from .objective import TimeSampler, loss_terms, unsure
 from .workers import ALONE, Workers
 
@@ -71,6 +72,12 @@ class Examples:
     tokens_SN: Tensor
     ids: list[Tensor]  # of each picture: (its captions, L)
     codec: str  # `fingerprint` of the VQGAN whose tokens they are
+    data: str | None = None  # `changes.settle` of what was encoded; version 0.1.0 kept none
+
+    @property
+    def length(self) -> int:
+        """L, of the captions."""
+        return self.ids[0].shape[1]
 
     def draw(self, ticket: int) -> tuple[Tensor, Tensor]:
         """Tokens (N,) and ids (L,) of the example that follows from this number."""
@@ -80,14 +87,22 @@ class Examples:
 
 
 @torch.no_grad()
-def encode(source: Source, vqgan: VQGAN, text_encoder: TextEncoder) -> Examples:
-    """Every picture of a source as its tokens: worked out once, since they are the same in every epoch."""
+def encode(
+    source: Source,
+    vqgan: VQGAN,
+    text_encoder: TextEncoder,
+    workers: Workers,
+    report: Callable[[str], None] = print,
+) -> list[tuple[Tensor, Tensor]]:
+    """Every image of a source as its tokens (1, N), with its captions as ids (C, L): each worker encodes its share, and
+    the leading one has them all.
+    """
     device = next(vqgan.parameters()).device
-    tokens, ids = [], []
-    for picture, captions in source.captioned():
-        tokens.append(vqgan.encode(to_tensor(picture)[None].to(device)).flatten(1).int().cpu())
-        ids.append(torch.tensor([text_encoder.tokenize(caption) for caption in captions]))
-    return Examples(torch.cat(tokens), ids, fingerprint(vqgan))
+    share, mine = source.captioned(workers.rank, workers.count), []
+    for image, captions in counted(share, "encoded", len(source), workers, report):
+        tokens_1N = vqgan.encode(to_tensor(image)[None].to(device)).flatten(1).int().cpu()
+        mine.append((tokens_1N, torch.tensor([text_encoder.tokenize(caption) for caption in captions])))
+    return workers.collect(mine)
 
 
 def fingerprint(module: nn.Module) -> str:
@@ -150,10 +165,11 @@ class DiffusionTraining:
     @property
     def setup(self) -> dict[str, Any]:
         names = ("learn", "batch", "learning_rate", "mixed", "seed")
+        last = self.schedule.bar(self.schedule.num_timesteps)
         return {
             "transformer": asdict(self.networks.transformer.spec),
             "tokens of codec": self.examples.codec,
-            "pictures": len(self.examples.tokens_SN),
+            "kernel": {name: round(float(getattr(last, name)), 3) for name in ("alpha", "beta", "gamma")},
             "optimizers": [type(optimizer).__name__ for optimizer in self.optimizers],
             **{name: getattr(self, name) for name in names},
         }
@@ -170,13 +186,13 @@ class DiffusionTraining:
 
         self.networks.zero_grad()
         loss.backward()
-        norm = nn.utils.clip_grad_norm_(self.weights, 1.0)
+        norm = clip(self.weights)
         for optimizer in self.optimizers:
             optimizer.step()
         self.times.update(all_t_B, self.workers.gather(bound_B).cpu())
         self.update_ema(step)
         bound = (bound_B.detach() / p_B.to(bound_B)).mean()
-        return {"loss": loss.item(), "bound": bound.item(), "gradient": norm.item()}
+        return {"loss": loss.item(), "bound": bound.item(), "gradient": norm}
 
     def noisy_batch(self, generator: torch.Generator, all_t_B: np.ndarray) -> Batch:
         """This worker's examples of the next batch, each taken to its time by the forward process."""

@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 import csv
+import math
 import os
+import pickle
+import signal
+import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import torch
 from PIL import Image
+from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from .workers import Workers
+from ..notices import notify
+from .workers import Interrupted, Workers
+
+MAY_CHANGE = ("learning_rate", "mixed")  # when a run goes on
+SAY_EVERY = 10  # seconds
+Item = TypeVar("Item")
 
 
 class Training(Protocol):
@@ -52,58 +62,170 @@ def run(
     """Bring the run in `folder` to `steps` steps, going on from its last checkpoint where there is one.
 
     Leaves checkpoint.pt, log.csv and sheets/<step>.png. The learning rate follows the share of `steps` that is over, so
-    a run that is made longer later is not the run that was planned as long.
+    a run that is made longer later is not the run that was planned as long. Ctrl-C and signals like it end it with a
+    checkpoint and raise Interrupted.
     """
     if steps < 1:
         raise ValueError(f"steps is {steps}; expected 1 or more.")
     folder.mkdir(parents=True, exist_ok=True)
     done = resume(training, folder)
-    leads = training.workers.leads
-    log = Log(folder / "log.csv", done, steps, report) if leads else None
-    for step in range(done, steps):
-        numbers = training.step(step, step / steps)
-        last = step + 1 == steps
-        if log:
-            log.add(numbers)
-            if (step + 1) % log_every == 0 or last:
-                log.write(step + 1)
-        if (step + 1) % save_every == 0 or last:
-            if leads:
-                save(training, folder, step + 1)
-            training.workers.wait()
+    workers = training.workers
+    log = Log(folder / "log.csv", done, steps, report) if workers.leads else None
+    if log and done >= steps:
+        report(f"{folder} has its {steps} steps already, {done}; more --steps go on with it.")
+    kept = done
+    with asked_to_stop() as asked:
+        for step in range(done, steps):
+            try:
+                numbers = training.step(step, step / steps)
+            except FloatingPointError as error:
+                raise ValueError(
+                    f"The run in {folder} broke down in step {step + 1}: {error}. What is kept of it, {kept} steps, is "
+                    "whole: go on with a lower --learning-rate, or with --precision float32."
+                ) from error
+            stop, last = workers.largest(asked()), step + 1 == steps
+            if stop or last or (step + 1) % save_every == 0:
+                if workers.leads:
+                    save(training, folder, step + 1)
+                workers.wait()
+                kept = step + 1
+            if log:
+                log.add(numbers)
+                if stop or last or (step + 1) % log_every == 0:
+                    log.write(step + 1)
+            if stop:
+                raise Interrupted(
+                    f"stopped at step {step + 1} of {steps}, which is kept; the same command goes on from it.", stop
+                )
+
+
+@contextmanager
+def asked_to_stop() -> Iterator[Callable[[], int]]:
+    """The number of the first signal to end that came since, or 0: Ctrl-C, a kill, a terminal that was closed. A second
+    one acts as it does elsewhere.
+    """
+    heard: list[int] = []
+    numbers = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    before = {number: signal.getsignal(number) or signal.SIG_DFL for number in numbers}
+    if threading.current_thread() is not threading.main_thread():  # no signals come here, and none may be caught
+        before.clear()
+
+    def hear(number: int, frame: object) -> None:
+        heard.append(number)
+        signal.signal(number, before[number])
+
+    for number, handler in before.items():
+        if handler is not signal.SIG_IGN:
+            signal.signal(number, hear)
+    try:
+        yield lambda: heard[0] if heard else 0
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def clip(weights: list[nn.Parameter]) -> float:
+    """Bring the norm of all gradients down to 1; the norm before. Raises FloatingPointError where it is not a number,
+    before anything of it is learned.
+    """
+    norm = float(nn.utils.clip_grad_norm_(weights, 1.0))
+    if not math.isfinite(norm):
+        raise FloatingPointError(f"the gradient is {norm}")
+    return norm
 
 
 def save(training: Training, folder: Path, step: int) -> None:
-    """Write the checkpoint beside its place and move it there, so that a kill leaves the old one or the new one."""
-    unfinished = folder / "checkpoint.pt.part"
-    with unfinished.open("wb") as file:
+    try:
+        write_tensors(
+            {"step": step, "setup": training.setup, "training": training.state_dict()}, folder / "checkpoint.pt"
+        )
+        (folder / "sheets").mkdir(exist_ok=True)
+        with beside(folder / "sheets" / f"{step:07}.png") as unfinished:
+            training.sheet().save(unfinished, "png")
+    except OSError as error:
+        raise OSError(f"{error}. What was kept before is whole: mend this, and the same command goes on.") from error
+
+
+@contextmanager
+def beside(path: Path) -> Iterator[Path]:
+    """Where to write what takes the place of `path` when the block is over: at any moment the old file is there or the
+    new one. What fails, as on a full disk, leaves nothing behind, and the error names the file.
+    """
+    unfinished = path.with_name(f"{path.name}.part")
+    try:
+        yield unfinished
+        os.replace(unfinished, path)
+    except OSError as error:
+        raise OSError(f"{path} cannot be written: {error.strerror or error}") from error
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def write_tensors(content: Any, path: Path) -> None:
+    with beside(path) as unfinished, unfinished.open("wb") as file:
         try:
-            torch.save({"step": step, "setup": training.setup, "training": training.state_dict()}, file)
+            torch.save(content, file)
         except RuntimeError as error:  # torch says of a full disk that a position is unexpected
             raise (error.__context__ if isinstance(error.__context__, OSError) else error) from None
-    os.replace(unfinished, folder / "checkpoint.pt")
-    (folder / "sheets").mkdir(exist_ok=True)
-    training.sheet().save(folder / "sheets" / f"{step:07}.png")
+
+
+def read_tensors(path: Path, *, mapped: bool = False) -> Any:
+    """What `write_tensors` wrote; `mapped`: its tensors are read from the file when they are looked at. Raises
+    ValueError for any other file.
+    """
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
+    except (RuntimeError, pickle.UnpicklingError, EOFError, KeyError) as error:
+        raise ValueError(
+            f"{path} cannot be read ({str(error).splitlines()[0]:.200}); put back a whole copy of it, or delete it to "
+            "have it made anew."
+        ) from error
+
+
+KINDS = {"codec": "a codec", "transformer": "a diffusion model"}  # by what their setup has
+
+
+def begun(folder: Path, kind: str) -> dict[str, Any] | None:
+    """The checkpoint of the run in a folder, its tensors unread; None where no run is. Raises ValueError where it is a
+    run of another kind than "codec" or "transformer".
+    """
+    if not (folder / "checkpoint.pt").exists():
+        return None
+    checkpoint = read_tensors(folder / "checkpoint.pt", mapped=True)
+    found = next((name for name in KINDS if name in checkpoint.get("setup", {})), None)
+    if found != kind:
+        holds = f"the run of {KINDS[found]}" if found else "a checkpoint that is not of a run"
+        raise ValueError(f"{folder} holds {holds}; expected one of {KINDS[kind]}, or a folder without a run.")
+    return checkpoint
 
 
 def resume(training: Training, folder: Path) -> int:
     """Load the folder's checkpoint, if any; the number of steps that it has behind it.
 
-    Raises ValueError where the run was begun with another setup.
+    Raises ValueError where the run was begun with another setup, but for what may change on the way.
     """
     path = folder / "checkpoint.pt"
     if not path.exists():
         return 0
-    checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    begun, asked = checkpoint["setup"], training.setup
-    if differences := [
-        f"{name} {begun.get(name)}, now {asked[name]}" for name in asked if begun.get(name) != asked[name]
-    ]:
+    checkpoint = read_tensors(path)
+    before, asked = checkpoint["setup"], training.setup
+    differences = {
+        name: f"{name} {before[name]}, now {asked[name]}"
+        for name in asked
+        if before.get(name, asked[name]) != asked[name]
+    }
+    if fixed := [said for name, said in differences.items() if name not in MAY_CHANGE]:
         raise ValueError(
-            f"The run in {folder} was begun with {'; '.join(differences)}. "
+            f"The run in {folder} was begun with {'; '.join(fixed)}. "
             "Give the same options to go on with it, or another folder to begin anew."
         )
-    training.load_state_dict(checkpoint["training"])
+    try:
+        training.load_state_dict(checkpoint["training"])
+    except (RuntimeError, ValueError) as error:
+        line = " ".join(str(error).split())
+        raise ValueError(f"The run in {folder} was begun with another model or other captions: {line:.300}") from error
+    if differences:
+        notify(f"The run in {folder} had {'; '.join(differences.values())}.")
     return checkpoint["step"]
 
 
@@ -121,9 +243,11 @@ class Log:
     def forget_after(self, done: int) -> None:
         """Drop the lines of steps that were cut off and are about to be done again."""
         if self.path.exists():
-            head, *lines = self.path.read_text().splitlines(keepends=True)
-            kept = [line for line in lines if int(line.split(",", 1)[0]) <= done]
-            self.path.write_text("".join([head, *kept]))
+            head, *lines = self.path.read_text().splitlines(keepends=True) or [""]
+            whole = [line for line in lines if line.endswith("\n")]
+            kept = [line for line in whole if int(line.split(",", 1)[0]) <= done]
+            with beside(self.path) as unfinished:
+                unfinished.write_text("".join([head, *kept]))
 
     def add(self, numbers: dict[str, float]) -> None:
         self.rows.append(numbers)
@@ -132,7 +256,7 @@ class Log:
         now = time.monotonic()
         means = {name: sum(row[name] for row in self.rows) / len(self.rows) for name in self.rows[-1]}
         line = {"step": step, **means, "steps_per_second": len(self.rows) / (now - self.since)}
-        new = not self.path.exists()
+        new = not self.path.exists() or not self.path.stat().st_size
         with self.path.open("a", newline="") as file:
             writer = csv.DictWriter(file, line, lineterminator="\n")
             if new:
@@ -143,6 +267,19 @@ class Log:
         self.report(f"{numbers}  minutes_left {left:.0f}")
         self.rows.clear()
         self.since = now
+
+
+def counted(
+    mine: Iterable[Item], what: str, total: int, workers: Workers, report: Callable[[str], None]
+) -> Iterator[Item]:
+    """This worker's share of all images; the leading one says now and then how many are over."""
+    began = said = time.monotonic()
+    for number, item in enumerate(mine, 1):
+        yield item
+        now, done = time.monotonic(), min(number * workers.count, total)
+        if workers.leads and (done == total or now - said >= SAY_EVERY):
+            report(f"{what} {done} of {total} images  minutes_left {(total - done) * (now - began) / done / 60:.0f}")
+            said = now
 
 
 def cosine(progress: float, warm_up: float = 0.02, floor: float = 0.02) -> float:

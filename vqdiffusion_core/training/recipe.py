@@ -2,29 +2,34 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from ..checkpoints.vocabulary import Vocabulary, read_vocabulary, write_vocabulary
 from ..model import VQDiffusion
+from ..notices import notify
 from ..schedule import Schedule
 from ..specs import TextSpec, TransformerSpec, VQGANSpec
-from ..text_encoder import TextEncoder, clip_text_model, clip_tokenizer
+from ..text_encoder import TextEncoder, clean, clip_text_model, clip_tokenizer
 from ..transformer import Transformer
 from ..vqgan import VQGAN
+from .changes import settle
 from .codec import CodecTraining
 from .data import Source
 from .diffusion import DiffusionTraining, Examples, Networks, encode, fingerprint, initialise
+from .loop import begun, read_tensors, write_tensors
 from .tokenizer import learn_vocabulary
 from .workers import Workers
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
 
 NUM_TIMESTEPS = 100
 MERGES = 1500  # of the tokenizer, at most: nearly every word of the built-in captions is one token
@@ -85,14 +90,17 @@ def new_model(
     vqgan: VQGAN, source: Source, folder: Path, workers: Workers, shape: Shape, kernel: str, seed: int = 0
 ) -> VQDiffusion:
     """A model without training around a trained codec, with a vocabulary of the source's captions."""
+    side, codes = tokens_a_side(source, vqgan), vqgan.spec.codebook_size
+    run = begun(folder, "transformer")
     vocabulary = own_vocabulary(source, folder / "tokenizer", workers)
     tokenizer = clip_tokenizer(vocabulary.ids, vocabulary.merges)
-    longest = max(len(tokenizer(caption)["input_ids"]) for caption in set(source.captions()))
-    length = min(longest + 2, MAX_LENGTH)
+    if run:  # whatever the captions are now
+        length = run["training"]["networks"]["null_1LD"].shape[1]
+    else:
+        length = min(max(caption_lengths(source, tokenizer)) + 2, MAX_LENGTH)
     text = TextSpec(len(vocabulary.ids), length, TEXT_WIDTH, layers=2, heads=4, mlp_width=4 * TEXT_WIDTH)
     torch.manual_seed(seed)
     text_encoder = TextEncoder(clip_text_model(text), tokenizer)
-    side, codes = tokens_a_side(source, vqgan), vqgan.spec.codebook_size
     spec = TransformerSpec(
         codes, (side, side), shape.layers, shape.width, shape.heads, NUM_TIMESTEPS, text_width=TEXT_WIDTH
     )
@@ -127,9 +135,11 @@ def own_vocabulary(source: Source, folder: Path, workers: Workers) -> Vocabulary
 
 
 def diffusion_training(
-    model: VQDiffusion, source: Source, folder: Path, workers: Workers, **settings: Any
+    model: VQDiffusion, source: Source, folder: Path, workers: Workers, new_data: bool = False, **settings: Any
 ) -> DiffusionTraining:
-    """Training of a model, new or loaded. Raises ValueError where it does not read text."""
+    """Training of a model, new or loaded. Raises ValueError where it does not read text. `new_data`: the source may be
+    another one than when the run in `folder` began.
+    """
     if model.text_encoder is None:
         raise ValueError(f"{model.name} does not draw from prompts; expected a model with a text encoder.")
     side = tokens_a_side(source, model.vqgan)
@@ -140,22 +150,42 @@ def diffusion_training(
             f"train it with --size {rows * model.vqgan.spec.downscale}."
         )
     vqgan = model.vqgan.to(workers.device).eval().requires_grad_(False)
-    examples = own_examples(source, vqgan, model.text_encoder, folder / "examples.pt", workers)
+    examples = own_examples(source, vqgan, model.text_encoder, folder, workers, new_data)
     null_1LD = model.null()  # without a learned one, it begins as the empty prompt
     assert isinstance(null_1LD, Tensor)
     networks = Networks(model.transformer.float(), model.text_encoder.float(), null_1LD)
     return DiffusionTraining(networks, model.schedule, examples, vqgan, workers, **settings)
 
 
-def own_examples(source: Source, vqgan: VQGAN, text_encoder: TextEncoder, path: Path, workers: Workers) -> Examples:
-    """The run's pictures as tokens, encoded once and kept: pictures that come later are not seen by this run."""
-    if workers.leads and not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = path.with_suffix(".part")
-        torch.save(asdict(encode(source, vqgan, text_encoder)), unfinished)
-        os.replace(unfinished, path)
-    workers.wait()
-    examples = Examples(**torch.load(path, weights_only=True))
-    if examples.codec != fingerprint(vqgan):
+def own_examples(
+    source: Source, vqgan: VQGAN, text_encoder: TextEncoder, folder: Path, workers: Workers, new_data: bool
+) -> Examples:
+    """The run's images as tokens, encoded once by all workers and kept. Raises ValueError where the source is no longer
+    what was encoded, unless the run is to go on with `new_data`.
+    """
+    path, codec = folder / "examples.pt", fingerprint(vqgan)
+    kept = Examples(**read_tensors(path)) if path.exists() else None
+    if kept and kept.codec != codec:
         raise ValueError(f"{path} holds tokens of another codec; give the run another folder, or delete that file.")
-    return examples
+    data = settle(source, folder, new_data, workers)
+    stale = kept is None or kept.length != text_encoder.length or (kept.data != data if kept.data else new_data)
+    if kept and not workers.largest(workers.leads and stale):
+        return kept
+    every = encode(source, vqgan, text_encoder, workers)
+    if workers.leads:
+        tokens, ids = zip(*every, strict=True)
+        write_tensors(asdict(Examples(torch.cat(tokens), list(ids), codec, data)), path)
+        tell_cut(source, text_encoder)
+    workers.wait()
+    return Examples(**read_tensors(path))
+
+
+def tell_cut(source: Source, text_encoder: TextEncoder) -> None:
+    most = text_encoder.length - 2
+    if cut := sum(count > most for count in caption_lengths(source, text_encoder.tokenizer)):
+        notify(f"Captions with more than the {most} tokens that the model reads: {cut}. Their ends are left out.")
+
+
+def caption_lengths(source: Source, tokenizer: PreTrainedTokenizerFast) -> list[int]:
+    """Of each different caption, in tokens."""
+    return [len(tokenizer(clean(caption), add_special_tokens=False)["input_ids"]) for caption in set(source.captions())]

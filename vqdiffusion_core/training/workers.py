@@ -7,14 +7,22 @@ takes the same steps as one.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import signal
+import sys
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import TypeVar, cast
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.distributed_c10d import PrefixStore
+from torch.distributed.rendezvous import rendezvous
+
+PATIENCE = timedelta(days=365)  # with a process that encodes, writes or draws while the others wait
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -22,16 +30,21 @@ class Workers:
     rank: int = 0  # this process, counted from 0
     count: int = 1
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    patient: dist.ProcessGroup | None = None  # all of them again, on the CPU, with PATIENCE
 
     @property
     def leads(self) -> bool:
         """Whether this process writes the files and talks to the person who waits."""
         return self.rank == 0
 
+    def check(self, batch: int) -> None:
+        """Raise ValueError for a batch that cannot be shared."""
+        if batch % self.count:
+            raise ValueError(f"A batch of {batch} does not divide among {self.count} processes; choose a multiple.")
+
     def share(self, rows: Tensor) -> Tensor:
         """This process's rows of the batch."""
-        if len(rows) % self.count:
-            raise ValueError(f"A batch of {len(rows)} does not divide among {self.count} processes; choose a multiple.")
+        self.check(len(rows))
         return rows[self.rank :: self.count]
 
     def gather(self, mine: Tensor) -> Tensor:
@@ -42,40 +55,90 @@ class Workers:
         dist.all_gather(parts, mine.detach().contiguous())
         return torch.stack(parts, 1).flatten(0, 1)
 
+    def collect(self, mine: Sequence[Item]) -> list[Item]:
+        """For the leading process, everything of a list of which each process has every `count`-th; else nothing."""
+        if self.count == 1:
+            return list(mine)
+        parts: list[Sequence[Item]] = [[] for _ in range(self.count if self.leads else 0)]
+        dist.gather_object(mine, parts or None, group=self.patient)
+        return [part[i] for i in range(len(mine)) for part in parts if i < len(part)]
+
+    def largest(self, number: int) -> int:
+        """The largest of everybody's numbers."""
+        if self.count == 1:
+            return number
+        everybodys = torch.tensor(number)
+        dist.all_reduce(everybodys, dist.ReduceOp.MAX, group=self.patient)
+        return int(everybodys)
+
     def together(self, module: nn.Module) -> nn.Module:
         """The module, its gradients the mean over the processes."""
+        self.wait()  # what the wrapper sends at once has PyTorch's own patience, minutes
         return module if self.count == 1 else nn.parallel.DistributedDataParallel(module)
 
     def wait(self) -> None:
-        """Until every process is here."""
+        """Until every process is here, for as long as that takes."""
         if self.count > 1:
-            dist.barrier()
+            dist.barrier(group=self.patient)
 
 
 ALONE = Workers()
 
 
 def device_of(name: str = "auto") -> torch.device:
-    """A device by name; auto: cuda where there is one, else cpu. Of several GPUs, this process's own."""
+    """A device by name; auto: cuda where there is one, else cpu. Of several GPUs, this process's own. Raises ValueError
+    for one that is not there.
+    """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name == "cuda":
         name = f"cuda:{os.environ.get('LOCAL_RANK', 0)}"
-        torch.cuda.set_device(name)
-    return torch.device(name)
+    try:
+        place = torch.device(name)
+        torch.empty(0, device=place)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        gpus = torch.cuda.device_count()
+        raise ValueError(
+            f"device {name} cannot be used ({str(error).splitlines()[0]:.200}); this machine has cpu and {gpus} GPUs "
+            "of CUDA. Of several processes each needs a GPU of its own."
+        ) from error
+    if place.type == "cuda":
+        torch.cuda.set_device(place)
+    return place
+
+
+class Interrupted(KeyboardInterrupt):
+    """Someone asked a command to end, by the signal of this number; what it says is how to go on."""
+
+    def __init__(self, message: str, number: int = signal.SIGINT):
+        super().__init__(message)
+        self.number = number
 
 
 @contextmanager
 def joined(device: str = "auto", patience: timedelta | None = None) -> Iterator[Workers]:
     """This process among those that torchrun started, or alone, on the device that `device_of` says. `patience`: how
-    long the others may be waited for, if not PyTorch's usual minutes.
+    long a step of the others may take, if not PyTorch's usual minutes.
+
+    When several fail, as the others do when one is gone, the first says why and the others end in silence.
     """
-    place = device_of(device)
     if int(os.environ.get("WORLD_SIZE", 1)) == 1:
-        yield Workers(device=place)
+        yield Workers(device=device_of(device))
         return
-    dist.init_process_group("nccl" if place.type == "cuda" else "gloo", timeout=patience)
+    store, rank, count = next(rendezvous("env://"))
     try:
-        yield Workers(dist.get_rank(), dist.get_world_size(), place)
+        place = device_of(device)
+        backend = "nccl" if place.type == "cuda" else "gloo"
+        groups = PrefixStore("groups", store)
+        dist.init_process_group(backend, store=groups, rank=rank, world_size=count, timeout=patience)
+        patient = cast(dist.ProcessGroup, dist.new_group(backend="gloo", timeout=PATIENCE))
+        yield Workers(rank, count, place, patient)
+    except (Exception, KeyboardInterrupt) as error:
+        if store.add("failures", 1) > 1:
+            sys.exit(128 + getattr(error, "number", signal.SIGINT) if isinstance(error, KeyboardInterrupt) else 1)
+        if isinstance(error, dist.DistError) or "gloo" in str(error):
+            raise ConnectionError("Another process of this run ended and did not say why; was it killed?") from error
+        raise
     finally:
-        dist.destroy_process_group()
+        if dist.is_initialized():
+            dist.destroy_process_group()
