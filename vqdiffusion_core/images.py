@@ -87,6 +87,8 @@ def reason(path: Path, error: Exception) -> str:
 
 def upright(image: Image.Image) -> Image.Image:
     """Turned as a camera's EXIF says."""
+    if image.format == "TIFF":
+        return image.copy()  # Pillow turns these by itself, and older ones would do it twice
     try:
         return ImageOps.exif_transpose(image)
     except Exception:  # EXIF that cannot be read says nothing about the image, whose pixels are there already
