@@ -11,6 +11,7 @@ from pathlib import Path
 
 from .checkpoints import CheckpointError, choose_dtype, load
 from .checkpoints.convert import convert
+from .checkpoints.errors import listed, printable
 from .checkpoints.releases import releases_like
 from .generate_command import add_generate, add_model, add_tokenizer
 from .model import VQDiffusion
@@ -54,14 +55,14 @@ def parser() -> argparse.ArgumentParser:
 
     command = commands.add_parser("convert", help="write any model as a folder of safetensors, diffusers layout")
     command.set_defaults(run=run_convert)
-    command.add_argument("source", type=Path, help="folder of a model, or a checkpoint of the authors in its folder")
+    command.add_argument("source", type=Path, help="a model's folder, a checkpoint in its folder, or a VQGAN")
     command.add_argument("target", type=Path, help="folder to write, which must not exist")
     command.add_argument("--dtype", help="float32, bfloat16 or float16; without it, each weight stays as it is")
     add_tokenizer(command)
 
     command = commands.add_parser("download", help="fetch microsoft/vq-diffusion-ithq from the Hugging Face hub")
     command.set_defaults(run=run_download)
-    command.add_argument("folder", type=Path, help="where models lie, such as ComfyUI's models/vq_diffusion")
+    command.add_argument("folder", type=Path, help="where ComfyUI looks for models, such as its models/vq_diffusion")
     command.add_argument("--yes", action="store_true", help="do not ask before downloading")
 
     add_train(commands)
@@ -101,7 +102,10 @@ def run_convert(options: argparse.Namespace) -> None:
         print(f"\r{done / 1e9:.2f} of {total / 1e9:.2f} GB", end=end, file=sys.stderr, flush=True)
 
     dtype = choose_dtype(options.dtype) if options.dtype else None
-    convert(options.source, options.target, dtype, options.tokenizer, report)
+    left_behind = convert(options.source, options.target, dtype, options.tokenizer, report)
+    if left_behind:
+        names = listed([f"{name:.100}" for name in left_behind])
+        print(f"left behind, and not run: {printable(names)}", file=sys.stderr)
     print(options.target)
 
 

@@ -186,22 +186,6 @@ def test_bare_safetensors_of_a_checkpoint_load_too(ithq, tmp_path):
     assert torch.equal(load(tmp_path).transformer.to_logits[1].weight, ithq.transformer.to_logits[1].weight)
 
 
-def test_names_that_lightning_left_in_a_file_do_no_harm(tmp_path):
-    """Lightning keys a dictionary by the class of a callback. It is never imported."""
-    import types
-
-    module = types.ModuleType("pytorch_lightning.callbacks.model_checkpoint")
-    module.ModelCheckpoint = type("ModelCheckpoint", (), {"__module__": module.__name__})
-    tiny.coco_folder(tmp_path)
-    with pytest.MonkeyPatch.context() as patch:
-        for name in ("pytorch_lightning", "pytorch_lightning.callbacks"):
-            patch.setitem(__import__("sys").modules, name, types.ModuleType(name))
-        patch.setitem(__import__("sys").modules, module.__name__, module)
-        content = {"callbacks": {module.ModelCheckpoint: {}}, "state_dict": tiny.vqgan_state(tiny.GUMBEL_F8)}
-        torch.save(content, tmp_path / "vqgan.pth")
-    assert load(tmp_path).vqgan.spec.codebook_size == tiny.K
-
-
 # CLIP, in each of its forms
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -14,9 +15,10 @@ from pathlib import Path
 import pytest
 import torch
 from diffusers import Transformer2DModel, VQModel
-from pack.vqdiffusion_core.checkpoints import CheckpointError, load
+from pack.vqdiffusion_core.checkpoints import CheckpointError, load, load_codec
 from pack.vqdiffusion_core.checkpoints.convert import convert
 from pack.vqdiffusion_core.checkpoints.write import replace_folder
+from pack.vqdiffusion_core.cli import main
 from safetensors.torch import load_file
 
 from . import tiny_checkpoints, tiny_originals
@@ -129,6 +131,55 @@ def test_a_read_only_place_is_an_error(anyone):
         os.seteuid(NOBODY)
     with pytest.raises(PermissionError):
         convert(source, anyone / "locked" / "out")
+
+
+# A codec alone, and files with more in them than tensors
+
+
+class Own(dict):
+    """Of a library that nobody here has."""
+
+
+def with_own_class(path):
+    torch.save(torch.load(path) | {"config": Own(name="x")}, path)
+
+
+@pytest.mark.parametrize("source", ["coco"], indirect=True)
+def test_what_loading_refuses_is_converted_without_it_and_named(source, tmp_path, capsys):
+    plain = load(shutil.copytree(source, tmp_path / "plain"))
+    for name in ("coco.pth", "vqgan.pth"):
+        with_own_class(source / name)
+    with pytest.raises(CheckpointError, match=r"coco.pth holds .* \(.*test_convert.Own\). `vqdiffusion convert SOURCE"):
+        load(source)
+    assert main(["convert", str(source), str(tmp_path / "out")]) == 0
+    assert re.search(r"\nleft behind, and not run: \S*test_convert.Own\n$", capsys.readouterr().err)
+    again = load(tmp_path / "out")
+    assert torch.equal(plain.transformer.to_logits[1].weight, again.transformer.to_logits[1].weight)
+    assert torch.equal(plain.vqgan.quantize.embedding.weight, again.vqgan.quantize.embedding.weight)
+
+
+@pytest.mark.parametrize("source", ["coco"], indirect=True)
+@pytest.mark.parametrize("name", ["vqgan.pth", "its folder"])
+def test_a_codec_alone_is_converted_to_one_that_can_be_trained_on(source, name, tmp_path):
+    with_own_class(source / "vqgan.pth")
+    place = tmp_path / "codec"
+    place.mkdir()
+    (source / "vqgan.pth").rename(place / "vqgan.pth")
+    convert(place if name == "its folder" else place / name, tmp_path / "out")
+    convert(tmp_path / "out", tmp_path / "again")
+    assert digests(tmp_path / "out") == digests(tmp_path / "again")
+    codec = load_codec(tmp_path / "out")
+    assert codec.spec == tiny_originals.GUMBEL_F8
+    expected = tiny_originals.vqgan_state(tiny_originals.GUMBEL_F8)["quantize.embed.weight"]
+    assert torch.equal(codec.quantize.embedding.weight, expected)
+
+
+@pytest.mark.parametrize("source", ["diffusers"], indirect=True)
+def test_a_model_with_a_broken_part_is_not_converted_to_its_codec(source, tmp_path):
+    (source / "transformer" / "config.json").unlink()
+    with pytest.raises(CheckpointError, match=r"transformer/config.json is missing"):
+        convert(source, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 MEMORY = """

@@ -81,7 +81,7 @@ def test_one_picture_trains_in_batches_of_any_size(batch, kernel, codec, data, t
         (["codec", "--size", "32", "--channels", "8,8"], "is 16 x 16 pixels; expected 32 x 32 or more"),
         (["codec", "--batch", "0", "--size", "16"], "batch is 0"),
         (["codec", "--steps", "0", "--size", "16"], "steps is 0"),
-        (["diffusion", "--codec", "NOWHERE"], "has no checkpoint of a codec"),
+        (["diffusion", "--codec", "NOWHERE"], "is no folder and no file; expected those of a model"),
         (["diffusion", "--codec", "CODEC", "--size", "15"], "tokens are 2 pixels wide: choose a multiple"),
         (["diffusion", "--codec", "CODEC", "--width", "190"], "the width a multiple of the heads"),
         (["diffusion", "--model", "MODEL", "--size", "8"], "train it with --size 16"),

@@ -11,14 +11,16 @@ from pathlib import Path
 import torch
 
 from ..model import VQDiffusion
+from ..vqgan import VQGAN
+from . import diffusers_layout, original_layout
 from .build import Dtypes, choose_dtype
-from .diffusers_layout import is_diffusers_folder, load_folder, write_folder
+from .diffusers_layout import has_weights, is_diffusers_folder, load_folder, write_folder
 from .errors import CheckpointError
 from .menu import Found, find
 from .original_layout import load_original
 from .write import replace_folder
 
-__all__ = ["POCKET_FOLDER", "CheckpointError", "Found", "choose_dtype", "find", "load", "save"]
+__all__ = ["POCKET_FOLDER", "CheckpointError", "Found", "choose_dtype", "find", "load", "load_codec", "save"]
 
 POCKET_FOLDER = Path(__file__).parents[1] / "pocket"  # the embedded model
 
@@ -37,13 +39,40 @@ def load(
 
 
 def open_model(place: Path, dtypes: Dtypes, tokenizer: Path | None) -> VQDiffusion:
-    if not (place.is_dir() or place.is_file()):
-        raise CheckpointError(f"{place} is no folder and no file; expected those of a model.")
-    # Where the folder itself lies is the user's choice; links inside it are the model's, see `check_link`.
-    place = place.resolve() if place.is_dir() else place.parent.resolve() / place.name
+    place = located(place)
     if place.is_dir() and is_diffusers_folder(place):
         return load_folder(place, dtypes, tokenizer)
     return load_original(place, dtypes, tokenizer)
+
+
+def located(place: Path) -> Path:
+    """Where the folder itself lies is the user's choice; links inside it are the model's, see `check_link`."""
+    if not (place.is_dir() or place.is_file()):
+        raise CheckpointError(f"{place} is no folder and no file; expected those of a model.")
+    return place.resolve() if place.is_dir() else place.parent.resolve() / place.name
+
+
+def load_codec(path: str | os.PathLike, dtypes: Dtypes | None = None) -> VQGAN:
+    """The codec of any model that `load` reads, or one alone: a file of taming-transformers or of the authors, or a
+    vqvae/ of the diffusers layout. `dtypes`: without, float32. Raises CheckpointError.
+    """
+    place, dtypes = located(Path(path)), dtypes or Dtypes(None)
+    if place.is_dir() and is_diffusers_folder(place):
+        return diffusers_layout.load_vqgan(place / "vqvae", dtypes)
+    if is_part(place):
+        return diffusers_layout.load_vqgan(place, dtypes)
+    return original_layout.load_codec(place, dtypes)
+
+
+def holds_codec_alone(path: Path) -> bool:
+    """Whether there is a codec, and nothing that could be a model. Raises CheckpointError."""
+    place = located(path)
+    whole = place.is_dir() and is_diffusers_folder(place)
+    return not whole and (is_part(place) or original_layout.holds_codec_alone(place))
+
+
+def is_part(place: Path) -> bool:
+    return (place / "config.json").is_file() and has_weights(place)
 
 
 def save(model: VQDiffusion, folder: str | os.PathLike, dtype: torch.dtype | None = None) -> None:

@@ -1,17 +1,23 @@
-"""Any model that can be loaded -> one folder of safetensors in the diffusers layout, without holding it in memory."""
+"""Any model that can be loaded -> one folder of safetensors in the diffusers layout, without holding it in memory.
+
+Also a codec alone, and files with more in them than tensors, which is left behind.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
 
 from ..model import VQDiffusion
-from . import open_model
+from ..vqgan import VQGAN
+from . import holds_codec_alone, load_codec, open_model
 from .build import Dtypes
-from .diffusers_layout import write_folder
+from .diffusers_layout import write_codec, write_folder
 from .errors import CheckpointError
+from .read import leaving_out
 from .write import free_space, replace_folder
 
 
@@ -21,15 +27,19 @@ def convert(
     dtype: torch.dtype | None = None,
     tokenizer: Path | None = None,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
-) -> None:
-    """Convert a model. The weights stay mapped in their files and are written one by one, in `dtype` if one is given;
-    the same source gives the same bytes. `on_progress` is called with the bytes written and those to write.
+) -> list[str]:
+    """Convert a model, or a codec alone. The weights stay mapped in their files and are written one by one, in `dtype`
+    if one is given; the same source gives the same bytes. `on_progress` is called with the bytes written and those to
+    write. Returns the names of the classes that were left behind.
 
     Raises CheckpointError; OSError where the disk is full or may not be written to. Then nothing is left behind.
     """
     if target.exists():
         raise CheckpointError(f"{target} exists already; name a folder that does not, or delete it first.")
-    model = open_model(source, Dtypes(None, None), tokenizer)
+    with leaving_out() as names:
+        exact = Dtypes(None, None)
+        alone = holds_codec_alone(source)
+        model = load_codec(source, exact) if alone else open_model(source, exact, tokenizer)
     total = size_of(model, dtype)
     check_space(target, total)
     done = 0
@@ -39,11 +49,15 @@ def convert(
         done += size
         on_progress(done, total)
 
-    replace_folder(target, lambda folder: write_folder(model, folder, dtype, count))
+    write = partial(write_codec, model) if isinstance(model, VQGAN) else partial(write_folder, model)
+    replace_folder(target, lambda folder: write(folder, dtype, count))
+    return list(names)
 
 
-def size_of(model: VQDiffusion, dtype: torch.dtype | None) -> int:
+def size_of(model: VQDiffusion | VQGAN, dtype: torch.dtype | None) -> int:
     """The bytes that the weights take as files."""
+    if isinstance(model, VQGAN):
+        return sum(parameter.numel() * (dtype or parameter.dtype).itemsize for parameter in model.parameters())
     modules = [module for module in (model.transformer, model.vqgan, model.text_encoder) if module is not None]
     tensors = [parameter for module in modules for parameter in module.parameters()]
     tensors += [] if model.learned_null_1LD is None else [model.learned_null_1LD]

@@ -209,7 +209,7 @@ def write_folder(model: VQDiffusion, folder: Path, dtype: torch.dtype | None, on
     listing = {part: LIBRARY[part] if part in parts else [None, None] for part in LIBRARY}
     write_json({"_class_name": PIPELINE, **listing}, folder / INDEX)
     write = partial(write_part, dtype=dtype, on_bytes=on_bytes)
-    write(folder / "vqvae", vqgan_config(model.vqgan.spec), vqgan_state(model.vqgan))
+    write_codec(model.vqgan, folder / "vqvae", dtype, on_bytes)
     state = rename_back(key_maps.TRANSFORMER_DIFFUSERS, model.transformer.state_dict())
     write(folder / "transformer", transformer_config(model.transformer.spec), state)
     (folder / "scheduler").mkdir()
@@ -218,6 +218,11 @@ def write_folder(model: VQDiffusion, folder: Path, dtype: torch.dtype | None, on
         write(folder / "text_encoder", text_encoder_config(text), text_state(text), stem="model")
         write_vocabulary(vocabulary_of(text), text.length, folder / "tokenizer")
         write(folder / NULL, null_config(model.learned_null_1LD), null_state(model.learned_null_1LD))
+
+
+def write_codec(vqgan: VQGAN, folder: Path, dtype: torch.dtype | None, on_bytes: OnBytes) -> None:
+    """Write a VQGAN alone, as the vqvae/ of a model."""
+    write_part(folder, vqgan_config(vqgan.spec), vqgan_state(vqgan), dtype, on_bytes)
 
 
 def vqgan_state(vqgan: VQGAN) -> dict[str, Tensor]:
@@ -255,6 +260,6 @@ def write_part(
     on_bytes: OnBytes,
     stem: str = STEMS[0],
 ) -> None:
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
     write_json(dict(config), folder / "config.json")
     write_safetensors(state, folder / f"{stem}.safetensors", dtype, on_bytes)

@@ -158,6 +158,9 @@ VQGAN_TAMING: KeyMap = {
     "quantize.proj": "quantize.proj",
     "quantize.cluster_size": None,
     "quantize.embedding_avg": None,
+    "quantize.embedding.cluster_size": None,  # the same of a codebook that is an EmbeddingEMA
+    "quantize.embedding.embed_avg": None,
+    "model_ema": None,  # averages under names of one word, which latent diffusion's VQGANs keep beside the weights
     "loss": None,
     "colorize": None,
     "transformer": None,  # of the models that draw code after code

@@ -49,6 +49,7 @@ from .rename import Renamed, apply, unwrapped
 SUFFIXES = (".pth", ".pt", ".ckpt", ".bin", ".safetensors")
 PIECE = re.compile(r"(.+)_([a-z]{2})")  # what `split` calls the pieces of a file
 NESTED = ("model", "state_dict", "module", "model_state_dict")  # where trainers keep the tensors in what they save
+CODECS = (TAMING_VQGAN, TAMING_GPT)  # the kinds of files that hold one
 FIRST_STAGE = "first_stage_model."  # the VQGAN of taming's two-stage models
 CODEBOOK = "quantize.embedding.weight"
 BUFFER_NOISE = 1e-4  # in log space: their average over the training, taken in float32, wanders by this at most
@@ -64,9 +65,7 @@ class File:
 def load_original(place: Path, dtypes: Dtypes, tokenizer: Path | None) -> VQDiffusion:
     """From a folder of files, or from a checkpoint with the folder that it lies in. Raises CheckpointError."""
     folder = place if place.is_dir() else place.parent
-    check_joined(place, folder)
-    files = [File(place, *open_file(place))] if place.is_file() else []
-    files += [File(path, *open_file(path)) for path in tensor_files(folder) if path != place]
+    files = files_of(place)
     checkpoint = choose_checkpoint(place, files)
     weights = apply(key_maps.TRANSFORMER_ORIGINAL, checkpoint.state, str(checkpoint.path))
     add_null_class(weights)
@@ -83,7 +82,41 @@ def load_original(place: Path, dtypes: Dtypes, tokenizer: Path | None) -> VQDiff
     return model
 
 
+def load_codec(place: Path, dtypes: Dtypes) -> VQGAN:
+    """The VQGAN of a file of its own, or of a model as `load_original` reads it. Raises CheckpointError."""
+    files = [File(place, *open_file(place))] if place.is_file() else files_of(place)
+    if any(file.kind == CHECKPOINT for file in files):
+        files = files_of(place)
+        checkpoint = choose_checkpoint(place, files)
+        weights = apply(key_maps.TRANSFORMER_ORIGINAL, checkpoint.state, str(checkpoint.path))
+        return load_vqgan(checkpoint, files, weights.shape("content_emb.emb.weight", 2)[0] - 1, dtypes)
+    codecs = [file for file in files if file.kind in CODECS]
+    if len(codecs) != 1:
+        there = listed([f"{file.path.name} is {file.kind}" for file in files])
+        raise CheckpointError(
+            f"{place} holds {len(codecs)} codecs ({there or 'no tensors'}); expected one VQGAN, or "
+            "the folder of a run of vqdiffusion train codec."
+        )
+    vqgan = apply(key_maps.VQGAN_TAMING, codecs[0].state, str(codecs[0].path))
+    return build_vqgan(vqgan_spec(vqgan, norm_groups=32, junk_code=False), vqgan, dtypes)
+
+
+def holds_codec_alone(place: Path) -> bool:
+    """Whether there is a VQGAN, and no checkpoint that it could belong to. Raises CheckpointError."""
+    files = [File(place, *open_file(place))] if place.is_file() else files_of(place)
+    kinds = {file.kind for file in files}
+    return CHECKPOINT not in kinds and not kinds.isdisjoint(CODECS)
+
+
 # The files
+
+
+def files_of(place: Path) -> list[File]:
+    """What lies in a folder, or a file and what lies beside it."""
+    folder = place if place.is_dir() else place.parent
+    check_joined(place, folder)
+    files = [File(place, *open_file(place))] if place.is_file() else []
+    return files + [File(path, *open_file(path)) for path in tensor_files(folder) if path != place]
 
 
 def is_original_folder(folder: Path) -> bool:
@@ -201,7 +234,7 @@ def load_vqgan(checkpoint: File, files: list[File], codes: int, dtypes: Dtypes) 
     if inside := under(key_maps.VQGAN_PREFIX, checkpoint.state):
         candidates = [apply(key_maps.VQGAN_IN_CHECKPOINT, inside, f"the VQGAN in {checkpoint.path}")]
     else:
-        beside = [file for file in files if file.kind in (TAMING_VQGAN, TAMING_GPT)]
+        beside = [file for file in files if file.kind in CODECS]
         candidates = [apply(key_maps.VQGAN_TAMING, file.state, str(file.path)) for file in beside]
     maps = [next(iter(file.state.values())) for file in files if file.kind == CODE_MAP]
     fitting = [(vqgan, code_map) for vqgan in candidates for code_map in [None, *maps] if fits(vqgan, code_map, codes)]

@@ -4,13 +4,18 @@ with their size before memory is taken. Tensors are mapped, not read: a weight t
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import pickle
 import pickletools
 import re
 import zipfile
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
@@ -21,6 +26,7 @@ from torch import Tensor
 from ..memory import is_out_of_memory
 from .errors import CheckpointError
 from .jit_archive import is_jit_archive, is_tensor_entry, read_jit_archive
+from .unpickle import name_in, unpickle_archive, unpickle_legacy
 
 # In bytes. What is read whole can take some thirty times as much memory: these leave that below 300 MB.
 MAX_HEADER = 8 << 20  # of a safetensors file: 5,000 tensors need 0.7 MB
@@ -30,28 +36,67 @@ MAX_DEPTH = 16  # of JSON: no file of a model nests deeper than 6
 SHARED = 2  # how often the bytes of a file may be claimed: encoder and decoder share a codebook, for instance
 AGAIN = "Copy or download it again."
 
-# Classes that published checkpoints name beside their weights. An empty one takes their place: nothing is imported.
-INERT = ("pytorch_lightning.callbacks.model_checkpoint.ModelCheckpoint",)
-
-
+# What is named in a file of tensors alone, which is read as PyTorch reads it
 HARMLESS = {
-    *INERT,
     "collections.OrderedDict",
     "torch._utils._rebuild_parameter",
     "torch._utils._rebuild_tensor",
     "torch._utils._rebuild_tensor_v2",
     "torch.Size",
 }
+# What trainers leave beside their tensors: settings, numbers, callbacks. Something that does nothing takes its place,
+# as it would that of any other class; but a name that is not known here is a reason to ask.
+LEFTOVERS = (
+    *HARMLESS,
+    *(f"builtins.{name}" for name in ("bool", "complex", "dict", "float", "frozenset", "int", "list", "object", "set")),
+    *(f"builtins.{name}" for name in ("slice", "str", "tuple")),
+    "_codecs.encode",  # how bytes are written
+    "addict.addict.Dict",
+    "argparse.Namespace",
+    "collections.*",
+    "copyreg._reconstructor",
+    "datetime.*",
+    "decimal.Decimal",
+    "easydict.EasyDict",
+    "fractions.Fraction",
+    "lightning.*",
+    "lightning_fabric.*",
+    "ml_collections.config_dict.*",
+    "munch.Munch",
+    "numpy.bool*",
+    "numpy.dtype*",
+    "numpy.float*",
+    "numpy.int*",
+    "numpy.longlong",
+    "numpy.ndarray",
+    "numpy.str_",
+    "numpy.uint*",
+    "numpy.*core.multiarray._reconstruct",
+    "numpy.*core.multiarray.scalar",
+    "numpy.*core.numeric._frombuffer",
+    "omegaconf.*",
+    "pathlib.*",
+    "pytorch_lightning.*",
+    "torch.bfloat16",
+    "torch.bool",
+    "torch.complex*",
+    "torch.device",
+    "torch.float*",
+    "torch.int*",
+    "torch.optim.*",
+    "torch.uint*",
+    "types.SimpleNamespace",
+    "typing.*",
+    "uuid.UUID",
+    "yacs.config.CfgNode",
+)
+LEFT_OUT: ContextVar[dict[str, None] | None] = ContextVar("LEFT_OUT", default=None)  # see `leaving_out`
 STORAGE = re.compile(r"torch\.(cuda\.)?[A-Z][A-Za-z0-9]*Storage")
 LEGACY_PICKLES = 5  # magic number, version, system, content, names of the storages that follow
 
 # The end of a zip file
 END_SIGN, LARGE_END_SIGN = b"PK\5\6", b"PK\6\6"
 DIRECTORY_END, MAX_COMMENT = 22, 65535  # bytes
-
-
-class Inert:
-    """Stands for an object that is of no interest here."""
 
 
 def read_tensors(path: Path) -> dict[str, Any]:
@@ -174,13 +219,19 @@ def read_zip(path: Path) -> dict[str, Any]:
             jit = is_jit_archive(entries)
             # of an archive with a program only the tensors and their index are read; its program is compressed
             check_zip(path, [entry for entry in entries if not jit or is_tensor_entry(entry)])
-            if not jit:
-                check_pickles(path, [archive.read(entry) for entry in entries if entry.filename.endswith(".pkl")])
+            pickles = [] if jit else [entry for entry in entries if entry.filename.endswith(".pkl")]
+            indexes = {name_in(entry): archive.read(entry) for entry in pickles}
     except CheckpointError:
         raise
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, RuntimeError) as error:
         raise CheckpointError(f"{path} is cut short or damaged: {error}. {AGAIN}") from error
-    return read_jit_archive(path, entries) if jit else unpickle(path, mmap=True)
+    check = partial(check_name, path)
+    if jit:
+        return read_jit_archive(path, entries, check)
+    if has_tensors_alone(path, list(indexes.values())):
+        return unpickled(path, lambda: torch.load(path, map_location="cpu", weights_only=True, mmap=True))
+    index = io.BytesIO(indexes.get("data.pkl", b""))
+    return unpickled(path, lambda: unpickle_archive(path, index, {name_in(entry): entry for entry in entries}, check))
 
 
 def check_directory(path: Path) -> None:
@@ -221,26 +272,45 @@ def check_zip(path: Path, entries: list[zipfile.ZipInfo]) -> None:
 def read_legacy(path: Path) -> dict[str, Any]:
     """A file of torch before 1.6: some pickles, one after the other, then the numbers."""
     with path.open("rb") as file:
-        check_pickles(path, [file] * LEGACY_PICKLES)
-    return unpickle(path, mmap=False)
+        index = io.BytesIO(file.read(MAX_INDEX))
+    if has_tensors_alone(path, [index] * LEGACY_PICKLES):
+        return unpickled(path, lambda: torch.load(path, map_location="cpu", weights_only=True, mmap=False))
+    index.seek(0)
+    return unpickled(path, lambda: unpickle_legacy(path, index, partial(check_name, path)))
 
 
-def check_pickles(path: Path, pickles: Iterable[bytes | IO[bytes]]) -> None:
-    """Refuse every name that does not belong among tensors. weights_only runs no code of a file, but it makes objects
-    of any size: `bytearray(10**11)`.
+def has_tensors_alone(path: Path, pickles: Iterable[bytes | IO[bytes]]) -> bool:
+    """Whether some pickles name nothing but what belongs to tensors. Else PyTorch is not asked to open them: it runs no
+    code of a file, but it makes objects of any size: `bytearray(10**11)`.
     """
     try:
-        for content in pickles:
-            for name in names_in(content):
-                if not (name in HARMLESS or STORAGE.fullmatch(name)):
-                    raise CheckpointError(
-                        f"{path} holds more than tensors and could run code; it was not opened ({name}). "
-                        "Only take models from where their authors published them."
-                    )
-    except CheckpointError:
-        raise
+        return all([name in HARMLESS or STORAGE.fullmatch(name) for content in pickles for name in names_in(content)])
     except (ValueError, EOFError) as error:
         raise CheckpointError(f"{path} is cut short or damaged ({reason(error)}). {AGAIN}") from error
+
+
+def check_name(path: Path, name: str) -> None:
+    """Refuse what trainers do not leave beside tensors, or note it, in `leaving_out`."""
+    if any(fnmatchcase(name, pattern) for pattern in LEFTOVERS):
+        return
+    left_out = LEFT_OUT.get()
+    if left_out is None:
+        raise CheckpointError(
+            f"{path} holds more than tensors and could run code; it was not opened ({name}). `vqdiffusion convert "
+            "SOURCE FOLDER` writes what it has of a model without that, and runs nothing."
+        )
+    left_out[name] = None
+
+
+@contextmanager
+def leaving_out() -> Iterator[dict[str, None]]:
+    """Within this, what is not known in a file is left out, instead of the file refused. Gives the names, as keys."""
+    names: dict[str, None] = {}
+    token = LEFT_OUT.set(names)
+    try:
+        yield names
+    finally:
+        LEFT_OUT.reset(token)
 
 
 def names_in(content: bytes | IO[bytes]) -> Iterator[str]:
@@ -252,10 +322,11 @@ def names_in(content: bytes | IO[bytes]) -> Iterator[str]:
             yield "a name that it builds"
 
 
-def unpickle(path: Path, mmap: bool) -> dict[str, Any]:
+def unpickled(path: Path, load: Callable[[], Any]) -> dict[str, Any]:
     try:
-        with torch.serialization.safe_globals([(Inert, name) for name in INERT]):
-            content = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
+        content = load()
+    except CheckpointError:
+        raise
     except pickle.UnpicklingError as error:
         raise CheckpointError(
             f"{path} holds more than tensors and could run code; it was not opened ({reason(error)}). "

@@ -40,7 +40,7 @@ def add_train(commands: argparse._SubParsersAction) -> None:
     add_run(command)
     add_pace(command, batch=32, steps=pocket.DIFFUSION_STEPS)
     start = command.add_mutually_exclusive_group(required=True)
-    start.add_argument("--codec", type=Path, help="folder of a codec's run: begin a new model around it")
+    start.add_argument("--codec", type=Path, help="begin a new model around it: a run's folder, a VQGAN, or a model")
     start.add_argument("--model", type=Path, help="folder of a model: fine-tune it")
     command.add_argument(
         "--learn",

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from .. import checkpoints
+from ..checkpoints.read import read_tensors
 from ..checkpoints.vocabulary import Vocabulary, read_vocabulary, write_vocabulary
 from ..model import VQDiffusion
 from ..notices import notify
@@ -75,12 +77,14 @@ def new_codec_training(
     return CodecTraining(VQGAN(spec), source, workers, seed=seed, **settings)
 
 
-def load_codec(folder: Path) -> VQGAN:
-    """The codec of a run. Raises ValueError where the folder has none."""
-    path = folder / "checkpoint.pt"
-    checkpoint = torch.load(path, map_location="cpu", weights_only=True) if path.exists() else {}
-    if "codec" not in checkpoint.get("setup", {}):
-        raise ValueError(f"{folder} has no checkpoint of a codec; train one first: vqdiffusion train codec {folder}")
+def load_codec(place: Path) -> VQGAN:
+    """The codec of a run, or any that the checkpoints of others hold. Raises ValueError where there is none."""
+    path = place / "checkpoint.pt" if place.is_dir() else place
+    checkpoint = read_tensors(path.resolve()) if path.name == "checkpoint.pt" and path.exists() else {}
+    if "setup" not in checkpoint:
+        return checkpoints.load_codec(place)
+    if "codec" not in checkpoint["setup"]:
+        raise ValueError(f"{place} is a run of a transformer; expected that of its codec, or any model with one.")
     codec = VQGAN(VQGANSpec(**checkpoint["setup"]["codec"]))
     codec.load_state_dict(checkpoint["training"]["model"])
     return codec.eval().requires_grad_(False)
