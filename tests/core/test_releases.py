@@ -1,4 +1,4 @@
-"""The table of the published models: their shapes have the sizes of the real ones, and docs/models.md lists them all."""
+"""The table of the published models: their shapes have the sizes of the real ones, and docs/models.md lists them."""
 
 from pathlib import Path
 
