@@ -44,10 +44,3 @@ def gumbel(uniform: Tensor) -> Tensor:
     replacement.
     """
     return -torch.log(-torch.log(uniform + 1e-30) + 1e-30)
-
-
-def gumbel_categorical(log_p: Tensor, uniform: Tensor, dim: int) -> Tensor:
-    """The references' draw: argmax of log p + Gumbel noise over `dim`, from as many uniforms as there are numbers in
-    log_p. Ours needs one uniform a position; this one gives the references' tokens for the references' uniforms.
-    """
-    return (log_p + gumbel(uniform)).argmax(dim)

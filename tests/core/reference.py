@@ -1,6 +1,13 @@
-"""The text-conditioned network written out plainly, formula by formula, as a measure for the fast one."""
+"""Measures for the fast ways: the text-conditioned network written out plainly, formula by formula, and the references'
+way to draw.
+"""
+
+from itertools import pairwise
 
 import torch
+from pack.vqdiffusion_core.noise import gumbel
+from pack.vqdiffusion_core.posterior import q_posterior
+from pack.vqdiffusion_core.samplers import State
 from torch.nn.functional import layer_norm, silu, softmax
 
 
@@ -37,3 +44,26 @@ def logits(network, x_BN, t_index, text_BLD):
         inner = weigh(f"{block}.mlp.0", affine_norm(f"{block}.ln2", h))
         h = h + weigh(f"{block}.mlp.2", inner * torch.sigmoid(1.702 * inner))
     return weigh("to_logits.1", affine_norm("to_logits.0", h))
+
+
+def gumbel_categorical(log_p, uniform, dim):
+    """argmax of log p + Gumbel noise over `dim`, from as many uniforms as there are numbers in log_p."""
+    return (log_p + gumbel(uniform)).argmax(dim)
+
+
+def drawing_from(generator):
+    """A sampler that draws every token in every step, from the whole posterior, with the uniforms that diffusers' own
+    steps take from the generator: what our predictions and our posterior make of a run, without our thinned draw.
+    """
+
+    def run(predict, state, schedule, times, noise, drawn_BN):
+        x_BN, K = state.x_BN, schedule.codebook_size
+        for t, s in pairwise(times):
+            log_p_MK = predict(x_BN, t, drawn_BN > 0).log_p_MK
+            table_BNK = q_posterior(log_p_MK.double().softmax(-1).view(*x_BN.shape, K), x_BN, s, t, schedule)
+            log_table_BKN = table_BNK.log().float().transpose(1, 2)[:, : K + (s > 0)]  # the last has no mask
+            uniform_BKN = torch.rand(log_table_BKN.shape, generator=generator)
+            x_BN = gumbel_categorical(log_table_BKN, uniform_BKN, dim=1)
+            yield State.of(x_BN, K)
+
+    return run

@@ -14,15 +14,13 @@ from diffusers import Transformer2DModel, VQDiffusionPipeline, VQDiffusionSchedu
 from diffusers.pipelines.deprecated.vq_diffusion.pipeline_vq_diffusion import LearnedClassifierFreeSamplingEmbeddings
 from pack.vqdiffusion_core.checkpoints import load, save
 from pack.vqdiffusion_core.checkpoints.vocabulary import read_vocabulary
-from pack.vqdiffusion_core.denoiser import Denoiser
-from pack.vqdiffusion_core.guidance import guided
-from pack.vqdiffusion_core.noise import gumbel_categorical
-from pack.vqdiffusion_core.posterior import q_posterior
+from pack.vqdiffusion_core.pipeline import generate
+from pack.vqdiffusion_core.settings import SAMPLERS, Settings
 from pack.vqdiffusion_core.text_encoder import clean, clip_tokenizer
-from pack.vqdiffusion_core.truncation import truncate
 from safetensors.torch import load_file, save_file
 from transformers import CLIPTextModel, CLIPTokenizer
 
+from . import reference
 from . import tiny_checkpoints as tiny
 
 
@@ -101,37 +99,27 @@ def peer_pipeline(folder):
     return pipeline
 
 
-def states_of_ours(model, prompt, guidance, rate, generator):
-    """Our network, text, guidance, truncation and posterior, with diffusers' way to draw from them."""
-    predict = Denoiser(model.transformer, model.schedule, guided(model.encode(prompt), model.null(), guidance))
-    x_BN = torch.full((1, tiny.GRID**2), tiny.K)
-    for t in range(tiny.T, 0, -1):
-        log_p_NK = truncate(predict(x_BN, t, torch.ones_like(x_BN, dtype=torch.bool)), rate)
-        table_BNK = q_posterior(log_p_NK.double().softmax(-1)[None], x_BN, t - 1, t, model.schedule)
-        states = tiny.K + 1 if t > 1 else tiny.K
-        log_table_BKN = table_BNK.log().float().transpose(1, 2)[:, :states]
-        uniform = torch.rand(log_table_BKN.shape, generator=generator)
-        x_BN = gumbel_categorical(log_table_BKN, uniform, dim=1)
-        yield x_BN
-
-
+@pytest.mark.parametrize(("prompt", "seed"), [("a red b", 0), ("bad", 1), ("", 2)])
 @pytest.mark.parametrize(("guidance", "rate"), [(1.0, 1.0), (5.0, 1.0), (1.0, 0.86), (3.0, 0.86)])
 def test_a_whole_run_has_the_tokens_of_the_diffusers_pipeline_at_every_step_and_its_picture(
-    folder, model, guidance, rate
+    folder, model, guidance, rate, prompt, seed, monkeypatch
 ):
-    theirs = []
+    theirs, ours = [], []
     (picture,) = peer_pipeline(folder)(
-        "a red b",
+        prompt,
         num_inference_steps=tiny.T,
         guidance_scale=guidance,
         truncation_rate=rate,
-        generator=torch.Generator().manual_seed(0),
+        generator=torch.Generator().manual_seed(seed),
         output_type="np",
         callback=lambda step, t, tokens: theirs.append(tokens.clone()),
     ).images
-    ours = list(states_of_ours(model, "a red b", guidance, rate, torch.Generator().manual_seed(0)))
-    assert [tokens.tolist() for tokens in ours] == [tokens.tolist() for tokens in theirs]
-    assert len(ours[-1].unique()) > 3
+    sampler = reference.drawing_from(torch.Generator().manual_seed(seed))
+    monkeypatch.setitem(SAMPLERS, "of diffusers", lambda settings: sampler)
+    settings = Settings(steps=tiny.T, guidance=guidance, truncation=rate, sampler="of diffusers")
+    generate(model, prompt, settings=settings, on_step=lambda step, tokens: ours.append(tokens))
+    assert [tokens.tolist() for tokens in ours[1:]] == [tokens.tolist() for tokens in theirs]
+    assert len(ours[-1].unique()) > 2
     decoded = (model.vqgan.decode(ours[-1].unflatten(1, (tiny.GRID, tiny.GRID))) + 1) / 2
     torch.testing.assert_close(decoded[0].permute(1, 2, 0), torch.from_numpy(picture), atol=1e-4, rtol=0)
 

@@ -5,11 +5,12 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from pack.vqdiffusion_core.noise import categorical, gumbel_categorical
+from pack.vqdiffusion_core.noise import categorical
 from pack.vqdiffusion_core.posterior import draw_chance, draw_posterior, draw_prior, q_posterior, q_sample
 from pack.vqdiffusion_core.schedule import Schedule
 from scipy.stats import chisquare
 
+from . import reference
 from .test_schedule import matrix
 
 m = 3  # the mask token of the tables, K = 3
@@ -179,7 +180,7 @@ def reference_step(log_p_BNK, x_BN, index, K, uniform_BKN):
     """A step as diffusers numbers it (index 0 is the last), with its way to draw and the uniforms that it would use."""
     table = q_posterior(log_p_BNK.double().exp(), x_BN, index, index + 1, Schedule.linear(100, K))
     log_p_BKN = table.log().transpose(1, 2).float()
-    return gumbel_categorical(log_p_BKN[:, : uniform_BKN.shape[1]], uniform_BKN, dim=1)
+    return reference.gumbel_categorical(log_p_BKN[:, : uniform_BKN.shape[1]], uniform_BKN, dim=1)
 
 
 def diffusers_step(log_p_BNK, x_BN, index, K, seed):
