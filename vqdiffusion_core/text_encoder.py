@@ -31,6 +31,13 @@ class Token(NamedTuple):
     word: int = 0  # which word of the prompt it belongs to, from 1; 0: start, end or padding
 
 
+class Word(NamedTuple):
+    """A word of a text, or some signs between words."""
+
+    ids: list[int]
+    begin: int  # where in the text
+
+
 class TextEncoder(nn.Module):
     """CLIP's text tower and its tokenizer."""
 
@@ -51,7 +58,7 @@ class TextEncoder(nn.Module):
 
     def tokenize(self, text: str) -> list[int]:
         """Plain text -> L ids: start, at most L - 2 tokens (the rest of a longer prompt is dropped), end, padding."""
-        words = self.tokenizer(clean(text), add_special_tokens=False)["input_ids"][: self.length - 2]
+        words = [i for word in self.words(clean(text)) for i in word.ids][: self.length - 2]
         ids = [self.tokenizer.bos_token_id, *words, self.tokenizer.eos_token_id]
         return ids + [PAD_ID] * (self.length - len(ids))
 
@@ -60,16 +67,15 @@ class TextEncoder(nn.Module):
         the model does not read, or not as it may be meant.
         """
         tokens: list[Token] = []
-        dropped, count, words = [], 0, 1
+        dropped, count, first = [], 0, 1
         for piece, weight in weighted(text):
-            plain = clean(piece)
-            coded = self.tokenizer(plain, add_special_tokens=False)[0]
-            room = self.length - 2 - len(tokens)
-            word_of = [n or 0 for n in coded.word_ids]
-            tokens += [Token(i, weight, words + n) for i, n in zip(coded.ids[:room], word_of, strict=False)]
-            if len(coded.ids) > room:
-                dropped.append(plain[coded.offsets[room][0] :])
-            count, words = count + len(coded.ids), words + 1 + max(word_of, default=-1)
+            plain, room = clean(piece), self.length - 2 - len(tokens)
+            words = self.words(plain)
+            coded = [(Token(i, weight, n), word.begin) for n, word in enumerate(words, first) for i in word.ids]
+            tokens += [token for token, _ in coded[:room]]
+            if len(coded) > room:
+                dropped.append(plain[coded[room][1] :])
+            count, first = count + len(coded), first + len(words)
         if dropped:
             notify(
                 f"A prompt has {count} tokens and this model reads {self.length - 2}: {quoted(' '.join(dropped))} is "
@@ -82,6 +88,17 @@ class TextEncoder(nn.Module):
             )
         start, end = map(Token, self.tokenize("")[:2])
         return [start, *tokens, end] + [Token(PAD_ID)] * (self.length - 2 - len(tokens))
+
+    def words(self, plain: str) -> list[Word]:
+        """The words of a cleaned text. START and END are what they say where they stand alone, as in the original."""
+        backend, ids = (
+            self.tokenizer.backend_tokenizer,
+            {START: self.tokenizer.bos_token_id, END: self.tokenizer.eos_token_id},
+        )
+        return [
+            Word([ids[piece]] if piece in ids else [token.id for token in backend.model.tokenize(piece)], begin)
+            for piece, (begin, _) in backend.pre_tokenizer.pre_tokenize_str(plain)
+        ]
 
     def embed_weighted(self, prompts: Sequence[Sequence[tuple]]) -> Tensor:
         """Prompts of L tokens as `weigh` makes them, each (id, weight, ...) -> text vectors (B, L, D), float32. A
@@ -115,14 +132,20 @@ def quoted(text: str) -> str:
 
 
 def clean(text: str) -> str:
-    """The original's cleaning: broken Unicode mended, HTML entities read (twice), white space single, lower case."""
+    """The original's cleaning: lower case, broken Unicode mended, HTML entities read (twice), white space single, and
+    lower case again for what came out of them.
+    """
     import ftfy  # here, because it is slow to import and only prompts need it
 
-    return " ".join(html.unescape(html.unescape(ftfy.fix_text(text))).split()).lower()
+    return " ".join(html.unescape(html.unescape(ftfy.fix_text(text.lower()))).split()).lower()
 
 
 START, END = "<|startoftext|>", "<|endoftext|>"
-WORD = rf"{re.escape(START)}|{re.escape(END)}|'s|'t|'re|'ve|'m|'ll|'d|\p{{L}}+|\p{{N}}|[^\s\p{{L}}\p{{N}}]+"
+# The original ignores case: a long s is an s to it, and the iota subscript, a letter by case alone, is nothing.
+WORD = (
+    rf"{re.escape(START)}|{re.escape(END)}".replace("s", "[s\u017f]")
+    + r"|'[s\u017f]|'t|'re|'ve|'m|'ll|'d|\p{L}+|\p{N}|[^\s\p{L}\p{N}\u0345]+"
+)
 
 
 def clip_tokenizer(ids: dict[str, int], merges: Sequence[tuple[str, ...]]) -> PreTrainedTokenizerFast:
