@@ -127,7 +127,7 @@ def photograph_editor() -> None:
 
 @contextmanager
 def open_editor(*argv: str, vue: bool = False) -> Iterator[Editor]:
-    with Comfy(argv) as comfy, chromium() as browser:
+    with Comfy(["--preview-method", "auto", *argv]) as comfy, chromium() as browser:
         yield Editor("for images", comfy, browser.new_context(viewport=WINDOW).new_page(), vue)
 
 

@@ -53,8 +53,15 @@ def test_the_zip_has_what_one_uses_and_nothing_else(archive):
 
 @pytest.mark.parametrize("name", shipped.NAMES)
 def test_after_a_manager_has_installed_it_every_shipped_workflow_draws(host, name):
-    images = host.images(host.run(shipped.load(name), timeout=600))
+    images = host.images(host.run(in_two_steps(shipped.load(name)), timeout=600))
     assert max(len(image.convert("RGB").getcolors(2**24)) for image in images) > 100
+
+
+def in_two_steps(workflow):
+    for content in workflow.values():
+        if content["class_type"] == "VQDiffusionSampler":
+            content["inputs"]["steps"] = 2
+    return workflow
 
 
 def test_without_its_packages_the_pack_says_in_one_line_at_the_start_which_command_installs_them(base, tmp_path):
