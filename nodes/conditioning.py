@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ..vqdiffusion_core.canvas import Grid
 from ..vqdiffusion_core.guidance import Prompt
+from ..vqdiffusion_core.notices import notify
 from ..vqdiffusion_core.specs import TransformerSpec
 
 Conditioning = list[list[Any]]
@@ -21,6 +22,14 @@ AREA_CELL = 8  # pixels; the core's nodes count areas in latent cells of this si
 MAX_STRENGTH = 1e6  # the core's widgets end at 10; only a broken file has more
 MAX_AREA = 1e6  # cells
 UNREADABLE = {"control": "a ControlNet", "gligen": "GLIGEN boxes"}  # what other models' prompts may carry
+UNREAD = {
+    "reference_latents": "reference pictures",
+    "concat_latent_image": "the picture of an inpainting model (the region comes with the latent)",
+    "unclip_conditioning": "pictures for unCLIP",
+    "clip_vision_output": "what CLIP Vision has seen",
+    "hooks": "hooks, such as a LoRA's",
+    "guidance": "a guidance for Flux (set it on the sampler)",
+}
 
 
 class ConditioningError(ValueError):
@@ -58,6 +67,9 @@ def read_prompt(vectors: Tensor, about: dict[str, Any], socket: str, spec: Trans
     for key, name in UNREADABLE.items():
         if about.get(key) is not None:
             raise ConditioningError(f"{socket} carries {name}, which works with other models alone. Take it out.")
+    for key, name in UNREAD.items():
+        if about.get(key) is not None:
+            notify(f"{socket} carries {name}, which VQ-Diffusion does not read.")
     if spec.condition == "class":
         condition = read_class(vectors, about, socket, spec)
     else:
@@ -88,6 +100,8 @@ def read_mask(mask: Any, socket: str, canvas: Canvas) -> Tensor:
     if not torch.is_tensor(mask) or mask.ndim not in (2, 3) or 0 in mask.shape:
         raise ConditioningError(f"{socket} has a mask that is no picture; use Conditioning (Set Mask) with a MASK.")
     mask_BHW = mask.reshape(-1, *mask.shape[-2:]).float().cpu()
+    if len(mask_BHW) > canvas.batch:
+        notify(f"{socket} has {len(mask_BHW)} masks for {canvas.batch} pictures; the last ones are left out.")
     if len(mask_BHW) > 1:
         mask_BHW = mask_BHW[torch.arange(canvas.batch) % len(mask_BHW)]
     return F.adaptive_avg_pool2d(mask_BHW[:, None], canvas.grid)[:, 0].nan_to_num().clamp(0, 1)

@@ -9,6 +9,7 @@ from comfy_api.latest import io, ui
 from torch import Tensor
 
 from ..vqdiffusion_core import preview
+from ..vqdiffusion_core.notices import notify
 from . import latents
 from .arrivals import checked
 from .latents import History, LatentError
@@ -71,6 +72,8 @@ def steps(tokens_Bhw: Tensor, history: History | None, vae: Vae) -> Tensor:
     first_Shw = told(history).first_Shw.long()
     changed_Shw = torch.cat([torch.zeros_like(first_Shw[:1]), first_Shw[1:] - first_Shw[:-1]]) != 0
     chosen = frames(len(first_Shw))
+    if len(chosen) < len(first_Shw):
+        notify(f"The run has {len(first_Shw)} states; {len(chosen)} of them are shown.")
     # One at a time: a long run's frames together would need more memory than the run itself.
     grids = [grid(first_Shw[i : i + 1], history, vae) for i in chosen]
     return preview.outlined(torch.cat(grids), changed_Shw[chosen], CELL)

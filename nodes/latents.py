@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ..vqdiffusion_core.canvas import Grid
 from ..vqdiffusion_core.inpainting import token_region
+from ..vqdiffusion_core.notices import notify
 from .values import described, is_mask
 
 Latent = dict[str, Any]
@@ -106,6 +107,8 @@ def to_region(mask: Tensor, batch_size: int, grid: Grid, grow: int = 0) -> Tenso
             f"This mask is {described(mask)}; expected one of at least one pixel. Connect a node that gives a MASK."
         )
     mask_BHW = mask.reshape(-1, *mask.shape[-2:])
+    if len(mask_BHW) > batch_size:
+        notify(f"There are {len(mask_BHW)} masks for {batch_size} pictures; the last ones are left out.")
     region_Bhw = token_region(mask_BHW, grid, grow)
     rows = torch.arange(batch_size, device=region_Bhw.device) % len(region_Bhw)
     return region_Bhw[rows]

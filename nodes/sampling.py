@@ -15,7 +15,7 @@ from ..vqdiffusion_core.canvas import Grid
 from ..vqdiffusion_core.guidance import Branch, Condition, composed
 from ..vqdiffusion_core.pipeline import sample
 from ..vqdiffusion_core.schedule import Schedule
-from ..vqdiffusion_core.settings import DEFAULTS, SAMPLERS, Settings
+from ..vqdiffusion_core.settings import DEFAULTS, SAMPLERS, Settings, notify_of_unheard
 from ..vqdiffusion_core.specs import TransformerSpec
 from ..vqdiffusion_core.transformer import INNER_BYTES
 from . import conditioning, latents, runtime
@@ -120,6 +120,7 @@ class VQDiffusionSampler(io.ComfyNode):
         negative: conditioning.Conditioning | None = None,
     ) -> io.NodeOutput:
         settings = Settings(steps, guidance, truncation, sampler, denoise, **vq_model.options)
+        notify_of_unheard(settings, has_negative=negative is not None)
         canvas_Bhw = latents.read_canvas(
             latent, vq_model.spec.codebook_size, vq_model.spec.grid, vq_model.vae.downscale_ratio
         )

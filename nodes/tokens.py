@@ -5,6 +5,7 @@ from __future__ import annotations
 from comfy_api.latest import io
 from torch import Tensor
 
+from ..vqdiffusion_core.notices import notify
 from . import latents
 from .arrivals import checked
 from .model import VQModel
@@ -43,6 +44,9 @@ class VQDiffusionEmptyTokens(io.ComfyNode):
                 f"width and height are {width} and {height} pixels; {vq_model.name} draws {least} or more. Set what "
                 "is too small to 0, the model's own."
             )
+        if width % cell or height % cell:
+            whole = latents.size((grid[0] * cell, grid[1] * cell))
+            notify(f"width and height are {width} and {height} pixels; the canvas has {whole}, whole tokens.")
         return io.NodeOutput(latents.empty(batch_size, grid, vq_model.spec.mask_id))
 
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..vqdiffusion_core import preview
 from ..vqdiffusion_core.memory import Shares, first_that_fits
+from ..vqdiffusion_core.notices import notify
 from ..vqdiffusion_core.specs import VQGANSpec
 from ..vqdiffusion_core.vqgan import VQGAN
 from . import runtime
@@ -50,6 +51,7 @@ class Vae:
     def output_device(self) -> torch.device:
         return runtime.intermediate_device()
 
+    @runtime.with_notices
     def encode(self, pixels_BHWC: Tensor) -> Tensor:
         """The picture's middle, cut to whole cells, as tokens."""
         image_BCHW = self.to_image(pixels_BHWC)
@@ -63,6 +65,7 @@ class Vae:
         in_tiles = [partial(self.encode_tiled, pixels_BHWC, side, side, side // 8) for side in SMALL_TILES]
         return first_that_fits([whole, *in_tiles], "this picture")
 
+    @runtime.with_notices
     def encode_tiled(
         self, pixels_BHWC: Tensor, tile_x: int = TILE, tile_y: int = TILE, overlap: int = TILE // 8, **video: Any
     ) -> Tensor:
@@ -121,6 +124,9 @@ class Vae:
                 f"This picture is {width} x {height} pixels with {channels} channels; expected RGB of at least "
                 f"{cell} x {cell} pixels, one token. Scale the picture up first."
             )
+        if height % cell or width % cell:
+            whole = f"{width // cell * cell} x {height // cell * cell}"
+            notify(f"The picture of {width} x {height} pixels is cut around its middle to {whole}, whole tokens.")
         top, left = height % cell // 2, width % cell // 2
         cut = pixels_BHWC[:, top : top + height // cell * cell, left : left + width // cell * cell, :3]
         return cut.movedim(-1, 1) * 2 - 1

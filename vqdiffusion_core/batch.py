@@ -17,7 +17,7 @@ import torch
 
 from .image_output import FORMATS, check_output, write_image
 from .model import VQDiffusion
-from .notices import notify
+from .notices import notices_of, notify
 from .pipeline import generate
 from .settings import Settings
 from .texts import guess_notice, read_text
@@ -137,7 +137,8 @@ def draw(
         if job.path.exists():
             continue
         try:
-            (picture,) = generate(model, job.prompt, negative=job.negative, seed=job.seed, settings=job.settings)
+            with notices_of(f"line {job.line}"):
+                (picture,) = generate(model, job.prompt, negative=job.negative, seed=job.seed, settings=job.settings)
             write_image(picture, job.path)
         except Exception as error:  # whatever it is, the next prompt may be drawn
             failed += 1

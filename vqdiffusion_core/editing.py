@@ -83,6 +83,8 @@ def canvas_of(model: VQDiffusion, edit: Edit | None, size: tuple[int, int] | Non
             f"{spec.grid[1] * cell} x {spec.grid[0] * cell} or more. Scale it up first."
         )
     if edit is None:
+        if (width, height) != (columns * cell, rows * cell):
+            notify(f"size is {width} x {height} pixels; the image has {columns * cell} x {rows * cell}, whole tokens.")
         return torch.full((rows, columns), spec.mask_id), None
     if edit.picture.size != (columns * cell, rows * cell):
         raise ValueError(

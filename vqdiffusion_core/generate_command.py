@@ -17,6 +17,7 @@ from .editing import Edit, Part
 from .image_output import check_output, write_image
 from .images import WHITE, Colour, open_image, open_mask
 from .model import VQDiffusion
+from .notices import few_notices, notices_to
 from .pipeline import generate
 from .settings import CHOICES, Settings
 from .specs import TransformerSpec
@@ -232,8 +233,14 @@ def run_list(options: argparse.Namespace) -> None:
     check_outputs(jobs)
     with joined(patience=PATIENCE) as workers:
         model = load_ready(options, workers.device)
-        failed = draw(model, jobs, workers, say=lambda line: print(line, flush=True))
+        with notices_to(print_notice), few_notices():
+            failed = draw(model, jobs, workers, say=lambda line: print(line, flush=True))
         if failed and workers.leads:
             raise ValueError(f"{failed} of {len(jobs)} pictures failed; the same command tries them again.")
     if failed:
         sys.exit(1)  # the leading process has said why
+
+
+def print_notice(line: str) -> None:
+    """On stderr, whichever process says it: each draws lines of its own."""
+    print(f"vqdiffusion: {line}", file=sys.stderr)

@@ -51,6 +51,14 @@ def notices_to(say: Callable[[str], None]) -> Iterator[None]:
 
 
 @contextmanager
+def notices_of(place: str) -> Iterator[None]:
+    """Within the block the listener hears each notice once, with the place that it is about."""
+    say = listener.get()
+    with notices_to(lambda line: say(f"{place}: {line}")):
+        yield
+
+
+@contextmanager
 def few_notices(most: int = 5) -> Iterator[None]:
     """Within the block, where much of a kind is worked on, the listener hears the first notices and at the end how many
     more there were.

@@ -18,7 +18,7 @@ from .model import VQDiffusion
 from .noise import Noise
 from .samplers import State, edited
 from .schedule import Schedule
-from .settings import DEFAULTS, SAMPLERS, Settings
+from .settings import DEFAULTS, SAMPLERS, Settings, notify_of_unheard
 from .transformer import Transformer
 
 
@@ -94,6 +94,7 @@ def generate(
     drawn through windows. With `edit`, that picture is drawn anew where its mask says so, as far as settings.denoise
     says; what is not marked stays as it was, to the pixel.
     """
+    notify_of_unheard(settings, has_negative=negative is not None)
     if prompt is None and not parts:
         prompt = ""
     tokens_hw, level_hw = canvas_of(model, edit, size)

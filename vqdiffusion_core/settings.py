@@ -9,6 +9,7 @@ from functools import partial
 
 from .denoiser import Predict, Shaped, shaped, sharpened
 from .guidance import Scale, constant, interval, ramp
+from .notices import notify
 from .samplers import Sampler, ancestral, by_chance, by_confidence, by_purity, counted, remasking
 from .schedule import SPACINGS
 from .truncation import keep_top, temper, truncate
@@ -66,6 +67,20 @@ class Settings:
         return sharpened(likely, self.sharpness)
 
 
+def notify_of_unheard(settings: Settings, has_negative: bool) -> None:
+    """Says what of all that was asked for has no effect on a run."""
+    if settings.guidance == 0:
+        notify("guidance is 0, so the prompt is not heard. 1 is the plain model, more follows the prompt more closely.")
+    if settings.guidance == 1 and has_negative:
+        notify("guidance is 1, so the negative prompt is not heard. Set guidance above 1, or leave the negative out.")
+    if settings.denoise == 0:
+        notify("denoise is 0, so nothing but masked tokens is drawn.")
+    for name, sampler in SAMPLER_OF.items():
+        value = getattr(settings, name)
+        if settings.sampler != sampler and value != getattr(DEFAULTS, name):
+            notify(f"{name} is {value}, which has no effect on the sampler {settings.sampler}, but on {sampler}.")
+
+
 def remask_sampler(settings: Settings) -> Sampler:
     strength = settings.remask_strength
     chances = {"cap": lambda most_BN: most_BN.clamp(max=strength), "rescale": lambda most_BN: most_BN * strength}
@@ -82,6 +97,7 @@ SAMPLERS: dict[str, Callable[[Settings], Sampler]] = {
     "confidence": lambda settings: partial(counted, score=by_confidence, luck=lambda gamma: settings.luck * gamma),
     "remask": remask_sampler,
 }
+SAMPLER_OF = {"purity": "purity", "luck": "confidence", "remask": "remask", "remask_strength": "remask"}
 CHOICES = {"sampler": SAMPLERS, "guidance_schedule": GUIDANCE, "spacing": SPACINGS, "remask": REMASK}
 RANGES = {
     "steps": (1, 10_000),

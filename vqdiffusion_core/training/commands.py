@@ -12,6 +12,7 @@ import torch
 
 from ..checkpoints import POCKET_FOLDER, load, save
 from ..generate_command import add_background
+from ..notices import few_notices
 from . import pocket
 from .changes import settle
 from .data import Folder, Source
@@ -190,11 +191,9 @@ def save_model(training: DiffusionTraining, folder: Path | None) -> None:
 
 
 def run_evaluate(options: argparse.Namespace) -> None:
-    figures = evaluate(
-        load(options.model, "float32").ready(),
-        options.prompts,
-        lambda line: print(line, file=sys.stderr),
-    )
+    model = load(options.model, "float32").ready()
+    with few_notices():
+        figures = evaluate(model, options.prompts, lambda line: print(line, file=sys.stderr))
     print(table(figures))
     if options.json:
         options.json.write_text(json.dumps(figures, indent=2) + "\n")
