@@ -91,12 +91,10 @@ class TextEncoder(nn.Module):
 
     def words(self, plain: str) -> list[Word]:
         """The words of a cleaned text. START and END are what they say where they stand alone, as in the original."""
-        backend, ids = (
-            self.tokenizer.backend_tokenizer,
-            {START: self.tokenizer.bos_token_id, END: self.tokenizer.eos_token_id},
-        )
+        backend = self.tokenizer.backend_tokenizer
+        alone = {word: [i] for word in (START, END) if (i := backend.token_to_id(word)) is not None}
         return [
-            Word([ids[piece]] if piece in ids else [token.id for token in backend.model.tokenize(piece)], begin)
+            Word(alone.get(piece) or [token.id for token in backend.model.tokenize(piece)], begin)
             for piece, (begin, _) in backend.pre_tokenizer.pre_tokenize_str(plain)
         ]
 
