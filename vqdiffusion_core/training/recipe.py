@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from .. import checkpoints
-from ..checkpoints.read import read_tensors
+from ..checkpoints.read import read_tensors as read_weights
 from ..checkpoints.vocabulary import Vocabulary, read_vocabulary, write_vocabulary
 from ..model import VQDiffusion
 from ..notices import notify
@@ -80,7 +80,7 @@ def new_codec_training(
 def load_codec(place: Path) -> VQGAN:
     """The codec of a run, or any that the checkpoints of others hold. Raises ValueError where there is none."""
     path = place / "checkpoint.pt" if place.is_dir() else place
-    checkpoint = read_tensors(path.resolve()) if path.name == "checkpoint.pt" and path.exists() else {}
+    checkpoint = read_weights(path.resolve()) if path.name == "checkpoint.pt" and path.exists() else {}
     if "setup" not in checkpoint:
         return checkpoints.load_codec(place)
     if "codec" not in checkpoint["setup"]:
