@@ -7,6 +7,7 @@ needs from its own folder it has from `.tiny`, from elsewhere in tests from `pac
 
 import collections
 import os
+import signal
 import sys
 import types
 from pathlib import Path
@@ -17,6 +18,10 @@ from hypothesis.database import DirectoryBasedExampleDatabase
 
 # Set before torch is imported; the ComfyUI that the tests boot inherits it. Processes run side by side instead.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# A job in a shell's background is started deaf to ctrl-C, and so would be all that the tests start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = Path(__file__).parents[1]
 pack = types.ModuleType("pack")

@@ -138,20 +138,14 @@ class Editor:
 
     def visit(self, query: str = "", **settings: Any) -> None:
         """Opens the editor's page anew, with these settings of the user."""
-        usual = {
-            "Comfy.TutorialCompleted": True,
-            "Comfy.VueNodes.Enabled": self.vue,
-            "Comfy.Locale": "en",
-            "Comfy.ColorPalette": "dark",
-            "Comfy.Minimap.Visible": False,
-        }
-        requests.post(f"{self.comfy.url}/settings", json=usual | settings, timeout=30).raise_for_status()
+        self._set(settings)
         self.page.goto(self.comfy.url + query)
         self._start()
         self.complaints.clear()
 
     def reload(self) -> None:
         """As F5 does: the workflow comes back from what the browser has kept."""
+        self._set({})
         self.page.reload()
         self._start()
 
@@ -184,7 +178,7 @@ class Editor:
             [path.name, base64.b64encode(path.read_bytes()).decode()],
         )
         self.page.wait_for_function("app.graph.nodes.length > 0")
-        self._settle()
+        self.come_to_rest()
 
     def run(self) -> None:
         """A click on Run, and the end of the run. Raises AssertionError if it fails."""
@@ -491,6 +485,17 @@ class Editor:
     def come_to_rest(self) -> None:
         """Waits until the page shows what has changed: widgets follow the view some frames later, dialogs fade in."""
         self.page.evaluate(AT_REST)
+
+    def _set(self, settings: dict[str, Any]) -> None:
+        """Puts these settings on the server, whose pages share them: each page keeps those that it has begun with."""
+        usual = {
+            "Comfy.TutorialCompleted": True,
+            "Comfy.VueNodes.Enabled": self.vue,
+            "Comfy.Locale": "en",
+            "Comfy.ColorPalette": "dark",
+            "Comfy.Minimap.Visible": False,
+        }
+        requests.post(f"{self.comfy.url}/settings", json=usual | settings, timeout=PATIENCE / 1000).raise_for_status()
 
     def _start(self) -> None:
         self.page.wait_for_function(READY)
