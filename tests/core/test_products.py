@@ -6,7 +6,7 @@ import pytest
 import torch
 from pack.vqdiffusion_core import products, transformer
 from pack.vqdiffusion_core.checkpoints import CheckpointError, save
-from pack.vqdiffusion_core.denoiser import Denoiser
+from pack.vqdiffusion_core.denoiser import Denoiser, Prediction
 from pack.vqdiffusion_core.guidance import guided
 from pack.vqdiffusion_core.noise import Noise
 from pack.vqdiffusion_core.products import Linear, attention, linear
@@ -160,11 +160,14 @@ def test_the_same_tokens_as_the_readable_network_for_the_same_seed():
             return reference.logits(fast, x_BN, index, text_BLD.expand(len(x_BN), -1, -1)).log_softmax(-1)
 
         mixed = log_p(null) + 3 * (log_p(cond) - log_p(null))
-        return truncate(mixed.log_softmax(-1)[where_BN], 0.86)
+        return truncated(mixed.log_softmax(-1)[where_BN])
+
+    def truncated(log_p_MK):
+        return Prediction(truncate(log_p_MK, 0.86), log_p_MK.amax(-1))
 
     denoiser = Denoiser(network().tabulate(), schedule, guided(cond, null, 3.0))
     runs = []
-    for predict in (readable, lambda *state: truncate(denoiser(*state), 0.86)):
+    for predict in (readable, lambda *state: truncated(denoiser(*state))):
         masked = torch.full((4, WIDE.num_tokens), WIDE.mask_id)
         state, times, noise = State.of(masked, WIDE.mask_id), schedule.timesteps(8), Noise([0, 1, 2, 3])
         with torch.no_grad():
