@@ -49,6 +49,8 @@ class Schedule:
         bars = (self.alpha_bar, self.beta_bar, self.gamma_bar)
         if not all(bar.ndim == 1 and len(bar) == len(self.alpha_bar) > 1 for bar in bars):
             raise ValueError("alpha_bar, beta_bar and gamma_bar are not of one length of 2 or more times.")
+        if [bar[0] for bar in bars] != [1, 0, 0]:
+            raise ValueError("alpha_bar, beta_bar and gamma_bar do not begin with 1, 0 and 0, the clean image.")
         if not all(np.isfinite(bar).all() and (-1e-4 < bar).all() and (bar < 1 + 1e-4).all() for bar in bars):
             raise ValueError("alpha_bar, beta_bar or gamma_bar is not everywhere from 0 to 1.")
         if (np.diff(self.alpha_bar) > 1e-4).any() or (np.diff(self.gamma_bar) < -1e-4).any():
@@ -133,7 +135,8 @@ class Schedule:
     def timesteps(self, steps: int, start: float | None = None, spacing: str = "uniform") -> list[float]:
         """`steps + 1` times from `start` (T unless given) down to 0; `steps` network evaluations.
 
-        Spaced as SPACINGS says. Evenly spaced times are whole numbers where there are enough of them.
+        Spaced as SPACINGS says; evenly, where the schedule masks nothing. Evenly spaced times are whole numbers where
+        there are enough of them.
 
         >>> Schedule.linear(100, 4096).timesteps(4)
         [100.0, 75.0, 50.0, 25.0, 0.0]
@@ -142,10 +145,10 @@ class Schedule:
             raise ValueError(f"steps is {steps}; expected 1 or more network evaluations.")
         start = float(self.num_timesteps) if start is None else start
         left = SPACINGS[spacing]
-        if left is not None:
-            gamma = self.bar(start).gamma
+        gamma = self.bar(start).gamma
+        if left is not None and gamma > TIED:  # where nothing is masked, shares of it space nothing
             return [start, *(self.time_at(gamma * left(i / steps)) for i in range(1, steps)), 0.0]
-        times = [start * (steps - i) / steps for i in range(steps + 1)]
+        times = [start, *(start * (steps - i) / steps for i in range(1, steps + 1))]
         if steps <= start:
             times[1:] = [float(round(t)) for t in times[1:]]
         return times

@@ -2,7 +2,7 @@
 is ever not a number: in every number type, at the ends of every setting, for networks that are certain or undecided.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -134,6 +134,45 @@ def test_every_run_ends_in_a_picture_and_keeps_what_is_not_its_own(run, seed):
     assert state.x_BN.max() < K, "a masked token would reach the decoder"
 
 
+def bars(*rows):
+    """A schedule of two ids by alpha_bar and gamma_bar from t = 1 on."""
+    alpha, gamma = np.array([(1.0, 0.0), *rows]).T
+    return Schedule(2, alpha, (1 - alpha - gamma) / 2, gamma)
+
+
+SUDDEN = {
+    "replaces all in its first step, masks all in its second": bars((0, 0), (0, 1), (0, 1), (0, 1)),
+    "replaces all in its only step": bars((0, 0)),
+    "masks all in its first step": bars((0, 1), (0, 1), (0, 1)),
+    "masks nothing before its last step": bars((1, 0), (1, 0), (1, 0), (0, 1)),
+    "masks what cannot be told from nothing": bars((1, 5e-324), (0.5, 5e-324), (0, 1e-310), (0, 1)),
+    "masks half and no more": bars((0.5, 0.5), (0.25, 0.5), (0, 0.5)),
+}
+
+
+@pytest.mark.parametrize("spacing", SPACINGS)
+@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize("name", SUDDEN)
+def test_no_mask_is_left_however_sudden_a_schedule_is(name, sampler, spacing):
+    schedule, always = SUDDEN[name], composed([Prompt(None)], [], None, constant(1.0))
+    if sampler != "ancestral" and schedule.gamma_bar[-1] < 0.5:
+        return  # refused, see test_samplers
+    network = Network(TransformerSpec(2, (1, 1), 1, 1, 1, 10, condition="none"), "undecided", torch.float32, 0)
+    N = 32
+    tokens, level = torch.arange(N)[None] % 3, torch.linspace(0, 1, N)[None]
+    for denoise, steps, rounds, soft, remask in [
+        (1.0, 1, 1, False, "cap"),
+        (1.0, 5, 2, True, "rescale"),
+        (0.3, 3, 1, False, "rescale"),
+        (0.6, 7, 3, True, "confidence"),
+        (0.0, 2, 2, False, "cap"),
+    ]:
+        chosen = Settings(steps=steps, rounds=rounds, denoise=denoise, soft=soft, sampler=sampler, spacing=spacing)
+        chosen = replace(chosen, remask=remask, remask_strength=1.0)
+        *_, last = sample(network, schedule, always, tokens, level, chosen, [0], (1, N))
+        assert last.x_BN.max() < 2
+
+
 @pytest.mark.parametrize("sampler", SAMPLERS)
 @pytest.mark.parametrize("dtype", TYPES, ids=str)
 @pytest.mark.parametrize(
@@ -186,6 +225,9 @@ def test_every_jump_of_every_schedule_is_a_distribution(data, K):
     if start.gamma < 1 and start.alpha > 1e-9:
         assert jump.alpha + K * jump.beta + jump.gamma == pytest.approx(1, abs=1e-6)
     assert 0 <= schedule.network_index(t) < schedule.num_timesteps
+    times = schedule.timesteps(data.draw(st.integers(1, 9)), max(t, 1.0), data.draw(st.sampled_from(sorted(SPACINGS))))
+    assert times[0] == max(t, 1.0) and times[-1] == 0
+    assert np.isfinite(times).all() and times == sorted(times, reverse=True)
     assert 0 <= schedule.time_at(data.draw(st.floats(0, 1))) <= schedule.num_timesteps
 
 

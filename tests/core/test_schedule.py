@@ -70,6 +70,21 @@ def test_the_time_of_a_masked_share_is_where_gamma_bar_has_it():
         assert schedule.time_at(schedule.bar(t).gamma) == pytest.approx(t, abs=1e-9)
 
 
+@pytest.mark.parametrize("row", [(0.9, 0.1, 0.0), (0.999, 0.0, 0.001), (0.0, 0.0, 1.0)])
+def test_a_schedule_that_does_not_begin_clean_is_refused(row):
+    """A run over it would end with masked tokens, or with replaced ones."""
+    bars = [np.linspace(first, last, 5) for first, last in zip(row, (0.0, 0.0, 1.0), strict=True)]
+    with pytest.raises(ValueError, match="do not begin with 1, 0 and 0"):
+        Schedule(1, *bars)
+
+
+@pytest.mark.parametrize("spacing", ["masked", "cosine", "loop"])
+def test_where_nothing_is_masked_yet_steps_are_spaced_evenly(spacing):
+    assert Schedule.uniform(8, 3).timesteps(4, spacing=spacing) == [8, 6, 4, 2, 0]
+    late = Schedule(1, np.array([1.0, 1, 1, 1, 0]), np.zeros(5), np.array([0.0, 0, 0, 0, 1]))
+    assert late.timesteps(2, 2.0, spacing) == [2, 1, 0]
+
+
 def test_bars_of_another_codebook_are_refused():
     bars = Schedule.linear(10, 3, gamma_end=0.9)
     with pytest.raises(ValueError, match="codebook"):

@@ -326,6 +326,8 @@ def load_schedule(checkpoint: File, spec: TransformerSpec) -> Schedule:
             f"{checkpoint.path}: {', '.join(key_maps.BARS)} do not have {spec.num_timesteps + 1} times."
         )
     bars = [log.exp().roll(1).numpy() for log in logs]
+    for bar, clean in zip(bars, (1.0, 0.0, 0.0), strict=True):
+        bar[0] = clean if abs(bar[0] - clean) < BUFFER_NOISE else bar[0]  # logarithms have no 0
     same = (np.log(bar[1:]) - np.log(expected[1:]) for bar, expected in zip(bars, bars_of(usual), strict=True))
     if all(np.abs(difference).max() < BUFFER_NOISE for difference in same):
         return usual
