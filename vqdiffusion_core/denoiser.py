@@ -166,6 +166,16 @@ def sharpened(predict: Predict, weight: float) -> Shaped:
     return run
 
 
+def across(predict: Shaped, network: torch.device, sampler: torch.device) -> Shaped:
+    """`predict` of a network on one device for a sampler that works on another."""
+
+    def run(x_BN: Tensor, t: float, where_BN: Tensor) -> Prediction:
+        prediction = predict(x_BN.to(network), t, where_BN.to(network))
+        return Prediction(*(part.to(sampler) for part in prediction))
+
+    return run
+
+
 def places(where_BN: Tensor) -> tuple[Tensor, Tensor]:
     """Where it is true in each picture, in order, and filled up to as many places as any picture has and on to one of
     `SIZES` numbers, (B, M); and which of these places are no filling.

@@ -2,8 +2,20 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import torch
 from torch import Tensor
+
+
+@cache
+def exact_device(device: torch.device) -> torch.device:
+    """Where a run's chances are worked out in float64: the device itself, or the CPU for one without, as Apple's."""
+    try:
+        torch.zeros(1, device=device).double().add_(1)
+    except (TypeError, RuntimeError):
+        return torch.device("cpu")
+    return device
 
 
 class Noise:

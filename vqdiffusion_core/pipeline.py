@@ -10,12 +10,12 @@ from PIL import Image
 from torch import Tensor
 
 from .canvas import Grid, windows
-from .denoiser import Denoiser
+from .denoiser import Denoiser, across
 from .editing import Edit, Part, canvas_of, paste
 from .guidance import Branch, Prompt, composed
 from .inpainting import Region
 from .model import VQDiffusion
-from .noise import Noise
+from .noise import Noise, exact_device
 from .samplers import State, edited
 from .schedule import Schedule
 from .settings import DEFAULTS, SAMPLERS, Settings, notify_of_unheard
@@ -40,19 +40,21 @@ def sample(
     check_masks(schedule, settings)
     if level_BN is not None and not settings.soft:
         level_BN = (level_BN > 0).float()
-    grid, device = transformer.spec.grid, tokens_BN.device
+    grid, device, exact = transformer.spec.grid, tokens_BN.device, exact_device(tokens_BN.device)
+    tokens_BN = tokens_BN.to(exact)
     region, noise = Region.of(tokens_BN, level_BN, schedule, settings.denoise), Noise(list(seeds))
-    drawn_BN = region.drawn_BN(region.start).to(device)
+    drawn_BN = region.drawn_BN(region.start).to(exact)
     noisy_BN = region.released(tokens_BN, region.start, torch.zeros_like(drawn_BN, dtype=torch.bool), noise)
     state = State.of(noisy_BN, transformer.spec.mask_id)
-    yield state
+    yield state.to(device)
     frames = None if canvas in (None, grid) else windows(grid, canvas, settings.overlap)
-    predict = settings.shape(Denoiser(transformer, schedule, branches, region, frames))
+    predict = across(settings.shape(Denoiser(transformer, schedule, branches, region, frames)), device, exact)
     sampler, rounds = SAMPLERS[settings.sampler](settings), spread(settings.steps, settings.rounds)
     if not region.hard or settings.rounds > 1:
         sampler = edited(sampler, region, rounds)
     times = schedule.timesteps(len(rounds), region.start, settings.spacing)
-    yield from sampler(predict, state, schedule, times, noise, drawn_BN)
+    for state in sampler(predict, state, schedule, times, noise, drawn_BN):
+        yield state.to(device)
 
 
 def check_masks(schedule: Schedule, settings: Settings) -> None:

@@ -42,6 +42,9 @@ class State(NamedTuple):
     def masked(self, where_BN: Tensor, mask_id: int) -> State:
         return State(self.x_BN.masked_fill(where_BN, mask_id), self.confidence_BN.masked_fill(where_BN, 0.0))
 
+    def to(self, device: torch.device) -> State:
+        return State(self.x_BN.to(device), self.confidence_BN.to(device))
+
 
 Sampler = Callable[[Shaped, State, Schedule, Sequence[float], Noise, Tensor], Iterator[State]]
 Score = Callable[[Prediction, Tensor], Tensor]  # and drawn ids (M,) -> log of how much each wants to be uncovered
