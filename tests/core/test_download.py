@@ -189,3 +189,11 @@ def test_the_command_says_in_one_line_that_it_is_offline(hub, tmp_path):
     offline = command(hub, str(tmp_path), "--yes", HF_HUB_OFFLINE="1")
     assert offline.returncode == 1 and "set to be offline (HF_HUB_OFFLINE)" in offline.stderr
     assert offline.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(("proxy", "reason"), [("socks5://127.0.0.1:9", "socksio"), ("socks://127.0.0.1:9", "scheme")])
+def test_the_command_says_in_one_line_that_the_proxy_needs_more(hub, tmp_path, proxy, reason):
+    """SOCKS needs a package that nobody has; `socks://` is what some desktops set for all programs."""
+    refused = command(hub, str(tmp_path), "--yes", ALL_PROXY=proxy)
+    assert refused.returncode == 1 and refused.stderr.count("\n") == 1
+    assert reason in refused.stderr and "give a proxy of http://" in refused.stderr

@@ -192,9 +192,19 @@ def network_errors(failure: str) -> Iterator[None]:
     except OfflineModeIsEnabled as error:
         raise CheckpointError(f"{failure}: this machine is set to be offline (HF_HUB_OFFLINE). {OTHER_WAYS}") from error
     except Exception as error:
+        if type(error) in (ImportError, ValueError):  # httpx's, which makes no client
+            raise CheckpointError(f"{failure}: {no_proxy(error)} {OTHER_WAYS}") from error
         if type(error).__module__.partition(".")[0] not in NETWORK_LIBRARIES:
             raise
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:300].rstrip(". ")
         offline = "" if getattr(error, "response", None) is not None else " Is this machine online?"
         kept = "What has arrived is kept: start it again to go on."
         raise CheckpointError(f"{failure} at {HfApi().endpoint}: {reason}.{offline} {kept} {OTHER_WAYS}") from error
+
+
+def no_proxy(error: Exception) -> str:
+    reason = str(error).rstrip(". ")
+    return (
+        f"the proxy of ALL_PROXY or HTTPS_PROXY cannot be used ({reason}). Install what is missing into this Python, "
+        "or give a proxy of http://."
+    )
