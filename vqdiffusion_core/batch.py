@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -17,11 +18,14 @@ import torch
 
 from .image_output import FORMATS, check_output, write_image
 from .model import VQDiffusion
+from .noise import SEEDS
 from .notices import notices_of, notify
 from .pipeline import generate
 from .settings import Settings
 from .texts import guess_notice, read_text
 from .training.workers import ALONE, Workers
+
+HALF = re.compile("[\ud800-\udfff]")  # half of a letter, as "\\ud83d" in JSON, which no file can be called
 
 
 @dataclass(frozen=True)
@@ -50,7 +54,7 @@ def read_jobs(file: Path, folder: Path, seed: int, settings: Settings, negative:
     jobs: list[Job] = []
     wrong: list[tuple[int, str]] = []
     for number, line in enumerate(text.lines, 1):
-        usual = Job(number, line.strip(), negative, (seed + number - 1) % 2**64, settings, folder)
+        usual = Job(number, line.strip(), negative, (seed + number - 1) % SEEDS, settings, folder)
         if not usual.prompt:
             continue
         try:
@@ -86,7 +90,7 @@ def read_line(line: str, usual: Job) -> Job:
         check_kind(key, value, known[key])
     settings = replace(usual.settings, **{key: value for key, value in given.items() if key in choices})
     seed = given.get("seed", usual.seed)
-    if not 0 <= seed < 2**64:
+    if not 0 <= seed < SEEDS:
         raise ValueError(f"seed is {seed}; expected a number from 0 to 2**64 - 1.")
     path = usual.path / file_name(given["name"]) if "name" in given else usual.path
     return Job(usual.line, given["prompt"], given.get("negative", usual.negative), seed, settings, path)
@@ -105,7 +109,7 @@ def file_name(name: str) -> str:
     >>> file_name("fox"), file_name("fox.jpg"), file_name("fox 1.5")
     ('fox.png', 'fox.jpg', 'fox 1.5.png')
     """
-    if not name or name.startswith(".") or set(name) & set('/\\:*?"<>|\0\n'):
+    if not name or name.startswith(".") or HALF.search(name) or set(name) & set('/\\:*?"<>|\0\n'):
         raise ValueError(f"name is {name!r}; expected a plain file name, without folders.")
     suffix = Path(name).suffix.lower()
     return name if suffix and suffix in FORMATS else f"{name}.png"
@@ -119,9 +123,11 @@ def file_of(job: Job, model: str) -> str:
 
 
 def check_outputs(jobs: Sequence[Job]) -> None:
-    """Raises ValueError where the folder of the pictures that are not there yet cannot be written."""
-    if wanted := next((job for job in jobs if not job.path.exists()), None):
-        check_output(wanted.path)
+    """Raises ValueError or OSError where pictures that are not there yet cannot be written: all go to one folder, and
+    the longest name shows whether it takes them.
+    """
+    if wanted := [job for job in jobs if not job.path.exists()]:
+        check_output(max(wanted, key=lambda job: len(job.path.name.encode())).path)
 
 
 def draw(

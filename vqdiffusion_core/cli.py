@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import signal
 import sys
@@ -14,10 +15,13 @@ from .checkpoints.convert import convert
 from .checkpoints.errors import listed, printable
 from .checkpoints.releases import releases_like
 from .generate_command import add_generate, add_model, add_tokenizer
+from .memory import OutOfMemory, is_out_of_memory
 from .model import VQDiffusion
 from .notices import notices_to
 from .specs import TransformerSpec
 from .training.commands import add_evaluate, add_train
+
+TOO_MUCH = "The memory is too small for that. Ask for less at once, as by a smaller --batch, or close other programs."
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -25,11 +29,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     that ended it.
     """
     options = parser().parse_args(arguments)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a name that a console has no letters for ends no run
     try:
         with notices_to(print_notice):
             options.run(options)
     except (ValueError, OSError, EOFError) as error:
         print(f"vqdiffusion: {error}", file=sys.stderr)
+        return 1
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        print(f"vqdiffusion: {error if isinstance(error, OutOfMemory) else TOO_MUCH}", file=sys.stderr)
         return 1
     except KeyboardInterrupt as stop:
         print(f"vqdiffusion: {str(stop) or 'stopped.'}", file=sys.stderr)

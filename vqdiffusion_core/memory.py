@@ -10,8 +10,15 @@ from torch import Tensor
 
 T = TypeVar("T")
 
-# In the messages of errors that have no class of their own: of the CPU, of Apple's and of others' devices.
-SIGNS = ("DefaultCPUAllocator", "Cannot allocate memory", "not enough memory", "out of memory")
+# In the messages of errors that have no class of their own: of the CPU and its oneDNN, of Apple's and others' devices.
+SIGNS = (
+    "DefaultCPUAllocator",
+    "Cannot allocate memory",
+    "could not create a primitive",
+    "could not create a memory object",
+    "not enough memory",
+    "out of memory",
+)
 
 
 class OutOfMemory(torch.OutOfMemoryError):

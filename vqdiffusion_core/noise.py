@@ -7,6 +7,8 @@ from functools import cache
 import torch
 from torch import Tensor
 
+SEEDS = 2**64  # how many there are: 0 and up
+
 
 @cache
 def exact_device(device: torch.device) -> torch.device:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from operator import index
 
 import numpy as np
 import torch
@@ -15,7 +16,7 @@ from .editing import Edit, Part, canvas_of, paste
 from .guidance import Branch, Prompt, composed
 from .inpainting import Region
 from .model import VQDiffusion
-from .noise import Noise, exact_device
+from .noise import SEEDS, Noise, exact_device
 from .samplers import State, edited
 from .schedule import Schedule
 from .settings import DEFAULTS, SAMPLERS, Settings, notify_of_unheard
@@ -53,8 +54,8 @@ def sample(
     if not region.hard or settings.rounds > 1:
         sampler = edited(sampler, region, rounds)
     times = schedule.timesteps(len(rounds), region.start, settings.spacing)
-    for state in sampler(predict, state, schedule, times, noise, drawn_BN):
-        yield state.to(device)
+    states = sampler(predict, state, schedule, times, noise, drawn_BN)
+    yield from (later.to(device) for later in states)
 
 
 def check_masks(schedule: Schedule, settings: Settings) -> None:
@@ -89,14 +90,16 @@ def generate(
     settings: Settings = DEFAULTS,
     on_step: Callable[[int, Tensor], None] = lambda step, tokens: None,
 ) -> list[Image.Image]:
-    """Pictures of a prompt; picture i is that of seed + i alone. `on_step(step, tokens_BN)` is called after each step
-    and may raise to stop.
+    """Pictures of a prompt; picture i is that of seed + i alone, and after 2**64 - 1 comes 0.
 
+    `on_step(step, tokens_BN)` is called after each step and may raise to stop.
     `parts` adds prompts for parts of the picture. `size` (width, height) in pixels, larger than the model's own, is
     drawn through windows. With `edit`, that picture is drawn anew where its mask says so, as far as settings.denoise
     says; what is not marked stays as it was, to the pixel.
     """
     notify_of_unheard(settings, has_negative=negative is not None)
+    if not -SEEDS < seed < SEEDS:
+        raise ValueError(f"seed is {seed}; expected a number from 0 to 2**64 - 1.")
     if prompt is None and not parts:
         prompt = ""
     tokens_hw, level_hw = canvas_of(model, edit, size)
@@ -106,7 +109,7 @@ def generate(
     branches = composed(wanted, [], model.null(negative), settings.scale())
     tokens_BN = tokens_hw.flatten().repeat(count, 1).to(model.device)
     level_BN = None if level_hw is None else level_hw.flatten().repeat(count, 1)
-    seeds = [seed + i for i in range(count)]
+    seeds = [(index(seed) + i) % SEEDS for i in range(count)]
     states = sample(model.transformer, model.schedule, branches, tokens_BN, level_BN, settings, seeds, grid)
     for step, state in enumerate(states):
         on_step(step, state.x_BN)
@@ -117,7 +120,10 @@ def generate(
 
 @torch.no_grad()
 def decode(model: VQDiffusion, tokens_Bhw: Tensor) -> list[Image.Image]:
-    """Token ids (B, h, w) -> RGB pictures."""
-    image_BCHW = model.vqgan.decode(tokens_Bhw)
-    pixels = ((image_BCHW.float() + 1) * 127.5).round().byte().permute(0, 2, 3, 1)
-    return [Image.fromarray(np.asarray(picture)) for picture in pixels.cpu()]
+    """Token ids (B, h, w) -> RGB pictures, one by one: between two shades, a batch may round to the other."""
+    return [to_picture(model.vqgan.decode(tokens_hw[None])[0]) for tokens_hw in tokens_Bhw]
+
+
+def to_picture(image_CHW: Tensor) -> Image.Image:
+    pixels = ((image_CHW.float() + 1) * 127.5).round().byte().permute(1, 2, 0)
+    return Image.fromarray(np.asarray(pixels.cpu()))

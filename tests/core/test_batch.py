@@ -126,6 +126,22 @@ def command(file, folder):
     return ["generate", "--prompts", str(file), "-o", str(folder), "--steps", "2"]
 
 
+def test_a_name_that_is_too_long_is_refused_before_drawing(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(batch, "generate", lambda *_, **__: pytest.fail("drawn"))
+    lines = [{"prompt": "a fox", "name": "fox"}, {"prompt": "a cat", "name": "c" * 250}]
+    out = tmp_path / "out"
+    assert cli.main(["generate", "--prompts", str(json_file(tmp_path, *lines)), "-o", str(out)]) == 1
+    error = capsys.readouterr().err
+    assert "ccc.png cannot be written (File name too long)" in error and error.count("\n") == 1
+    assert not out.exists()
+
+
+def test_a_name_with_half_a_letter_is_refused_with_its_line(tmp_path):
+    """What programs write that cut text in the middle of an emoji."""
+    with pytest.raises(ValueError, match=r"line 1: name is '\\ud83d'; expected a plain file name"):
+        read(json_file(tmp_path, '{"prompt": "a fox", "name": "\\ud83d"}'))
+
+
 def test_a_failed_prompt_does_not_end_the_others_and_the_next_run_draws_it_alone(tmp_path, capsys, monkeypatch):
     file, folder = (
         json_file(tmp_path, *({"prompt": name, "name": name} for name in ("ant", "bee", "cat"))),

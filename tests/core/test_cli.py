@@ -1,10 +1,16 @@
 """The `vqdiffusion` command: draws, describes, and says in one line what is wrong."""
 
+import io
+import sys
+
 import pytest
 from pack.vqdiffusion_core.checkpoints import POCKET_FOLDER, load
 from pack.vqdiffusion_core.cli import main
 from pack.vqdiffusion_core.pipeline import generate
 from pack.vqdiffusion_core.settings import Settings
+from pack.vqdiffusion_core.training import commands
+from pack.vqdiffusion_core.transformer import Transformer
+from pack.vqdiffusion_core.vqgan import VQGAN
 from PIL import Image, ImageChops
 
 from . import tiny_originals
@@ -29,6 +35,58 @@ def test_a_model_in_sixteen_bits_draws_from_prompts(negative, tmp_path):
     assert main(arguments) == 0 and target.exists()
 
 
+def test_the_largest_seed_of_the_editor_goes_on_from_zero(tmp_path):
+    def drawn(seed, count, name):
+        arguments = ["--seed", str(seed), "--count", str(count), "--steps", "1", "-o", str(tmp_path / name)]
+        assert main(["generate", PROMPT, *arguments]) == 0
+
+    drawn(2**64 - 1, 2, "largest.png")
+    drawn(0, 1, "zero.png")
+    drawn(-1, 1, "negative.png")
+    for name, same in [("largest_1.png", "zero.png"), ("negative.png", "largest_0.png")]:
+        assert ImageChops.difference(Image.open(tmp_path / name), Image.open(tmp_path / same)).getbbox() is None
+
+
+def test_a_console_without_the_letters_of_a_name_does_not_end_a_list(tmp_path, monkeypatch):
+    """Windows in western languages, or its output sent to a file."""
+    (tmp_path / "list.txt").write_text("a fox\na cat\n")
+    shown = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(shown, encoding="cp1252"))
+    folder = tmp_path / "\u7ea2"
+    assert main(["generate", "--prompts", str(tmp_path / "list.txt"), "--steps", "1", "-o", str(folder)]) == 0
+    assert len(list(folder.glob("*.png"))) == 2
+    assert shown.getvalue().count(b"\\u7ea2") == 2
+
+
+@pytest.mark.parametrize("words", ["could not create a primitive", "DefaultCPUAllocator: can't allocate memory"])
+def test_images_that_do_not_fit_into_memory_at_once_are_made_one_after_the_other(words, tmp_path, monkeypatch):
+    model = load(POCKET_FOLDER)
+    expected = generate(model, PROMPT, count=3, settings=Settings(steps=1))
+
+    def scarce(work):
+        def run(self, tensor, *arguments, **named):
+            if len(tensor) > 2:
+                raise RuntimeError(words)
+            return work(self, tensor, *arguments, **named)
+
+        return run
+
+    monkeypatch.setattr(VQGAN, "decode", scarce(VQGAN.decode))
+    monkeypatch.setattr(Transformer, "hidden", scarce(Transformer.hidden))
+    drawn = generate(model, PROMPT, count=3, settings=Settings(steps=1))
+    assert [image.tobytes() for image in drawn] == [image.tobytes() for image in expected]
+
+
+def test_a_training_batch_that_does_not_fit_into_memory_is_one_line(tmp_path, capsys, monkeypatch):
+    def run(*arguments, **named):
+        raise RuntimeError("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory")
+
+    monkeypatch.setattr(commands, "run", run)
+    assert main(["train", "codec", str(tmp_path / "run"), "--channels", "32,32", "--codes", "16"]) == 1
+    error = capsys.readouterr().err
+    assert "a smaller --batch" in error and error.count("\n") == 1
+
+
 def test_info_describes_the_pocket_model(capsys):
     assert main(["info"]) == 0
     assert "96 x 96 pixels, 12 x 12 tokens of 1024 codes" in capsys.readouterr().out
@@ -40,6 +98,7 @@ def test_info_describes_the_pocket_model(capsys):
         (["generate", PROMPT, "--steps", "0"], "steps is 0"),
         (["generate", PROMPT, "--guidance", "nan"], "guidance is nan"),
         (["generate", PROMPT, "--count", "0"], "count is 0"),
+        (["generate", PROMPT, "--seed", str(2**64)], "seed is 18446744073709551616; expected a number from 0 to 2**64"),
         (["generate", PROMPT, "--dtype", "int8"], "dtype is 'int8'"),
         (["info", "--model", "nowhere"], "nowhere is no folder"),
     ],
