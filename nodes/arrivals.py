@@ -74,6 +74,7 @@ def checked(execute: Callable[P, R]) -> Callable[P, R]:
 
     @wraps(execute)
     @runtime.with_notices
+    @runtime.usual_defaults()
     def run(*arguments: P.args, **named: P.kwargs) -> R:
         given = parameters.bind(*arguments, **named).arguments
         optional = {name for name, parameter in parameters.parameters.items() if parameter.default is None}

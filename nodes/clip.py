@@ -10,6 +10,7 @@ from torch import Tensor
 from ..vqdiffusion_core.notices import notify
 from ..vqdiffusion_core.text_encoder import TextEncoder
 from . import conditioning, runtime
+from .values import described
 
 ENCODER = "l"  # the host's name for one CLIP encoder alone, which other packs look for
 USE = "Use CLIP Text Encode (Prompt) or VQ-Diffusion Text Encode."
@@ -40,6 +41,11 @@ class Clip:
     @runtime.with_notices
     def tokenize(self, text: str, return_word_ids: bool = False, **options: Any) -> Tokens:
         """One prompt; `return_word_ids` adds which word of it a token belongs to, from 1, or 0 for none."""
+        if not isinstance(text, str):
+            raise TextEncodeError(
+                f"text is {described(text)}; expected a prompt. The node that writes it has given something else: "
+                "connect one that gives a STRING."
+            )
         if unread := [name for name, value in options.items() if is_given(value)]:
             notify(f"{', '.join(unread)} not read: VQ-Diffusion's text encoder reads text alone.")
         tokens = self.cond_stage_model.weigh(text)
@@ -60,6 +66,7 @@ class Clip:
     def encode(self, text: str) -> Tensor:
         return self.embed(self.tokenize(text))
 
+    @runtime.usual_defaults()
     def embed(self, tokens: Tokens) -> Tensor:
         """Text vectors (1, L, D); prompts of several pieces follow one another, as in the core."""
         pieces = read_tokens(tokens, self.cond_stage_model)

@@ -106,6 +106,8 @@ def to_region(mask: Tensor, batch_size: int, grid: Grid, grow: int = 0) -> Tenso
         raise LatentError(
             f"This mask is {described(mask)}; expected one of at least one pixel. Connect a node that gives a MASK."
         )
+    if mask.isnan().any():
+        raise LatentError("This mask has values that are not numbers, so the node that made it has failed. Look there.")
     mask_BHW = mask.reshape(-1, *mask.shape[-2:])
     if len(mask_BHW) > batch_size:
         notify(f"There are {len(mask_BHW)} masks for {batch_size} pictures; the last ones are left out.")

@@ -69,6 +69,7 @@ class VQDiffusionLoader(io.ComfyNode):
         return f"{stamp(model_folders().get(model))} {dtype}"
 
     @classmethod
+    @runtime.usual_defaults()
     def execute(cls, model: str, dtype: str) -> io.NodeOutput:
         vq_model = open_model(folder_of(model), dtype)
         return io.NodeOutput(vq_model, vq_model.clip, vq_model.vae)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from functools import wraps
 from pathlib import Path
 from typing import Literal, ParamSpec, TypeVar, cast
@@ -28,6 +29,18 @@ Patcher = comfy.model_patcher.ModelPatcher
 NOTICE = "vqdiffusion.notice"  # the message to the editor; web/js/comfy.js
 PREVIEW_SIDE = 256  # pixels, about as large as a node shows it
 TRANSFORMER_TYPES = [torch.bfloat16, torch.float16, torch.float32]  # the host takes the first that suits its device
+
+
+@contextmanager
+def usual_defaults() -> Iterator[None]:
+    """New tensors are float32 and lie on the CPU inside, where another pack has changed torch's defaults for all."""
+    dtype = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float32)
+    try:
+        with nullcontext() if torch.empty(0).device.type == "cpu" else torch.device("cpu"):
+            yield
+    finally:
+        torch.set_default_dtype(dtype)
 
 
 def manage(module: nn.Module, role: Role) -> Patcher:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
+from operator import index
 
 import torch
 from comfy_api.latest import io
@@ -13,6 +14,7 @@ from torch import Tensor
 from ..vqdiffusion_core import preview
 from ..vqdiffusion_core.canvas import Grid
 from ..vqdiffusion_core.guidance import Branch, Condition, composed
+from ..vqdiffusion_core.noise import SEEDS
 from ..vqdiffusion_core.pipeline import sample
 from ..vqdiffusion_core.schedule import Schedule
 from ..vqdiffusion_core.settings import DEFAULTS, SAMPLERS, Settings, notify_of_unheard
@@ -23,8 +25,6 @@ from .arrivals import checked
 from .latents import HISTORY, History
 from .model import VQModel
 from .sockets import VQ_DIFFUSION, schema
-
-SEEDS = 2**64
 
 
 class VQDiffusionSampler(io.ComfyNode):
@@ -155,14 +155,18 @@ def place(condition: Condition, vq_model: VQModel) -> Condition:
 
 def seeds(latent: latents.Latent, seed: int) -> list[int]:
     """One seed a picture, by its place in the batch that it was cut from, which the core's batch nodes keep."""
-    count = len(latent["samples"])
-    places = latent.get("batch_index") or range(count)
-    if len(places) != count or not all(isinstance(place, int) for place in places):
+    count, given = len(latent["samples"]), latent.get("batch_index")
+    places = range(count) if given is None or len(given) == 0 else given
+    try:
+        places = [index(place) for place in places]  # those of numpy and torch are whole numbers too
+    except TypeError:
+        places = []
+    if len(places) != count:
         raise latents.LatentError(
-            f"This latent has {count} pictures and the batch index {places!r:.60}; expected a whole number for each. "
+            f"This latent has {count} pictures and the batch index {given!r:.60}; expected a whole number for each. "
             "A node has changed one without the other. Save and load the latent, which takes the index out."
         )
-    return [(seed + place) % SEEDS for place in places]
+    return [(index(seed) + place) % SEEDS for place in places]
 
 
 def draw(

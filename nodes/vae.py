@@ -52,6 +52,7 @@ class Vae:
         return runtime.intermediate_device()
 
     @runtime.with_notices
+    @runtime.usual_defaults()
     def encode(self, pixels_BHWC: Tensor) -> Tensor:
         """The picture's middle, cut to whole cells, as tokens."""
         image_BCHW = self.to_image(pixels_BHWC)
@@ -66,6 +67,7 @@ class Vae:
         return first_that_fits([whole, *in_tiles], "this picture")
 
     @runtime.with_notices
+    @runtime.usual_defaults()
     def encode_tiled(
         self, pixels_BHWC: Tensor, tile_x: int = TILE, tile_y: int = TILE, overlap: int = TILE // 8, **video: Any
     ) -> Tensor:
@@ -82,6 +84,7 @@ class Vae:
         )
         return to_samples(self.first_stage_model.quantize.nearest(latents_BDhw.to(self.device)).to(self.output_device))
 
+    @runtime.usual_defaults()
     def decode(self, samples: Tensor, vae_options: dict[str, Any] | None = None) -> Tensor:
         tokens_Bhw = self.to_tokens(samples)
         shares = self.load(samples.shape, cell=self.upscale_ratio)
@@ -89,6 +92,7 @@ class Vae:
         in_tiles = [partial(self.decode_tiled, samples, side // 8, side // 8, side // 64) for side in SMALL_TILES]
         return first_that_fits([whole, *in_tiles], "this picture")
 
+    @runtime.usual_defaults()
     def decode_tiled(
         self,
         samples: Tensor,
@@ -111,7 +115,9 @@ class Vae:
         return image_BCHW.movedim(1, -1)
 
     def to_image(self, pixels_BHWC: Tensor) -> Tensor:
-        """A node's pictures -> (B, 3, H, W) in -1..1, cut to whole cells around the middle, as the core does."""
+        """A node's pictures, RGB or grey, with alpha or without -> (B, 3, H, W) in -1..1, cut to whole cells around the
+        middle, as the core does.
+        """
         if not is_image(pixels_BHWC):
             raise LatentError(
                 f"This picture is {described(pixels_BHWC)}; expected (pictures, height, width, 3) of floats, each "
@@ -119,7 +125,7 @@ class Vae:
             )
         height, width, channels = pixels_BHWC.shape[1:]
         cell = self.downscale_ratio
-        if min(height, width) < cell or channels < 3:
+        if min(height, width) < cell:
             raise LatentError(
                 f"This picture is {width} x {height} pixels with {channels} channels; expected RGB of at least "
                 f"{cell} x {cell} pixels, one token. Scale the picture up first."
@@ -128,7 +134,13 @@ class Vae:
             whole = f"{width // cell * cell} x {height // cell * cell}"
             notify(f"The picture of {width} x {height} pixels is cut around its middle to {whole}, whole tokens.")
         top, left = height % cell // 2, width % cell // 2
-        cut = pixels_BHWC[:, top : top + height // cell * cell, left : left + width // cell * cell, :3]
+        cut = pixels_BHWC[:, top : top + height // cell * cell, left : left + width // cell * cell]
+        cut = cut[..., :3] if channels >= 3 else cut[..., :1].expand(*cut.shape[:3], 3)  # grey, perhaps with alpha
+        if not cut.isfinite().all():
+            raise LatentError(
+                "This image has values that are not numbers, so the node that made it has failed. If that is another "
+                "model's VAE in 16 bits, start ComfyUI with --fp32-vae."
+            )
         return cut.movedim(-1, 1) * 2 - 1
 
     def to_tokens(self, samples: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from pack.nodes.clip import TextEncodeError
+from pack.nodes.prompt import VQDiffusionTextEncode
 from pack.vqdiffusion_core.emphasis import weighted
 
 
@@ -168,3 +169,11 @@ def test_the_token_that_is_weighted_moves_away_from_the_empty_prompt_as_in_the_c
         expected = empty[at] + weight * (plain[at] - empty[at]) if weight != 1 else plain[at]
         assert torch.allclose(more[at], expected, atol=1e-6)
     assert 1.5 in weights and set(weights) == {1.0, 1.5}
+
+
+@pytest.mark.parametrize("text", [None, 5, ["a fox"]])
+def test_what_is_no_text_is_refused_by_our_node_and_by_the_cores(model, text):
+    """Prompts from other nodes, which may have nothing to say."""
+    for way in (VQDiffusionTextEncode.execute, encode):
+        with pytest.raises(ValueError, match=r"text is .*; expected a prompt\. The node that writes it"):
+            way(model.clip, text)

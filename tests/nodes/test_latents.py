@@ -79,3 +79,10 @@ def test_the_region_in_pixels_is_whole_tokens():
 
 def test_a_mask_that_is_no_whole_number_of_cells_gives_eight_pixels_a_token():
     assert latents.to_mask(torch.ones(1, 2, 3, dtype=torch.bool), (5, 5)).shape == (1, 16, 24)
+
+
+@pytest.mark.parametrize("shape", [(1, 8, 8), (8, 8), (2, 1, 8, 8)])
+def test_a_mask_that_another_node_has_broken_is_refused(shape):
+    """It would mark nothing, in silence."""
+    with pytest.raises(latents.LatentError, match="This mask has values that are not numbers"):
+        latents.read_region({"samples": samples([1, 2]), "noise_mask": torch.full(shape, float("nan"))})

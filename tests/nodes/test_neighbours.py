@@ -12,6 +12,7 @@ import comfy.utils
 import numpy as np
 import pytest
 import torch
+from pack.nodes.loaders import LOADED, POCKET, VQDiffusionLoader
 from pack.nodes.prompt import VQDiffusionTextEncode
 from pack.nodes.sampling import VQDiffusionSampler
 from pack.nodes.tokens import VQDiffusionEmptyTokens
@@ -42,6 +43,37 @@ def test_the_picture_is_the_same_however_little_is_kept_in_graphics_memory(model
     management.unload_all_models()
     monkeypatch.setattr(management, "vram_state", management.VRAMState[state])
     assert torch.equal(drawn(), before)
+
+
+DEFAULTS = {
+    "device": lambda: torch.set_default_device("meta"),  # stands for a GPU: nothing can be calculated with its tensors
+    "half": lambda: torch.set_default_dtype(torch.float16),
+    "brain": lambda: torch.set_default_dtype(torch.bfloat16),
+    "double": lambda: torch.set_default_dtype(torch.float64),
+}
+
+
+@pytest.mark.parametrize("change", DEFAULTS.values(), ids=DEFAULTS)
+def test_the_image_is_the_same_when_another_pack_has_changed_what_new_tensors_are(change):
+    def drawn():
+        LOADED.clear()
+        model, clip, vae = VQDiffusionLoader.execute(POCKET, "float32").args
+        (prompt,) = VQDiffusionTextEncode.execute(clip, "a (red:1.2) fox").args
+        (canvas,) = VQDiffusionEmptyTokens.execute(model, 2).args
+        (latent,) = VQDiffusionSampler.execute(model, prompt, canvas, 0, 2, 3.0, 0.9, "ancestral", 1.0).args
+        image = vae.decode(latent["samples"])
+        return image, vae.encode(image), vae.decode_tiled(latent["samples"]), vae.encode_tiled(image)
+
+    expected = drawn()
+    try:
+        change()
+        defaults = torch.get_default_dtype(), torch.get_default_device()
+        values = drawn()
+        assert (torch.get_default_dtype(), torch.get_default_device()) == defaults  # as the neighbour wants them
+    finally:
+        torch.set_default_dtype(torch.float32)
+        torch.set_default_device(None)
+    assert all(torch.equal(value, wanted) for value, wanted in zip(values, expected, strict=True))
 
 
 # What a bad neighbour does; each must be noticed.

@@ -1,6 +1,7 @@
 from dataclasses import replace
 
 import comfy.model_management
+import numpy as np
 import pytest
 import torch
 from comfy.cli_args import LatentPreviewMethod, args
@@ -46,6 +47,21 @@ def test_picture_i_of_a_batch_is_that_of_seed_plus_i_alone(model):
 def test_a_picture_cut_from_a_batch_keeps_its_seed(model):
     cut = canvas(model) | {"batch_index": [2]}  # as LatentFromBatch leaves it
     assert torch.equal(draw(model, cut)["samples"], draw(model, canvas(model, 3))["samples"][2:])
+
+
+@pytest.mark.parametrize("kind", [np.array, torch.tensor, tuple, lambda places: [np.int64(place) for place in places]])
+def test_the_places_in_a_batch_may_be_whole_numbers_of_any_kind(model, kind):
+    """Other packs' batch nodes leave those of numpy and torch, and their seed nodes give numpy's."""
+    cut = canvas(model, 2) | {"batch_index": kind([2, 0])}
+    assert torch.equal(
+        draw(model, cut, seed=np.int64(3))["samples"], draw(model, canvas(model, 3), seed=3)["samples"][[2, 0]]
+    )
+
+
+@pytest.mark.parametrize("places", [[0, 1, 2], [0.5, 1], ["0", "1"], np.zeros(3, int)])
+def test_places_that_do_not_fit_the_batch_are_refused(model, places):
+    with pytest.raises(LatentError, match=r"2 pictures and the batch index .*; expected a whole number for each"):
+        draw(model, canvas(model, 2) | {"batch_index": places})
 
 
 def test_the_largest_seed_goes_on_from_zero(model):

@@ -37,6 +37,25 @@ def test_transparency_is_left_out(model):
     assert torch.equal(model.vae.encode(rgba), model.vae.encode(pictures()))
 
 
+@pytest.mark.parametrize("channels", [1, 2])
+def test_a_grey_image_is_read_as_one_of_three_equal_channels(model, channels):
+    """What masks and depth maps become; the second channel is alpha."""
+    grey = pictures()[..., :channels]
+    assert torch.equal(model.vae.encode(grey), model.vae.encode(grey[..., :1].repeat(1, 1, 1, 3)))
+    assert torch.equal(model.vae.encode_tiled(grey), model.vae.encode(grey))
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_an_image_that_another_node_has_broken_is_refused(model, value, dtype):
+    """The black image of a VAE in 16 bits, which would become one token all over, in silence."""
+    broken = pictures().to(dtype)
+    broken[0, 5, 7, 1] = value
+    for encode in (model.vae.encode, model.vae.encode_tiled):
+        with pytest.raises(LatentError, match="values that are not numbers, so the node that made it has failed"):
+            encode(broken)
+
+
 def test_a_picture_smaller_than_a_token_is_refused(model):
     with pytest.raises(LatentError, match="3 x 16 pixels with 3 channels; expected RGB of at least 4 x 4"):
         model.vae.encode(pictures(16, 3))
