@@ -149,6 +149,10 @@ CLAIMS = {
         lambda path: in_archive(path, pickled({"w": Large()}, protocol=4)),
         r"could run code; it was not opened \(builtins.bytearray\)",
     ),
+    "a pickle alone": (
+        lambda path: path.write_bytes(pickled(Large())),
+        r"holds more than tensors and could run code; it was not opened \(builtins.bytearray\)",
+    ),
     "one in the last of an old file's pickles": (
         lambda path: path.write_bytes(b"".join(map(pickled, [0x1950A86A20F9469CFC6C, 1001, {}, {}, Large()]))),
         r"holds more than tensors and could run code; it was not opened \(builtins.bytearray\)",

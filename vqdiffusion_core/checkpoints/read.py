@@ -283,10 +283,17 @@ def has_tensors_alone(path: Path, pickles: Iterable[bytes | IO[bytes]]) -> bool:
     """Whether some pickles name nothing but what belongs to tensors. Else PyTorch is not asked to open them: it runs no
     code of a file, but it makes objects of any size: `bytearray(10**11)`.
     """
+    others: list[str] = []
     try:
-        return all([name in HARMLESS or STORAGE.fullmatch(name) for content in pickles for name in names_in(content)])
+        for content in pickles:
+            for name in names_in(content):
+                if not (name in HARMLESS or STORAGE.fullmatch(name)):
+                    others.append(name)
     except (ValueError, EOFError) as error:
+        for name in others:
+            check_name(path, name)
         raise CheckpointError(f"{path} is cut short or damaged ({reason(error)}). {AGAIN}") from error
+    return not others
 
 
 def check_name(path: Path, name: str) -> None:
