@@ -1,5 +1,6 @@
 """However a run ends, what it learned is kept, and one line says how to go on."""
 
+import os
 import shutil
 import signal
 
@@ -144,9 +145,28 @@ def test_a_full_disk_is_said_with_the_file_and_leaves_no_part_of_it(place, monke
     assert not [*place.rglob("*.part")]
 
 
-def test_a_log_whose_last_line_was_cut_off_is_gone_on_with(place):
+def test_a_checkpoint_is_on_the_disk_before_it_takes_the_place_of_the_last(place, monkeypatch):
+    """A power cut would else leave an empty file under its name."""
+    calls = []
+
+    def noted(name, work):
+        def run(*arguments):
+            calls.append((name, str(arguments[-1]).rpartition("/")[2]))
+            return work(*arguments)
+
+        return run
+
+    monkeypatch.setattr(os, "fsync", noted("fsync", os.fsync))
+    monkeypatch.setattr(os, "replace", noted("replace", os.replace))
+    assert main(command(place, "codec", steps=2)) == 0
+    at = calls.index(("replace", "checkpoint.pt"))
+    assert calls[at - 1][0] == "fsync"
+
+
+@pytest.mark.parametrize("end", ["1", "\n1", "\0\0\0\n", "\0" * 8])
+def test_a_log_whose_last_line_was_cut_off_is_gone_on_with(end, place):
     log = place / "codec" / "log.csv"
-    log.write_text(log.read_text() + "1")
+    log.write_text(log.read_text() + end)
     assert main(command(place, "codec", steps=2)) == 0
     log.write_text("")
     assert main(command(place, "codec", steps=3)) == 0

@@ -167,6 +167,8 @@ def write_tensors(content: Any, path: Path) -> None:
             torch.save(content, file)
         except RuntimeError as error:  # torch says of a full disk that a position is unexpected
             raise (error.__context__ if isinstance(error.__context__, OSError) else error) from None
+        file.flush()
+        os.fsync(file.fileno())  # or a power cut could leave the new name on an empty file
 
 
 def read_tensors(path: Path, *, mapped: bool = False) -> Any:
@@ -177,8 +179,8 @@ def read_tensors(path: Path, *, mapped: bool = False) -> Any:
         return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except (RuntimeError, pickle.UnpicklingError, EOFError, KeyError) as error:
         raise ValueError(
-            f"{path} cannot be read ({str(error).splitlines()[0]:.200}); put back a whole copy of it, or delete it to "
-            "have it made anew."
+            f"{path} is damaged or cut short, at {path.stat().st_size:,} bytes; put back a whole copy of it, or delete "
+            "it to have it made anew."
         ) from error
 
 
@@ -244,8 +246,8 @@ class Log:
         """Drop the lines of steps that were cut off and are about to be done again."""
         if self.path.exists():
             head, *lines = self.path.read_text().splitlines(keepends=True) or [""]
-            whole = [line for line in lines if line.endswith("\n")]
-            kept = [line for line in whole if int(line.split(",", 1)[0]) <= done]
+            steps = [(line, line.partition(",")[0]) for line in lines if line.endswith("\n")]
+            kept = [line for line, step in steps if step.isdecimal() and int(step) <= done]
             with beside(self.path) as unfinished:
                 unfinished.write_text("".join([head, *kept]))
 
