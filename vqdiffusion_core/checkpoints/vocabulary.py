@@ -44,7 +44,7 @@ def read_vocabulary(folder: Path) -> Vocabulary | None:
         return checked(Vocabulary(read_json(folder / "vocab.json"), merges), folder)
     if (folder / "tokenizer.json").exists():
         return checked(of_tokenizer_json(read_json(folder / "tokenizer.json"), folder), folder)
-    for file in sorted(folder.glob("*.gz")):
+    for file in sorted(folder.glob("[!.]*.gz")):
         return checked(of_openai(parse_merges(unzip(file))), file)
     return None
 
