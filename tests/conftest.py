@@ -38,12 +38,12 @@ settings.load_profile("same")
 
 @pytest.fixture(scope="session")
 def comfy():
-    """One real ComfyUI with this pack, booted for the first test that asks and shared by all."""
+    """One real ComfyUI with this pack, and with previews; booted for the first test that asks and shared by all."""
     from pack.tests.host.boot import end_on_signals
     from pack.tests.host.comfy import Comfy
 
     end_on_signals()
-    with Comfy() as comfy:
+    with Comfy(["--preview-method", "auto"]) as comfy:
         yield comfy
 
 
