@@ -38,6 +38,21 @@ def test_a_line_stands_on_our_node_and_on_the_cores_until_it_runs_again(page):
     assert page.complaints == []
 
 
+def test_what_a_node_in_a_subgraph_says_stands_in_the_corner_and_on_the_node_when_one_goes_there(some_editor):
+    some_editor.open_api(text_to_image(anew(LONG), steps=1))
+    some_editor.page.evaluate(
+        """() => {
+            const node = app.graph.nodes.find(node => node.type === "VQDiffusionTextEncode");
+            app.graph.convertToSubgraph(new Set([node]));
+        }"""
+    )
+    some_editor.run()
+    some_editor.page.get_by_text("is left out").locator("visible=true").first.wait_for()
+    some_editor.page.evaluate("app.canvas.setGraph(app.graph.nodes.find(node => node.subgraph).subgraph)")
+    (line,) = notices(some_editor, 1)
+    assert "left out" in line
+
+
 def test_a_line_is_no_part_of_the_workflow(page):
     notices(page, 2)
     sent = page.page.evaluate("async () => (await app.graphToPrompt()).output")

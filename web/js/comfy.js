@@ -33,22 +33,38 @@ export function addWidget(node, name, element, options) {
   return node.addDOMWidget(name, "vq-diffusion", element, options);
 }
 
-/** @type {WeakMap<ComfyNode, import("../types/comfy.js").Widget>} */
+/** @type {WeakMap<HTMLElement, import("../types/comfy.js").Widget>} */
 const shown = new WeakMap();
 
-/** Puts an element below all that a node has, in place of the last one; no element: nothing.
- * @param {ComfyNode} node @param {HTMLElement | null} element @param {number} height  pixels */
-export function showBelow(node, element, height) {
-  const last = shown.get(node);
-  if (last && node.widgets?.includes(last)) node.removeWidget(last);
-  if (!element) return;
-  const getHeight = () => height;
-  // Neither saved in the workflow nor sent with it: it would make the node run again.
-  const widget = addWidget(node, "notice", element, { getMinHeight: getHeight, getMaxHeight: getHeight, serialize: false });
-  widget.serialize = false;
-  shown.set(node, widget);
-  const [width, least] = node.computeSize();
-  node.setSize([Math.max(node.size[0], width), Math.max(node.size[1], least)]);
+/** Shows an element below all that a node has, or takes it away again where its height is 0.
+ * @param {ComfyNode} node @param {HTMLElement} element @param {() => number} getHeight  pixels */
+export function showBelow(node, element, getHeight) {
+  const last = shown.get(element);
+  if (last && node.widgets?.includes(last)) {
+    if (getHeight() === 0) node.removeWidget(last);
+  } else if (getHeight() > 0) {
+    // Neither saved in the workflow nor sent with it: it would make the node run again.
+    const options = { getMinHeight: getHeight, getMaxHeight: getHeight, serialize: false };
+    const widget = addWidget(node, "notice", element, options);
+    widget.serialize = false;
+    shown.set(element, widget);
+  }
+  const [width, height] = node.computeSize();
+  node.setSize([Math.max(node.size[0], width), Math.max(node.size[1], height)]);
+}
+
+const DRAWN = 500; // milliseconds until the editor has drawn what is new
+const READ = 15_000; // milliseconds that a message stays in the corner
+
+/** Says in a corner of the editor what an element says, if that is not to be seen: its node may be out of sight or in a
+ * subgraph, and not every renderer looks for new widgets.
+ * @param {ComfyNode} node @param {HTMLElement} element */
+export function sayIfUnseen(node, element) {
+  setTimeout(() => {
+    const { title: summary } = node, { textContent: detail } = element;
+    if (!detail || element.getClientRects().length) return;
+    app.extensionManager.toast.add({ severity: "warn", summary, detail, life: READ });
+  }, DRAWN);
 }
 
 /**

@@ -10,6 +10,7 @@ import {
   onNotices,
   onOutput,
   register,
+  sayIfUnseen,
   showBelow,
 } from "./comfy.js";
 import { make } from "./dom.js";
@@ -22,19 +23,20 @@ import { ENGLISH } from "./words.js";
 const PAINTING = "VQ_DIFFUSION_PAINTING"; // as in nodes/inpainting.py
 const INSPECTOR = "VQDiffusionTokenInspector";
 const HEIGHT = 300; // pixels, at least
-const LINE = { height: 16, letter: 6, margin: 12 }; // pixels of a notice's lines, about
+const LINE = { height: 16, letter: 6.5, margin: 30 }; // pixels of a notice's lines, about
 
 let words = ENGLISH;
 
 /** @type {WeakMap<ComfyNode, Painter>} */
 const painters = new WeakMap();
+/** @type {WeakMap<ComfyNode, HTMLElement>} */
+const notices = new WeakMap();
 
 register({
   name: "VQDiffusion",
   async init() {
     await adoptStyles();
     words = await loadWords();
-    onNotices(showNotices);
     onNotices(showNotices);
   },
   getCustomWidgets: () => ({ [PAINTING]: (node, name) => ({ widget: addPainter(node, name) }) }),
@@ -80,10 +82,15 @@ function addViewer(node) {
 
 /** Says on a node what its run has left out or changed. @param {ComfyNode} node @param {string[]} lines */
 function showNotices(node, lines) {
-  const letters = Math.max(1, (node.size[0] - 2 * LINE.margin) / LINE.letter);
-  const rows = lines.reduce((sum, line) => sum + Math.ceil(line.length / letters), 0);
-  const element = lines.length ? make("p", { class: "vqd-notice", role: "status" }, lines.join("\n")) : null;
-  showBelow(node, element, rows * LINE.height + LINE.margin);
+  const element = notices.get(node) ?? make("p", { class: "vqd-notice", role: "status" });
+  notices.set(node, element);
+  element.textContent = lines.join("\n");
+  showBelow(node, element, () => {
+    const letters = Math.max(1, (node.size[0] - LINE.margin) / LINE.letter);
+    const rows = element.textContent?.split("\n").reduce((sum, line) => sum + Math.ceil(line.length / letters), 0);
+    return rows ? rows * LINE.height + LINE.margin : 0;
+  });
+  sayIfUnseen(node, element);
 }
 
 /** Brings the keyboard to the canvas of the selected node, or of the first there is. */

@@ -24,6 +24,7 @@ export interface Graph {
 export interface ComfyNode {
   id: number | string;
   comfyClass: string;
+  title: string;
   graph: Graph | null;
   subgraph?: Graph;
   size: [number, number];
@@ -60,7 +61,10 @@ export interface App {
   canvas: Canvas;
   rootGraph: Graph;
   nodeOutputs: Record<string, Record<string, any>>;
-  extensionManager: { setting: { get(id: string): string | undefined } };
+  extensionManager: {
+    setting: { get(id: string): string | undefined };
+    toast: { add(message: { severity: string; summary: string; detail: string; life: number }): void };
+  };
   registerExtension(extension: ComfyExtension): void;
 }
 
