@@ -502,7 +502,7 @@ class Editor:
         self.come_to_rest()
 
     def _view(self, **file: str) -> bytes:
-        answer = requests.get(f"{self.comfy.url}/view", params=file, timeout=30)
+        answer = requests.get(f"{self.comfy.url}/view", params=file, timeout=300)
         answer.raise_for_status()
         return answer.content
 

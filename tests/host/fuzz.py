@@ -325,7 +325,7 @@ def memory(comfy):
 
     What is kept follows the largest workflows so far, of which there are ever new ones; what is held tells a leak.
     """
-    answer = requests.get(f"{comfy.url}/hostile/memory", timeout=60)
+    answer = requests.get(f"{comfy.url}/hostile/memory", timeout=300)
     answer.raise_for_status()
     return answer.json()["held"], answer.json()["kept"]
 

@@ -30,8 +30,8 @@ def test_a_run_that_no_editor_waits_for_is_as_good_and_the_line_is_in_the_log(co
         "text": node("VQDiffusionTextEncode", clip=["loader", 1], text=f"a fox {told}"),
         "shown": node("PreviewAny", source=["text", 0]),
     }
-    answer = requests.post(f"{comfy.url}/prompt", json={"prompt": prompt}, timeout=30).json()
-    while answer["prompt_id"] not in (history := requests.get(f"{comfy.url}/history", timeout=30).json()):
+    answer = requests.post(f"{comfy.url}/prompt", json={"prompt": prompt}, timeout=300).json()
+    while answer["prompt_id"] not in (history := requests.get(f"{comfy.url}/history", timeout=300).json()):
         pass
     assert history[answer["prompt_id"]]["status"]["status_str"] == "success", json.dumps(history)
     assert comfy.log().count(told) == 1
