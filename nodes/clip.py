@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..vqdiffusion_core.networks.text_encoder import TextEncoder
 from ..vqdiffusion_core.notices import notify
-from ..vqdiffusion_core.text_encoder import TextEncoder
 from . import conditioning, runtime
 from .values import described
 

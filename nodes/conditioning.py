@@ -10,10 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..vqdiffusion_core.canvas import Grid
-from ..vqdiffusion_core.guidance import Prompt
+from ..vqdiffusion_core.diffusion.guidance import Prompt
+from ..vqdiffusion_core.diffusion.windows import Grid
+from ..vqdiffusion_core.networks.specs import TransformerSpec
 from ..vqdiffusion_core.notices import notify
-from ..vqdiffusion_core.specs import TransformerSpec
 
 Conditioning = list[list[Any]]
 

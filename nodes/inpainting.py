@@ -9,12 +9,12 @@ from comfy_api.latest import io, ui
 from torch import Tensor
 
 from ..vqdiffusion_core import preview
+from ..vqdiffusion_core.diffusion.inpainting import feathered
 from ..vqdiffusion_core.editing import notify_of_extent
-from ..vqdiffusion_core.inpainting import feathered
 from . import latents, painting
-from .arrivals import checked
 from .sockets import schema
 from .vae import Vae
+from .validation import checked
 
 CANVAS = "VQ_DIFFUSION_PAINTING"  # the widget of the editor that shows and changes `painted`; web/js/vqdiffusion.js
 

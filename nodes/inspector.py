@@ -11,10 +11,10 @@ from torch import Tensor
 from ..vqdiffusion_core import preview
 from ..vqdiffusion_core.notices import notify
 from . import latents
-from .arrivals import checked
 from .latents import History, LatentError
 from .sockets import schema
 from .vae import Vae
+from .validation import checked
 
 CELL = 32  # pixels a token in the picture
 FRAME_SIDE = 256  # pixels of a step of the history in the editor

@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..vqdiffusion_core.canvas import Grid
-from ..vqdiffusion_core.inpainting import token_region
+from ..vqdiffusion_core.diffusion.inpainting import token_region
+from ..vqdiffusion_core.diffusion.windows import Grid
 from ..vqdiffusion_core.notices import notify
 from .values import described, is_mask
 

@@ -8,12 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..vqdiffusion_core.guidance import Condition
+from ..vqdiffusion_core.diffusion.guidance import Condition
+from ..vqdiffusion_core.diffusion.schedule import Schedule
+from ..vqdiffusion_core.diffusion.settings import Settings
 from ..vqdiffusion_core.model import VQDiffusion
-from ..vqdiffusion_core.schedule import Schedule
-from ..vqdiffusion_core.settings import Settings
-from ..vqdiffusion_core.specs import TransformerSpec
-from ..vqdiffusion_core.transformer import Transformer
+from ..vqdiffusion_core.networks.specs import TransformerSpec
+from ..vqdiffusion_core.networks.transformer import Transformer
 from . import runtime
 from .clip import Clip
 from .vae import Vae

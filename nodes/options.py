@@ -6,11 +6,11 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..vqdiffusion_core.schedule import SPACINGS
-from ..vqdiffusion_core.settings import DEFAULTS, GUIDANCE, RANGES, REMASK
-from .arrivals import checked
+from ..vqdiffusion_core.diffusion.schedule import SPACINGS
+from ..vqdiffusion_core.diffusion.settings import DEFAULTS, GUIDANCE, RANGES, REMASK
 from .model import VQModel
 from .sockets import VQ_DIFFUSION, schema
+from .validation import checked
 
 
 def number(name: str, step: float, tooltip: str) -> io.Float.Input:

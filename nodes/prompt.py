@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
-from ..vqdiffusion_core.classes import class_number
+from ..vqdiffusion_core.networks.classes import class_number
 from . import conditioning
-from .arrivals import checked
 from .clip import Clip
 from .model import VQModel
 from .sockets import VQ_DIFFUSION, schema
+from .validation import checked
 
 
 class VQDiffusionTextEncode(io.ComfyNode):

@@ -18,7 +18,7 @@ from comfy_execution.utils import get_executing_context
 from PIL import Image
 from torch import Tensor, nn
 
-from ..vqdiffusion_core.memory import Shares, first_that_fits
+from ..vqdiffusion_core.networks.oom import Shares, first_that_fits
 from ..vqdiffusion_core.notices import notices_to
 
 P = ParamSpec("P")

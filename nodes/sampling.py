@@ -12,19 +12,19 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..vqdiffusion_core import preview
-from ..vqdiffusion_core.canvas import Grid
-from ..vqdiffusion_core.guidance import Branch, Condition, composed
-from ..vqdiffusion_core.noise import SEEDS
+from ..vqdiffusion_core.diffusion.guidance import Branch, Condition, composed
+from ..vqdiffusion_core.diffusion.noise import SEEDS
+from ..vqdiffusion_core.diffusion.schedule import Schedule
+from ..vqdiffusion_core.diffusion.settings import DEFAULTS, SAMPLERS, Settings, notify_of_unheard
+from ..vqdiffusion_core.diffusion.windows import Grid
+from ..vqdiffusion_core.networks.specs import TransformerSpec
+from ..vqdiffusion_core.networks.transformer import INNER_BYTES
 from ..vqdiffusion_core.pipeline import sample
-from ..vqdiffusion_core.schedule import Schedule
-from ..vqdiffusion_core.settings import DEFAULTS, SAMPLERS, Settings, notify_of_unheard
-from ..vqdiffusion_core.specs import TransformerSpec
-from ..vqdiffusion_core.transformer import INNER_BYTES
 from . import conditioning, latents, runtime
-from .arrivals import checked
 from .latents import HISTORY, History
 from .model import VQModel
 from .sockets import VQ_DIFFUSION, schema
+from .validation import checked
 
 
 class VQDiffusionSampler(io.ComfyNode):

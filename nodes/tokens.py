@@ -7,10 +7,10 @@ from torch import Tensor
 
 from ..vqdiffusion_core.notices import notify
 from . import latents
-from .arrivals import checked
 from .model import VQModel
 from .sockets import VQ_DIFFUSION, schema
 from .vae import Vae
+from .validation import checked
 
 MAX_SIDE = 8192  # pixels
 

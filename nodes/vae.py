@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from ..vqdiffusion_core import preview
-from ..vqdiffusion_core.memory import Shares, first_that_fits
+from ..vqdiffusion_core.networks.oom import Shares, first_that_fits
+from ..vqdiffusion_core.networks.specs import VQGANSpec
+from ..vqdiffusion_core.networks.vqgan import VQGAN
 from ..vqdiffusion_core.notices import notify
-from ..vqdiffusion_core.specs import VQGANSpec
-from ..vqdiffusion_core.vqgan import VQGAN
 from . import runtime
 from .latents import LatentError, read_tokens, to_samples
 from .values import described, is_image

@@ -1,4 +1,4 @@
-"""Makes the checkout importable as `pack`: `from pack.vqdiffusion_core.posterior import q_posterior`.
+"""Makes the checkout importable as `pack`: `from pack.vqdiffusion_core.diffusion.posterior import q_posterior`.
 
 The root itself never goes on sys.path: there `import nodes` would mean ours instead of ComfyUI's. And no folder in
 tests has an __init__.py: pytest would climb from it to that of the root and import it as a test package. What a test

@@ -1,7 +1,7 @@
 """Whether the tests can fail: a file of the pack is changed in one place at a time, by cosmic-ray's operators, and the
 tests that should notice are run. Changes that none of them notices are shown.
 
-    ./dev mutate vqdiffusion_core/posterior.py tests/core/test_posterior.py tests/core/test_laws.py [--sample 40]
+    ./dev mutate vqdiffusion_core/diffusion/posterior.py tests/core/diffusion/test_{posterior,laws}.py [--sample 40]
 
 It works in a copy of the checkout. PyTorch is imported once: each mutant is tried in a fork (not on Windows).
 """
@@ -105,7 +105,7 @@ def copy_of_checkout(folder: Path) -> Path:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("file", help="to change, as vqdiffusion_core/posterior.py")
+    parser.add_argument("file", help="to change, as vqdiffusion_core/diffusion/posterior.py")
     parser.add_argument("tests", nargs="+", help="those that should notice")
     parser.add_argument("--sample", type=int, help="try only so many, chosen at random")
     parser.add_argument("--seed", type=int, default=0)

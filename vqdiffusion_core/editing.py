@@ -10,9 +10,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from .canvas import Grid
-from .images import to_mask, to_rgb, upright
-from .inpainting import feathered, token_region
+from .diffusion.inpainting import feathered, token_region
+from .diffusion.windows import Grid
+from .files.images import to_mask, to_rgb, upright
 from .model import VQDiffusion
 from .notices import notify
 

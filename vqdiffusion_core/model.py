@@ -7,12 +7,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .classes import class_number
-from .guidance import Condition
-from .schedule import Schedule
-from .text_encoder import TextEncoder
-from .transformer import Transformer
-from .vqgan import VQGAN
+from .diffusion.guidance import Condition
+from .diffusion.schedule import Schedule
+from .networks.classes import class_number
+from .networks.text_encoder import TextEncoder
+from .networks.transformer import Transformer
+from .networks.vqgan import VQGAN
 
 
 @dataclass

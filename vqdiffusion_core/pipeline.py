@@ -10,17 +10,17 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from .canvas import Grid, windows
-from .denoiser import Denoiser, across
+from .diffusion.denoiser import Denoiser, across
+from .diffusion.guidance import Branch, Prompt, composed
+from .diffusion.inpainting import Region
+from .diffusion.noise import SEEDS, Noise, exact_device
+from .diffusion.samplers import State, edited
+from .diffusion.schedule import Schedule
+from .diffusion.settings import DEFAULTS, SAMPLERS, Settings, notify_of_unheard
+from .diffusion.windows import Grid, windows
 from .editing import Edit, Part, canvas_of, paste
-from .guidance import Branch, Prompt, composed
-from .inpainting import Region
 from .model import VQDiffusion
-from .noise import SEEDS, Noise, exact_device
-from .samplers import State, edited
-from .schedule import Schedule
-from .settings import DEFAULTS, SAMPLERS, Settings, notify_of_unheard
-from .transformer import Transformer
+from .networks.transformer import Transformer
 
 
 def sample(

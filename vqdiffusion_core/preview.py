@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from .vqgan import VQGAN
+from .networks.vqgan import VQGAN
 
 CHECKER = (0.13, 0.24)  # the greys of a masked token's squares: darker than most pictures, and never one colour
 CHECKER_CELL = 2  # pixels a token that a checker needs

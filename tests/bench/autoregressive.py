@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vqdiffusion_core.products import Linear
-from vqdiffusion_core.specs import TransformerSpec
+from vqdiffusion_core.networks.kernels import Linear
+from vqdiffusion_core.networks.specs import TransformerSpec
 
 
 class Autoregressive(nn.Module):

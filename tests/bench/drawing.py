@@ -12,15 +12,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vqdiffusion_core.guidance import guided
-from vqdiffusion_core.noise import Noise, categorical
+from vqdiffusion_core.diffusion.guidance import guided
+from vqdiffusion_core.diffusion.logits import truncate
+from vqdiffusion_core.diffusion.noise import Noise, categorical
+from vqdiffusion_core.diffusion.posterior import draw_chance, draw_posterior
+from vqdiffusion_core.diffusion.settings import Settings
+from vqdiffusion_core.networks.kernels import linear
+from vqdiffusion_core.networks.specs import TransformerSpec
+from vqdiffusion_core.networks.transformer import Transformer
 from vqdiffusion_core.pipeline import sample
-from vqdiffusion_core.posterior import draw_chance, draw_posterior
-from vqdiffusion_core.products import linear
-from vqdiffusion_core.settings import Settings
-from vqdiffusion_core.specs import TransformerSpec
-from vqdiffusion_core.transformer import Transformer
-from vqdiffusion_core.truncation import truncate
 
 from . import models
 from .autoregressive import Autoregressive

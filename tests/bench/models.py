@@ -10,10 +10,10 @@ from vqdiffusion_core.checkpoints import key_maps
 from vqdiffusion_core.checkpoints.diffusers_config import transformer_config, vqgan_config
 from vqdiffusion_core.checkpoints.diffusers_layout import vqgan_state
 from vqdiffusion_core.checkpoints.rename import rename_back
-from vqdiffusion_core.schedule import Schedule
-from vqdiffusion_core.specs import TransformerSpec, VQGANSpec
-from vqdiffusion_core.transformer import Transformer
-from vqdiffusion_core.vqgan import VQGAN
+from vqdiffusion_core.diffusion.schedule import Schedule
+from vqdiffusion_core.networks.specs import TransformerSpec, VQGANSpec
+from vqdiffusion_core.networks.transformer import Transformer
+from vqdiffusion_core.networks.vqgan import VQGAN
 
 COCO = TransformerSpec(codebook_size=2887, grid=(32, 32), layers=19, width=1024, heads=16, num_timesteps=100)
 ITHQ = TransformerSpec(codebook_size=4096, grid=(32, 32), layers=36, width=1408, heads=16, num_timesteps=100)

@@ -44,7 +44,7 @@ def text(rounds: int) -> list[Row]:
     """CLIP ViT-B/32's tower with the pocket model's tokenizer; the tower is transformers' own for both."""
     from transformers import CLIPTextConfig, CLIPTextModel
 
-    from vqdiffusion_core.text_encoder import TextEncoder
+    from vqdiffusion_core.networks.text_encoder import TextEncoder
 
     tokenizer = load(POCKET_FOLDER).text_encoder.tokenizer
     config = CLIPTextConfig(

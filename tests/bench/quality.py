@@ -19,16 +19,16 @@ import torch
 from torch import Tensor
 
 from vqdiffusion_core.checkpoints import POCKET_FOLDER, load
-from vqdiffusion_core.denoiser import Denoiser
-from vqdiffusion_core.guidance import guided
-from vqdiffusion_core.inpainting import Region
+from vqdiffusion_core.diffusion.denoiser import Denoiser
+from vqdiffusion_core.diffusion.guidance import guided
+from vqdiffusion_core.diffusion.inpainting import Region
+from vqdiffusion_core.diffusion.noise import Noise
+from vqdiffusion_core.diffusion.posterior import draw_chance, draw_posterior
+from vqdiffusion_core.diffusion.samplers import draw
+from vqdiffusion_core.diffusion.settings import Settings
 from vqdiffusion_core.model import VQDiffusion
-from vqdiffusion_core.noise import Noise
 from vqdiffusion_core.pipeline import decode, sample
-from vqdiffusion_core.posterior import draw_chance, draw_posterior
-from vqdiffusion_core.samplers import draw
-from vqdiffusion_core.settings import Settings
-from vqdiffusion_core.training import judge, scenes
+from vqdiffusion_core.training import metrics, scenes
 from vqdiffusion_core.training.codec import psnr
 from vqdiffusion_core.training.data import to_tensor
 
@@ -125,7 +125,7 @@ class Judge:
         tokens_Bhw = tokens_BN.unflatten(1, spec.grid).clamp(max=spec.codebook_size - 1)  # a rule may leave masks
         pictures = decode(self.model, tokens_Bhw)
         judged = list(zip(self.asked, pictures, strict=True))
-        first = [judge.ranking(picture)[0] == scene.subjects[0].name for scene, picture in judged]
+        first = [metrics.ranking(picture)[0] == scene.subjects[0].name for scene, picture in judged]
         pairs = neighbours(tokens_Bhw, spec.codebook_size)
         return {
             "subject": sum(first) / len(first),

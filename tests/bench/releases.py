@@ -32,7 +32,7 @@ from pack.tests.host.fetch import comfyui
 from pack.vqdiffusion_core.checkpoints import POCKET_FOLDER, load, releases
 from pack.vqdiffusion_core.checkpoints.convert import convert
 from pack.vqdiffusion_core.pipeline import generate
-from pack.vqdiffusion_core.settings import Settings
+from pack.vqdiffusion_core.diffusion.settings import Settings
 # isort: on
 
 SHAPES = ("ithq", "coco", "imagenet", "ffhq")  # the other releases have one of these

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from pack.vqdiffusion_core.checkpoints import releases
-from pack.vqdiffusion_core.specs import TextSpec, TransformerSpec, VQGANSpec
+from pack.vqdiffusion_core.networks.specs import TextSpec, TransformerSpec, VQGANSpec
 
 F8 = VQGANSpec((128, 128, 256, 512), 2, (3,), latent_channels=256, code_dim=256, codebook_size=8192, gumbel=True)
 F16 = VQGANSpec((128, 128, 256, 256, 512), 2, (4,), latent_channels=256, code_dim=256, codebook_size=16384)

@@ -5,9 +5,9 @@ way to draw.
 from itertools import pairwise
 
 import torch
-from pack.vqdiffusion_core.noise import gumbel
-from pack.vqdiffusion_core.posterior import q_posterior
-from pack.vqdiffusion_core.samplers import State
+from pack.vqdiffusion_core.diffusion.noise import gumbel
+from pack.vqdiffusion_core.diffusion.posterior import q_posterior
+from pack.vqdiffusion_core.diffusion.samplers import State
 from torch.nn.functional import layer_norm, silu, softmax
 
 

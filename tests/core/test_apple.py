@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from pack.vqdiffusion_core.guidance import guided
+from pack.vqdiffusion_core.diffusion.guidance import guided
+from pack.vqdiffusion_core.diffusion.settings import SAMPLERS, Settings
 from pack.vqdiffusion_core.pipeline import sample
-from pack.vqdiffusion_core.settings import SAMPLERS, Settings
 
 from . import tiny
 from .apple import MPS, Apple, move

@@ -64,7 +64,7 @@ assert ours.median == 2 and ours.spread == 0.75 and ours.over(theirs) == 3
 FLOPS = """
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
-import vqdiffusion_core.products as products
+import vqdiffusion_core.networks.kernels as products
 products.onednn_types = lambda: []  # what the counter knows
 network = models.transformer(small, torch.float32, "cpu")
 memory = network.remember(torch.cat([models.text(torch.float32, "cpu")] * 2))

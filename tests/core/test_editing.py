@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 from pack.vqdiffusion_core.checkpoints import POCKET_FOLDER, load
-from pack.vqdiffusion_core.cli import main
+from pack.vqdiffusion_core.cli.main import main
+from pack.vqdiffusion_core.diffusion.inpainting import feathered
+from pack.vqdiffusion_core.diffusion.settings import Settings
 from pack.vqdiffusion_core.editing import Edit, Part, canvas_of
-from pack.vqdiffusion_core.inpainting import feathered
 from pack.vqdiffusion_core.pipeline import generate
-from pack.vqdiffusion_core.settings import Settings
 from PIL import Image
 
 QUICK = Settings(steps=3)

@@ -2,11 +2,11 @@
 
 import pytest
 from pack.vqdiffusion_core.checkpoints import load
-from pack.vqdiffusion_core.cli import main
+from pack.vqdiffusion_core.cli.main import main
+from pack.vqdiffusion_core.diffusion.settings import Settings
 from pack.vqdiffusion_core.editing import Part
 from pack.vqdiffusion_core.notices import Notice, few_notices, notices_of, notices_to, notify
 from pack.vqdiffusion_core.pipeline import generate
-from pack.vqdiffusion_core.settings import Settings
 
 from .tiny_checkpoints import diffusers_folder
 

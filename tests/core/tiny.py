@@ -1,9 +1,9 @@
 """A model small enough to enumerate: K = 11 codes on a 4 x 4 grid, two layers, random weights."""
 
 import torch
-from pack.vqdiffusion_core.schedule import Schedule
-from pack.vqdiffusion_core.specs import TransformerSpec
-from pack.vqdiffusion_core.transformer import Transformer
+from pack.vqdiffusion_core.diffusion.schedule import Schedule
+from pack.vqdiffusion_core.networks.specs import TransformerSpec
+from pack.vqdiffusion_core.networks.transformer import Transformer
 
 SPEC = TransformerSpec(codebook_size=11, grid=(4, 4), layers=2, width=32, heads=4, num_timesteps=10, text_width=24)
 SCHEDULE = Schedule.linear(SPEC.num_timesteps, SPEC.codebook_size)

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from diffusers import Transformer2DModel, VQDiffusionScheduler, VQModel
 from diffusers.pipelines.deprecated.vq_diffusion.pipeline_vq_diffusion import LearnedClassifierFreeSamplingEmbeddings
-from pack.vqdiffusion_core.text_encoder import END, START
+from pack.vqdiffusion_core.networks.text_encoder import END, START
 from transformers import CLIPTextConfig, CLIPTextModel
 
 K, T, GRID, LENGTH, TEXT_WIDTH = 11, 10, 4, 7, 24

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from pack.vqdiffusion_core.specs import TextSpec, TransformerSpec, VQGANSpec
-from pack.vqdiffusion_core.transformer import Transformer
-from pack.vqdiffusion_core.vqgan import VQGAN
+from pack.vqdiffusion_core.networks.specs import TextSpec, TransformerSpec, VQGANSpec
+from pack.vqdiffusion_core.networks.transformer import Transformer
+from pack.vqdiffusion_core.networks.vqgan import VQGAN
 from torch import Tensor
 
 Fill = Callable[[str, tuple[int, ...]], Tensor]  # the numbers of a tensor, from its name and shape

@@ -3,10 +3,10 @@
 import random
 
 import torch
-from pack.vqdiffusion_core.specs import VQGANSpec
+from pack.vqdiffusion_core.distributed import ALONE
+from pack.vqdiffusion_core.networks.specs import VQGANSpec
+from pack.vqdiffusion_core.networks.vqgan import VQGAN
 from pack.vqdiffusion_core.training import recipe
-from pack.vqdiffusion_core.training.workers import ALONE
-from pack.vqdiffusion_core.vqgan import VQGAN
 from PIL import Image
 
 CODEC = VQGANSpec((8, 8), 1, (), 8, 4, codebook_size=16, norm_groups=4)

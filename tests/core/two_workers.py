@@ -36,7 +36,7 @@ def share(folder, workers):
 
 if __name__ == "__main__":
     runpy.run_path(str(Path(__file__).parents[1] / "conftest.py"))
-    from pack.vqdiffusion_core.training.workers import joined
+    from pack.vqdiffusion_core.distributed import joined
 
     with joined("cpu") as workers:
         seen = train(Path(sys.argv[1]), workers)

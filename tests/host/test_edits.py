@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from pack.tests.host import shipped
 from pack.tests.host.shipped import node, save_latent
-from pack.vqdiffusion_core.training import judge
+from pack.vqdiffusion_core.training import metrics
 from PIL import Image
 
 
@@ -40,7 +40,7 @@ def test_inpainting_changes_the_painted_tokens_alone(comfy, sampler):
     pixels = inside.repeat(8, 0).repeat(8, 1)
     changed = (first != second).any(-1)
     assert not changed[~pixels].any() and changed[pixels].any()
-    backgrounds = {judge.background_of(Image.fromarray(picture)) for picture in (first, second)}
+    backgrounds = {metrics.background_of(Image.fromarray(picture)) for picture in (first, second)}
     assert backgrounds == {"blue"}
 
 

@@ -6,7 +6,7 @@ import pytest
 from pack.tests.host import shipped
 from pack.tests.host.comfy import NodeError
 from pack.tests.host.shipped import anew, node, save_latent, text_to_image, the
-from pack.vqdiffusion_core.training import judge, scenes
+from pack.vqdiffusion_core.training import metrics, scenes
 
 # How many of the prompts below must come out right; set by what the shipped weights can do.
 SUBJECTS_RIGHT = 7
@@ -43,12 +43,12 @@ def drawn(comfy):
 
 @needs_font
 def test_pictures_show_the_subjects_of_their_prompts(drawn):
-    ranks = [judge.ranking(image).index(subject) for image, (subject, _) in zip(drawn, SCENES, strict=True)]
+    ranks = [metrics.ranking(image).index(subject) for image, (subject, _) in zip(drawn, SCENES, strict=True)]
     assert sum(rank < FIRST for rank in ranks) >= SUBJECTS_RIGHT, f"ranks of the subjects asked for: {ranks}"
 
 
 def test_pictures_have_the_backgrounds_of_their_prompts(drawn):
-    colours = [judge.background_of(image) for image in drawn]
+    colours = [metrics.background_of(image) for image in drawn]
     asked = [colour for _, colour in SCENES]
     right = sum(got == wanted for got, wanted in zip(colours, asked, strict=True))
     assert right >= COLOURS_RIGHT, f"asked for {asked}, got {colours}"

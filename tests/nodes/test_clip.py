@@ -4,7 +4,7 @@ import pytest
 import torch
 from pack.nodes.clip import TextEncodeError
 from pack.nodes.prompt import VQDiffusionTextEncode
-from pack.vqdiffusion_core.emphasis import weighted
+from pack.vqdiffusion_core.networks.prompt_weights import weighted
 
 
 def encode(clip, text):

@@ -12,10 +12,10 @@ from pack.nodes.loaders import VQDiffusionLoader
 from pack.nodes.prompt import VQDiffusionTextEncode
 from pack.nodes.sampling import VQDiffusionSampler
 from pack.nodes.tokens import VQDiffusionEmptyTokens
-from pack.vqdiffusion_core.memory import OutOfMemory
-from pack.vqdiffusion_core.settings import SAMPLERS
-from pack.vqdiffusion_core.transformer import Transformer
-from pack.vqdiffusion_core.vqgan import VQGAN
+from pack.vqdiffusion_core.diffusion.settings import SAMPLERS
+from pack.vqdiffusion_core.networks.oom import OutOfMemory
+from pack.vqdiffusion_core.networks.transformer import Transformer
+from pack.vqdiffusion_core.networks.vqgan import VQGAN
 
 STEPS = 3
 

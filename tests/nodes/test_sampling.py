@@ -12,9 +12,9 @@ from pack.nodes.prompt import VQDiffusionClassEncode, VQDiffusionTextEncode
 from pack.nodes.sampling import VQDiffusionSampler
 from pack.nodes.tokens import VQDiffusionEmptyTokens
 from pack.tests.core import tiny
+from pack.vqdiffusion_core.diffusion.settings import SAMPLERS, Settings
 from pack.vqdiffusion_core.model import VQDiffusion
-from pack.vqdiffusion_core.settings import SAMPLERS, Settings
-from pack.vqdiffusion_core.transformer import Transformer
+from pack.vqdiffusion_core.networks.transformer import Transformer
 
 MASK = 11
 

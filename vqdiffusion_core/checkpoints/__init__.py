@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from ..model import VQDiffusion
-from ..vqgan import VQGAN
+from ..networks.vqgan import VQGAN
 from . import diffusers_layout, original_layout
 from .build import Dtypes, choose_dtype
 from .diffusers_layout import has_weights, is_diffusers_folder, load_folder, write_folder

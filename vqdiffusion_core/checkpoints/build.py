@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from ..model import VQDiffusion
-from ..specs import TextSpec, TransformerSpec, VQGANSpec
-from ..text_encoder import clip_text_model
-from ..transformer import Transformer
-from ..vqgan import VQGAN
+from ..networks.specs import TextSpec, TransformerSpec, VQGANSpec
+from ..networks.text_encoder import clip_text_model
+from ..networks.transformer import Transformer
+from ..networks.vqgan import VQGAN
 from .errors import CheckpointError, listed
 from .rename import Renamed
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from ..model import VQDiffusion
-from ..vqgan import VQGAN
+from ..networks.vqgan import VQGAN
 from . import holds_codec_alone, load_codec, open_model
 from .build import Dtypes
 from .diffusers_layout import write_codec, write_folder

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from ..schedule import Schedule
-from ..specs import TextSpec, TransformerSpec, VQGANSpec
+from ..diffusion.schedule import Schedule
+from ..networks.specs import TextSpec, TransformerSpec, VQGANSpec
 from .errors import CheckpointError
 
 NULL = "learned_classifier_free_sampling_embeddings"

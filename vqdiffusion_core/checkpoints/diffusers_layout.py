@@ -19,10 +19,10 @@ import torch
 from torch import Tensor
 
 from ..model import VQDiffusion
-from ..specs import TextSpec
-from ..text_encoder import TextEncoder, clip_tokenizer
-from ..transformer import Transformer
-from ..vqgan import VQGAN
+from ..networks.specs import TextSpec
+from ..networks.text_encoder import TextEncoder, clip_tokenizer
+from ..networks.transformer import Transformer
+from ..networks.vqgan import VQGAN
 from . import key_maps
 from .build import Dtypes, build_text_model, build_transformer, build_vqgan, check_parts
 from .diffusers_config import (

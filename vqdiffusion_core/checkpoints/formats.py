@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from ..specs import TextSpec, TransformerSpec, VQGANSpec
+from ..networks.specs import TextSpec, TransformerSpec, VQGANSpec
 from .errors import CheckpointError
 from .rename import Renamed
 

@@ -21,11 +21,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..diffusion.schedule import Schedule
 from ..model import VQDiffusion
-from ..schedule import Schedule
-from ..specs import TransformerSpec, VQGANSpec
-from ..text_encoder import TextEncoder, clip_tokenizer
-from ..vqgan import VQGAN
+from ..networks.specs import TransformerSpec, VQGANSpec
+from ..networks.text_encoder import TextEncoder, clip_tokenizer
+from ..networks.vqgan import VQGAN
 from . import key_maps
 from .build import Dtypes, build_text_model, build_transformer, build_vqgan, check_parts
 from .diffusers_layout import has_weights, read_weights, vocabulary_for

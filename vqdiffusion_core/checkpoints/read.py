@@ -23,7 +23,7 @@ import safetensors
 import torch
 from torch import Tensor
 
-from ..memory import is_out_of_memory
+from ..networks.oom import is_out_of_memory
 from .errors import CheckpointError
 from .jit_archive import is_jit_archive, is_tensor_entry, read_jit_archive
 from .unpickle import name_in, unpickle_archive, unpickle_legacy

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from ..specs import TransformerSpec
+from ..networks.specs import TransformerSpec
 
 HEADS = 16  # of every transformer in the authors' configurations; no file tells it
 PICTURE = 256  # pixels a side, of every model

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..text_encoder import END, START, TextEncoder
+from ..networks.text_encoder import END, START, TextEncoder
 from .errors import CheckpointError
 from .read import MAX_TEXT, read_head, read_json, read_text
 

@@ -12,10 +12,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from ..distributed import Workers
 from ..notices import notify
 from .data import Folder, Source
 from .loop import beside
-from .workers import Workers
 
 
 class Mark(NamedTuple):

@@ -12,10 +12,10 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 
-from ..vqgan import VQGAN
+from ..distributed import ALONE, Workers
+from ..networks.vqgan import VQGAN
 from .data import Source, to_sheet, to_tensor
 from .loop import clip, cosine, precision
-from .workers import ALONE, Workers
 
 COMMITMENT = 0.25  # weight of the pull of latents towards their codes
 CODE_DECAY = 0.98

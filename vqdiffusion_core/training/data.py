@@ -13,8 +13,8 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from ..image_folder import Captions, ImageFolder, read_captions
-from ..images import WHITE, Colour, open_image
+from ..files.image_folder import Captions, ImageFolder, read_captions
+from ..files.images import WHITE, Colour, open_image
 from ..notices import notify
 
 MOST_NAMED = 20  # bad files in one message

@@ -16,19 +16,19 @@ from PIL import Image
 from torch import Tensor, nn
 
 from ..checkpoints.write import raw
-from ..guidance import guided
+from ..diffusion.guidance import guided
+from ..diffusion.posterior import q_sample
+from ..diffusion.schedule import Schedule
+from ..diffusion.settings import Settings
+from ..distributed import ALONE, Workers
 from ..model import VQDiffusion
+from ..networks.text_encoder import TextEncoder
+from ..networks.transformer import Transformer
+from ..networks.vqgan import VQGAN
 from ..pipeline import sample
-from ..posterior import q_sample
-from ..schedule import Schedule
-from ..settings import Settings
-from ..text_encoder import TextEncoder
-from ..transformer import Transformer
-from ..vqgan import VQGAN
 from .data import Source, to_sheet, to_tensor
 from .loop import clip, cosine, counted, precision
 from .objective import TimeSampler, loss_terms, unsure
-from .workers import ALONE, Workers
 
 NULL_SHARE = 0.1  # captions replaced by the learned null, so that guidance has something to push away from
 EMA_DECAY = 0.999

@@ -18,11 +18,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ..guidance import guided
+from ..diffusion.guidance import guided
+from ..diffusion.settings import Settings
 from ..model import VQDiffusion
 from ..pipeline import decode, generate, sample
-from ..settings import Settings
-from . import judge, scenes
+from . import metrics, scenes
 from .codec import psnr
 from .data import to_tensor
 
@@ -97,7 +97,7 @@ def one_object(model: VQDiffusion, count: int, say: Say) -> Figures:
         judged = list(zip(asked, pictures, strict=True))
         figures[f"{name}: subject first"] = share(is_first(scene, picture, 0) for scene, picture in judged)
         figures[f"{name}: background"] = share(
-            judge.background_of(image) == scene.background[0] for scene, image in judged
+            metrics.background_of(image) == scene.background[0] for scene, image in judged
         )
     return figures
 
@@ -206,7 +206,7 @@ def draw_tokens(
 
 def is_first(scene: scenes.Scene, picture: Image.Image, which: int) -> bool:
     """Whether, of all subjects, the scene's is the one that its place in the picture looks most like."""
-    return judge.ranking(picture, scene.boxes[which])[0] == scene.subjects[which].name
+    return metrics.ranking(picture, scene.boxes[which])[0] == scene.subjects[which].name
 
 
 def share(outcomes: Sequence[bool] | Iterator[bool]) -> float:

@@ -19,8 +19,8 @@ from PIL import Image
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from ..distributed import Interrupted, Workers
 from ..notices import notify
-from .workers import Interrupted, Workers
 
 MAY_CHANGE = ("learning_rate", "mixed")  # when a run goes on
 SAY_EVERY = 10  # seconds

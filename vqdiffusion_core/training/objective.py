@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..posterior import q_posterior
-from ..schedule import Schedule
+from ..diffusion.posterior import q_posterior
+from ..diffusion.schedule import Schedule
 
 AUXILIARY_WEIGHT = 5e-4  # the text releases; ImageNet and FFHQ were trained with 1e-3
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 
 from PIL import Image
 
-from ..specs import VQGANSpec
+from ..networks.specs import VQGANSpec
 from . import scenes
 
 CODEC = VQGANSpec(

@@ -15,20 +15,20 @@ from torch import Tensor
 from .. import checkpoints
 from ..checkpoints.read import read_tensors as read_weights
 from ..checkpoints.vocabulary import Vocabulary, read_vocabulary, write_vocabulary
+from ..diffusion.schedule import Schedule
+from ..distributed import Workers
 from ..model import VQDiffusion
+from ..networks.specs import TextSpec, TransformerSpec, VQGANSpec
+from ..networks.text_encoder import TextEncoder, clean, clip_text_model, clip_tokenizer
+from ..networks.transformer import Transformer
+from ..networks.vqgan import VQGAN
 from ..notices import notify
-from ..schedule import Schedule
-from ..specs import TextSpec, TransformerSpec, VQGANSpec
-from ..text_encoder import TextEncoder, clean, clip_text_model, clip_tokenizer
-from ..transformer import Transformer
-from ..vqgan import VQGAN
 from .changes import settle
 from .codec import CodecTraining
 from .data import Source
 from .diffusion import DiffusionTraining, Examples, Networks, encode, fingerprint, initialise
 from .loop import begun, read_tensors, write_tensors
 from .tokenizer import learn_vocabulary
-from .workers import Workers
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from tokenizers import pre_tokenizers, trainers
 
 from ..checkpoints.vocabulary import Vocabulary, of_backend
-from ..text_encoder import END, START, clip_tokenizer
+from ..networks.text_encoder import END, START, clip_tokenizer
 
 
 def learn_vocabulary(captions: Iterable[str], merges: int) -> Vocabulary:

@@ -1,0 +1,101 @@
+"""`vqdiffusion train`: from a folder of pictures to a model that draws, and on from there."""
+
+import pytest
+import torch
+from pack.tests.core.tiny_training import COLOURS, paint
+from pack.vqdiffusion_core.checkpoints import load
+from pack.vqdiffusion_core.cli.main import main
+from PIL import Image
+
+CODEC = ["--size", "16", "--channels", "8,8", "--codes", "16", "--steps", "3", "--batch", "2"]
+DIFFUSION = ["--size", "16", "--layers", "1", "--width", "16", "--heads", "2", "--steps", "3", "--batch", "2"]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data")
+    for name, colour in COLOURS.items():
+        paint(colour, 8).save(folder / f"{name}.png")
+        (folder / f"{name}.txt").write_text(f"a {name} picture")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def codec(data, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("codec") / "run"
+    assert main(["train", "codec", str(folder), "--data", str(data), *CODEC]) == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def model(data, codec, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("diffusion")
+    begin = ["--codec", str(codec), "--kernel", "uniform"]
+    run = ["train", "diffusion", str(folder / "run"), "--data", str(data), *begin, *DIFFUSION]
+    assert main([*run, "--save-as", str(folder / "model")]) == 0
+    return folder / "model"
+
+
+def test_a_folder_of_pictures_becomes_a_model_that_draws(model, tmp_path):
+    picture = tmp_path / "picture.png"
+    draw = ["generate", "a red picture", "--model", str(model), "--steps", "2", "-o", str(picture)]
+    assert main([*draw, "--sampler", "ancestral"]) == 0  # its kernel masks nothing, and the others uncover masks
+    assert Image.open(picture).size == (16, 16)
+
+
+def test_a_model_remembers_the_kernel_that_it_was_trained_with(model):
+    schedule = load(model).schedule
+    assert not schedule.gamma_bar.any() and schedule.beta_bar[-1] == pytest.approx(1 / 16, rel=1e-4)
+
+
+def test_a_saved_model_is_fine_tuned_at_its_own_size(model, data, tmp_path):
+    tune = ["train", "diffusion", str(tmp_path / "run"), "--data", str(data), "--model", str(model)]
+    pace = ["--steps", "6", "--batch", "2", "--learning-rate", "0.05"]
+    assert main([*tune, *pace, "--save-as", str(tmp_path / "tuned")]) == 0
+    before, after = load(model), load(tmp_path / "tuned")
+    assert not after.learned_null_1LD.equal(before.learned_null_1LD)
+    same = zip(before.text_encoder.parameters(), after.text_encoder.parameters(), strict=True)
+    assert all(ours.equal(theirs) for ours, theirs in same)
+
+
+@pytest.mark.parametrize("batch", ["1", "5"])
+@pytest.mark.parametrize("kernel", ["absorbing", "uniform"])
+def test_one_picture_trains_in_batches_of_any_size(batch, kernel, codec, data, tmp_path):
+    one = tmp_path / "one"
+    one.mkdir()
+    for name in ("red.png", "red.txt"):
+        (one / name).write_bytes((data / name).read_bytes())
+    size = ["--data", str(one), *CODEC[:-1], batch]
+    assert main(["train", "codec", str(tmp_path / "codec"), *size]) == 0
+    begin = ["--codec", str(codec), "--kernel", kernel, "--data", str(one), *DIFFUSION[:-1], batch]
+    run = tmp_path / "run"
+    assert main(["train", "diffusion", str(run), *begin]) == 0
+    assert torch.load(run / "checkpoint.pt", weights_only=True)["step"] == 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["codec", "--size", "17", "--channels", "8,8"], "size is 17; 2 resolutions need a multiple of 2"),
+        (["codec", "--channels", "8,9"], "expected two numbers or more, each a multiple of 8"),
+        (["codec", "--size", "32", "--channels", "8,8"], "is 16 x 16 pixels; expected 32 x 32 or more"),
+        (["codec", "--batch", "0", "--size", "16"], "batch is 0"),
+        (["codec", "--steps", "0", "--size", "16"], "steps is 0"),
+        (["diffusion", "--codec", "NOWHERE"], "is no folder and no file; expected those of a model"),
+        (["diffusion", "--codec", "CODEC", "--size", "15"], "tokens are 2 pixels wide: choose a multiple"),
+        (["diffusion", "--codec", "CODEC", "--width", "190"], "the width a multiple of the heads"),
+        (["diffusion", "--model", "MODEL", "--size", "8"], "train it with --size 16"),
+    ],
+)
+def test_what_cannot_be_trained_is_said_in_one_line(arguments, said, codec, model, data, tmp_path, capsys):
+    folders = {"MODEL": str(model), "CODEC": str(codec)}
+    kind, *rest = [folders.get(argument, argument) for argument in arguments]
+    assert main(["train", kind, str(tmp_path / "run"), "--data", str(data), *rest]) == 1
+    message = capsys.readouterr().err.strip()
+    assert said in message and "\n" not in message
+    assert not (tmp_path / "run" / "checkpoint.pt").exists()
+
+
+def test_the_built_in_scenes_have_one_size(tmp_path, capsys):
+    assert main(["train", "codec", str(tmp_path), "--size", "64"]) == 1
+    assert "the built-in scenes are drawn at 96" in capsys.readouterr().err

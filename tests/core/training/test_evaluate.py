@@ -1,0 +1,28 @@
+"""`vqdiffusion evaluate` on the built-in model."""
+
+import json
+
+import pytest
+from pack.vqdiffusion_core.cli.main import main
+from pack.vqdiffusion_core.training import evaluate, scenes
+
+
+@pytest.mark.skipif(
+    not any(path.exists() for path in scenes.FONT_PATHS), reason="scenes need the font: apt fonts-noto-color-emoji"
+)
+def test_the_built_in_model_is_measured(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(evaluate, "CURVE_PICTURES", 2)  # the fewest that can differ
+    monkeypatch.setattr(evaluate, "TIMED", 1)
+    assert main(["evaluate", "--prompts", "4", "--json", str(tmp_path / "figures.json")]) == 0
+    figures = json.loads((tmp_path / "figures.json").read_text())
+    assert figures["codec"]["PSNR in dB"] > 20
+    plain = figures["one object, plain words"]
+    assert plain["seen: subject first"] == plain["seen: background"] == 1
+    assert figures["inpainting"]["other half unchanged"] == 1
+    assert [point["guidance"] for point in figures["guidance"]] == [1, 1.5, 2, 3, 5]
+    assert all(0 <= point["subject first"] <= 1 and point["diversity"] > 0 for point in figures["guidance"])
+    table = capsys.readouterr().out
+    assert (
+        "| one object, plain words: seen: subject first | 1 |" in table
+        and "| guidance 3, truncation 0.86: diversity |" in table
+    )

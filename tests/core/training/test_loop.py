@@ -1,0 +1,224 @@
+"""The objective is the papers', and a run that was cut off goes on as if it had not been."""
+
+import csv
+
+import numpy as np
+import pytest
+import torch
+from pack.tests.core import tiny_training as tiny
+from pack.vqdiffusion_core.checkpoints import load, save
+from pack.vqdiffusion_core.diffusion.posterior import q_posterior, q_sample
+from pack.vqdiffusion_core.diffusion.schedule import Schedule
+from pack.vqdiffusion_core.training.diffusion import ROWS
+from pack.vqdiffusion_core.training.loop import run
+from pack.vqdiffusion_core.training.objective import TimeSampler, loss_terms, unsure
+
+K = 3
+SCHEDULE = Schedule.linear(10, K, gamma_end=0.9)
+
+
+@pytest.mark.parametrize("t", [1, 2, 6, 10])
+@pytest.mark.parametrize("schedule", [SCHEDULE, Schedule.absorbing(10, K)], ids=["replaces", "absorbing"])
+def test_the_bound_is_the_divergence_of_the_two_posteriors(t, schedule):
+    generator = torch.Generator().manual_seed(t)
+    logits = torch.randn(1, 8, K, generator=generator, dtype=torch.float64)
+    x0 = torch.randint(0, K, (1, 8), generator=generator)
+    xt = torch.tensor([[K, K, K, K, 0, 1, 2, 0]])
+    if schedule is not SCHEDULE:
+        xt[:, 4:] = x0[:, 4:]  # what is visible is clean
+    flat = logits[0], x0[0], xt[0]
+    bound, auxiliary = (term.mean() for term in loss_terms(*flat, np.full(8, t), schedule, auxiliary_weight=0.5))
+    p = logits.float().softmax(-1).double()
+    expected = 0.0
+    for n in range(8):
+        truth = torch.nn.functional.one_hot(x0[:, n : n + 1], K).double()
+        q = q_posterior(truth, xt[:, n : n + 1], t - 1, t, schedule)[0, 0]
+        r = q_posterior(p[:, n : n + 1], xt[:, n : n + 1], t - 1, t, schedule)[0, 0]
+        expected += sum(a * (a / b).log() for a, b in zip(q, r, strict=True) if a > 0).item() / 8
+    assert bound.item() == pytest.approx(expected, rel=1e-4)
+    log_likelihood = p.gather(-1, x0[..., None]).log().mean().item()
+    assert auxiliary.item() == pytest.approx(-0.5 * (2 - (t - 1) / 10) * log_likelihood, rel=1e-4)
+    if t == 1 and schedule is SCHEDULE:
+        assert bound.item() == pytest.approx(-log_likelihood, rel=1e-4)
+
+
+def test_a_perfect_prediction_costs_nothing():
+    x0 = torch.tensor([0, 1, 2, 0])
+    logits = 60.0 * torch.nn.functional.one_hot(x0, K).float()
+    for t in (1, 5, 10):
+        coin = torch.rand(4, generator=torch.Generator().manual_seed(t), dtype=torch.float64)
+        bound, auxiliary = loss_terms(logits, x0, q_sample(x0, t, SCHEDULE, coin), np.full(4, t), SCHEDULE)
+        assert bound.abs().max() < 1e-6 and auxiliary.abs().max() < 1e-6
+
+
+def test_hard_times_are_drawn_more_often_and_the_mean_stays():
+    sampler = TimeSampler(5)
+    losses = np.array([9.0, 1.0, 2.0, 3.0, 4.0])  # of t = 1..5; that of t = 1 is not to count
+    for _ in range(200):
+        sampler.update(np.arange(1, 6), torch.from_numpy(losses))
+    probabilities = sampler.probabilities().numpy()
+    assert probabilities == pytest.approx(np.array([1, 1, 2, 3, 4]) / 11, rel=1e-3)
+    t, p = sampler.sample(40_000, torch.Generator().manual_seed(0))
+    estimate = (losses[t - 1] / p.numpy()).mean()
+    assert estimate == pytest.approx(losses.sum(), rel=0.02)
+
+
+@pytest.mark.parametrize("seen", [0, 1, 10, 11])
+def test_times_are_drawn_alike_until_each_was_seen_more_than_ten_times(seen):
+    sampler = TimeSampler(3)
+    for _ in range(50):
+        sampler.update(np.array([1, 2]), torch.tensor([1.0, 2.0]))
+    for _ in range(seen):
+        sampler.update(np.array([3]), torch.tensor([8.0]))
+    alike = len(set(sampler.probabilities().tolist())) == 1
+    assert alike == (seen <= 10)
+
+
+@pytest.mark.parametrize("T", [2, 100])
+def test_the_auxiliary_loss_of_the_earliest_time_weighs_twice_and_of_the_last_hardly_more_than_once(T):
+    schedule, logits = Schedule.linear(T, K), torch.zeros(T, K)
+    times, ids = np.arange(1, T + 1), torch.zeros(T, dtype=torch.int64)
+    _, auxiliary = loss_terms(logits, ids, ids, times, schedule, auxiliary_weight=1.0)
+    assert (auxiliary / np.log(K)).tolist() == pytest.approx([2 - i / T for i in range(T)])  # the original's index i
+
+
+@pytest.mark.parametrize("make", [tiny.diffusion, tiny.codec])
+def test_a_resumed_run_ends_at_the_same_weights(make, tmp_path):
+    whole, halves = make(tmp_path), make(tmp_path)
+    run(whole, tmp_path / "whole", steps=8, log_every=2, report=silent)
+
+    class PowerCut(Exception):
+        pass
+
+    step = halves.step
+    halves.step = lambda i, progress: step(i, progress) if i < 7 else (_ for _ in ()).throw(PowerCut)
+    with pytest.raises(PowerCut):
+        run(halves, tmp_path / "halves", steps=8, save_every=5, log_every=2, report=silent)
+    resumed = make(tmp_path)
+    run(resumed, tmp_path / "halves", steps=8, log_every=2, report=silent)
+
+    def flat(state):
+        return [value for entry in state.values() for value in (flat(entry) if isinstance(entry, dict) else [entry])]
+
+    for ours, theirs in zip(flat(resumed.state_dict()), flat(whole.state_dict()), strict=True):
+        if torch.is_tensor(ours):
+            assert torch.equal(ours, theirs)
+    lines = list(csv.DictReader((tmp_path / "halves" / "log.csv").open()))
+    assert [line["step"] for line in lines] == ["2", "4", "6", "8"], "one line each, also where it was cut off"
+
+
+def silent(line):
+    pass
+
+
+def test_a_run_is_not_continued_with_other_options(tmp_path):
+    run(tiny.codec(tmp_path), tmp_path / "run", steps=1, report=silent)
+    with pytest.raises(ValueError, match="begun with batch 4, now 2"):
+        run(tiny.codec(tmp_path, batch=2), tmp_path / "run", steps=2, report=silent)
+
+
+@pytest.mark.parametrize("make", [tiny.diffusion, tiny.codec])
+def test_a_run_leaves_sheets_to_look_at(make, tmp_path):
+    run(make(tmp_path), tmp_path / "run", steps=4, save_every=2, report=silent)
+    sheets = sorted(path.name for path in (tmp_path / "run" / "sheets").iterdir())
+    assert sheets == ["0000002.png", "0000004.png"]
+
+
+def test_the_codebook_is_used_whole(tmp_path):
+    training = tiny.codec(tmp_path)
+    for step in range(30):
+        numbers = training.step(step, 0.5)
+    assert numbers["used_codes"] == 16
+
+
+def test_training_teaches_the_pictures(tmp_path):
+    training = tiny.diffusion(tmp_path, learning_rate=1e-2)
+    losses = [training.step(step, 0.1)["bound"] for step in range(60)]
+    assert np.mean(losses[-10:]) < 0.7 * np.mean(losses[:10])
+
+
+@pytest.mark.parametrize("what", ["null", "transformer", "all"])
+def test_fine_tuning_changes_what_it_was_told_to(what, tmp_path):
+    save(tiny.diffusion(tmp_path / "first").model("tiny"), tmp_path / "model")
+    loaded = load(tmp_path / "model")
+    training = tiny.diffusion(tmp_path / "second", model=loaded, learn=what)
+    before = {name: weight.clone() for name, weight in training.networks.state_dict().items()}
+    for step in range(6):
+        training.step(step, 0.5)
+    changed = {
+        name.split(".")[0] for name, weight in training.networks.state_dict().items() if not weight.equal(before[name])
+    }
+    expected = {"null": {"null_1LD"}, "transformer": {"null_1LD", "transformer"}}
+    assert changed == expected.get(what, {"null_1LD", "transformer", "text_encoder"})
+
+
+@pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason="PyTorch before 2.9 has no Muon")
+def test_muon_has_the_matrices_between_hidden_vectors_and_adamw_the_rest(tmp_path):
+    training = tiny.diffusion(tmp_path)
+    muon, adamw = ([p for group in each.param_groups for p in group["params"]] for each in training.optimizers)
+    names = {parameter: name for name, parameter in training.networks.named_parameters()}
+    assert sorted(map(names.get, [*muon, *adamw])) == sorted(names.values())
+    assert {names[p].rsplit(".", 1)[1] for p in muon} == {"weight"}
+    assert not any("emb" in names[p] or "to_logits" in names[p] or "null" in names[p] for p in muon)
+    assert any("attn1.query" in names[p] for p in muon) and any("text_encoder" in names[p] for p in muon)
+
+
+def test_a_model_without_a_null_begins_with_the_empty_prompt_for_it(tmp_path):
+    model = tiny.diffusion(tmp_path / "first").model("tiny")
+    model.learned_null_1LD = None
+    training = tiny.diffusion(tmp_path / "second", model=model)
+    assert torch.equal(training.networks.null_1LD, model.encode(""))
+
+
+def test_a_run_is_not_continued_with_the_tokens_of_another_codec(tmp_path):
+    tiny.diffusion(tmp_path)
+    other = tiny.diffusion(tmp_path / "other").model("other")
+    other.vqgan.quantize.embedding.weight.mul_(1.5)
+    with pytest.raises(ValueError, match="tokens of another codec"):
+        tiny.diffusion(tmp_path, model=other)
+
+
+def test_a_fine_tuned_model_is_saved_with_its_null(tmp_path):
+    training = tiny.diffusion(tmp_path)
+    for step in range(3):
+        training.step(step, 0.5)
+    save(training.model("tiny"), tmp_path / "model")
+    assert torch.equal(load(tmp_path / "model").learned_null_1LD, training.ema.null_1LD)
+
+
+def test_only_hidden_tokens_are_asked_for_where_none_is_ever_replaced():
+    x = torch.tensor([[0, K, 1, K]])
+    assert unsure(x, Schedule.absorbing(10, K)).tolist() == [[False, True, False, True]]
+    for schedule in (SCHEDULE, Schedule.uniform(10, K), Schedule.linear(100, K)):
+        assert unsure(x, schedule).all()
+
+
+def test_the_logits_are_of_few_numbers_of_rows_and_only_of_what_is_asked_for(tmp_path):
+    networks, rows = tiny.diffusion(tmp_path, mixed=False).networks, []
+    networks.transformer.to_logits.register_forward_pre_hook(lambda _, inputs: rows.append(len(inputs[0])))
+    x = torch.randint(K, (2, networks.transformer.spec.num_tokens), generator=torch.Generator().manual_seed(0))
+    ids = torch.zeros(2, networks.null_1LD.shape[1], dtype=torch.int64)
+    index, drop = torch.tensor([3, 7]), torch.tensor([False, True])
+    where = torch.rand(x.shape, generator=torch.Generator().manual_seed(1)) < 0.4
+    some, every = (networks(x, index, ids, drop, asked) for asked in (where, torch.ones_like(where)))
+    torch.testing.assert_close(some, every.view(*x.shape, -1)[where])
+    assert len(some) == where.sum() < rows[0] and {count % ROWS for count in rows} == {0}
+
+
+@pytest.mark.parametrize("what", ["all", "null"])
+def test_compiled_steps_are_the_same_steps(what, tmp_path):
+    """But for rounding. The compiler itself takes most of the time: half a minute."""
+    losses = [
+        [training.step(step, 0.5)["loss"] for step in range(3)]
+        for compiled in (False, True)
+        for training in [tiny.diffusion(tmp_path, mixed=False, compiled=compiled, learn=what)]
+    ]
+    assert losses[1] == pytest.approx(losses[0], rel=1e-4)
+
+
+def test_what_is_not_asked_for_costs_nothing():
+    schedule = Schedule.absorbing(10, K)
+    logits = torch.randn(4, K, generator=torch.Generator().manual_seed(0))
+    x0 = torch.tensor([0, 1, 2, 0])
+    bound, _ = loss_terms(logits, x0, x0, np.array([1, 4, 7, 10]), schedule)
+    assert bound.abs().max() < 1e-9

@@ -1,0 +1,5 @@
+"""`vqdiffusion`: the core without an editor."""
+
+from .main import main
+
+__all__ = ["main"]

@@ -1,0 +1,154 @@
+"""A list of prompts, drawn by any number of processes on any number of machines (torchrun starts them).
+
+Every line is one picture with a seed of its own, so it does not matter who draws it, or when: what is there already is
+not drawn again, and the same command goes on where it was cut off.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..diffusion.noise import SEEDS
+from ..diffusion.settings import Settings
+from ..distributed import ALONE, Workers
+from ..files.image_output import FORMATS, check_output, write_image
+from ..files.texts import guess_notice, read_text
+from ..model import VQDiffusion
+from ..notices import notices_of, notify
+from ..pipeline import generate
+
+HALF = re.compile("[\ud800-\udfff]")  # half of a letter, as "\\ud83d" in JSON, which no file can be called
+
+
+@dataclass(frozen=True)
+class Job:
+    """One picture to draw."""
+
+    line: int  # where it stands in the list, from 1
+    prompt: str
+    negative: str | None
+    seed: int
+    settings: Settings
+    path: Path
+
+
+def read_jobs(file: Path, folder: Path, seed: int, settings: Settings, negative: str | None, model: str) -> list[Job]:
+    """The pictures that a list asks for: one prompt a line, or, if its name ends in .jsonl, one JSON object a line with
+    "prompt" and, if wanted, "name" (of the picture's file), "negative", "seed" and any of `Settings`. The arguments
+    stand in for what a line leaves out; line n then has the seed `seed` + n - 1. Empty lines are passed over.
+
+    A picture without a name is called by its line and by everything that it depends on, the model's name too, so that a
+    changed line is drawn anew. Raises ValueError, which lists every line that is wrong.
+    """
+    text = read_text(file)
+    if text.guessed:
+        notify(guess_notice([file]))
+    jobs: list[Job] = []
+    wrong: list[tuple[int, str]] = []
+    for number, line in enumerate(text.lines, 1):
+        usual = Job(number, line.strip(), negative, (seed + number - 1) % SEEDS, settings, folder)
+        if not usual.prompt:
+            continue
+        try:
+            job = read_line(line, usual) if file.suffix == ".jsonl" else usual
+            jobs.append(job if job.path != folder else replace(job, path=folder / file_of(job, model)))
+        except ValueError as error:
+            wrong.append((number, str(error)))
+    seen: dict[Path, int] = {}
+    for job in jobs:
+        if (first := seen.setdefault(job.path, job.line)) != job.line:
+            wrong.append((job.line, f"its picture is called {job.path.name}, as that of line {first}."))
+    if wrong:
+        listed = [f"line {line}: {what}" for line, what in sorted(wrong)]
+        raise ValueError("\n  ".join([f"{file} cannot be drawn:", *listed]))
+    if not jobs:
+        raise ValueError(f"{file} has no prompts; expected one a line.")
+    return jobs
+
+
+def read_line(line: str, usual: Job) -> Job:
+    """A line of JSON over what a line usually says; `path` is still the folder, or ends in the given name."""
+    try:
+        given = json.loads(line)
+    except ValueError as error:
+        raise ValueError(f"no JSON ({error})") from error
+    if not isinstance(given, dict) or not isinstance(given.get("prompt"), str):
+        raise ValueError('expected a JSON object with a "prompt" in quotes.')
+    choices = {field.name: getattr(usual.settings, field.name) for field in fields(Settings)}
+    known = {"prompt": "", "name": "", "negative": "", "seed": 0} | choices
+    if unknown := given.keys() - known.keys():
+        raise ValueError(f"unknown: {', '.join(sorted(unknown))}; known are {', '.join(known)}.")
+    for key, value in given.items():
+        check_kind(key, value, known[key])
+    settings = replace(usual.settings, **{key: value for key, value in given.items() if key in choices})
+    seed = given.get("seed", usual.seed)
+    if not 0 <= seed < SEEDS:
+        raise ValueError(f"seed is {seed}; expected a number from 0 to 2**64 - 1.")
+    path = usual.path / file_name(given["name"]) if "name" in given else usual.path
+    return Job(usual.line, given["prompt"], given.get("negative", usual.negative), seed, settings, path)
+
+
+def check_kind(key: str, value: Any, like: Any) -> None:
+    kinds = {str: (str,), bool: (bool,), int: (int,), float: (int, float)}[type(like)]
+    if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
+        words = {str: "text in quotes", bool: "true or false", int: "a whole number", float: "a number"}
+        raise ValueError(f"{key} is {json.dumps(value)}; expected {words[type(like)]}.")
+
+
+def file_name(name: str) -> str:
+    """The name of a picture's file, which stays in the folder.
+
+    >>> file_name("fox"), file_name("fox.jpg"), file_name("fox 1.5")
+    ('fox.png', 'fox.jpg', 'fox 1.5.png')
+    """
+    if not name or name.startswith(".") or HALF.search(name) or set(name) & set('/\\:*?"<>|\0\n'):
+        raise ValueError(f"name is {name!r}; expected a plain file name, without folders.")
+    suffix = Path(name).suffix.lower()
+    return name if suffix and suffix in FORMATS else f"{name}.png"
+
+
+def file_of(job: Job, model: str) -> str:
+    """The file of a picture that was not given a name: another for any other picture."""
+    content = [job.prompt, job.negative, job.seed, asdict(job.settings), model]
+    digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    return f"{job.line:05}-{digest[:8]}.png"
+
+
+def check_outputs(jobs: Sequence[Job]) -> None:
+    """Raises ValueError or OSError where pictures that are not there yet cannot be written: all go to one folder, and
+    the longest name shows whether it takes them.
+    """
+    if wanted := [job for job in jobs if not job.path.exists()]:
+        check_output(max(wanted, key=lambda job: len(job.path.name.encode())).path)
+
+
+def draw(
+    model: VQDiffusion, jobs: Sequence[Job], workers: Workers = ALONE, say: Callable[[str], None] = lambda line: None
+) -> int:
+    """Draw this process's part of the pictures that are not there yet; returns how many failed, of all processes.
+
+    A picture that fails does not end the others: `say` is told of each that is drawn or fails. Call it in every
+    process: it returns when all of them are done.
+    """
+    failed = 0
+    for job in jobs[workers.rank :: workers.count]:
+        if job.path.exists():
+            continue
+        try:
+            with notices_of(f"line {job.line}"):
+                (picture,) = generate(model, job.prompt, negative=job.negative, seed=job.seed, settings=job.settings)
+            write_image(picture, job.path)
+        except Exception as error:  # whatever it is, the next prompt may be drawn
+            failed += 1
+            say(f"line {job.line} failed: {type(error).__name__}: {error}")
+        else:
+            say(str(job.path))
+    return int(workers.gather(torch.tensor([failed], device=workers.device)).sum())

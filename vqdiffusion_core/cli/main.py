@@ -1,0 +1,134 @@
+"""`vqdiffusion`: the core without ComfyUI."""
+
+from __future__ import annotations
+
+import argparse
+import io
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..checkpoints import CheckpointError, choose_dtype, load
+from ..checkpoints.convert import convert
+from ..checkpoints.errors import listed, printable
+from ..checkpoints.releases import releases_like
+from ..model import VQDiffusion
+from ..networks.oom import OutOfMemory, is_out_of_memory
+from ..networks.specs import TransformerSpec
+from ..notices import notices_to
+from .generate import add_generate, add_model, add_tokenizer
+from .train import add_evaluate, add_train
+
+TOO_MUCH = "The memory is too small for that. Ask for less at once, as by a smaller --batch, or close other programs."
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; the exit code is 0, 1 after an error in one line, or 128 and the number of the signal
+    that ended it.
+    """
+    options = parser().parse_args(arguments)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a name that a console has no letters for ends no run
+    try:
+        with notices_to(print_notice):
+            options.run(options)
+    except (ValueError, OSError, EOFError) as error:
+        print(f"vqdiffusion: {error}", file=sys.stderr)
+        return 1
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        print(f"vqdiffusion: {error if isinstance(error, OutOfMemory) else TOO_MUCH}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt as stop:
+        print(f"vqdiffusion: {str(stop) or 'stopped.'}", file=sys.stderr)
+        return 128 + getattr(stop, "number", signal.SIGINT)
+    return 0
+
+
+def print_notice(line: str) -> None:
+    """On stderr; of several processes, which all come to the same notice, the first says it."""
+    if os.environ.get("RANK", "0") == "0":
+        print(f"vqdiffusion: {line}", file=sys.stderr)
+
+
+def parser() -> argparse.ArgumentParser:
+    top = argparse.ArgumentParser(prog="vqdiffusion", description="Draw pictures with VQ-Diffusion.")
+    commands = top.add_subparsers(required=True, metavar="COMMAND")
+
+    add_generate(commands)
+
+    command = commands.add_parser("info", help="what a model is")
+    command.set_defaults(run=run_info)
+    add_model(command)
+
+    command = commands.add_parser("convert", help="write any model as a folder of safetensors, diffusers layout")
+    command.set_defaults(run=run_convert)
+    command.add_argument("source", type=Path, help="a model's folder, a checkpoint in its folder, or a VQGAN")
+    command.add_argument("target", type=Path, help="folder to write, which must not exist")
+    command.add_argument("--dtype", help="float32, bfloat16 or float16; without it, each weight stays as it is")
+    add_tokenizer(command)
+
+    command = commands.add_parser("download", help="fetch microsoft/vq-diffusion-ithq from the Hugging Face hub")
+    command.set_defaults(run=run_download)
+    command.add_argument("folder", type=Path, help="where ComfyUI looks for models, such as its models/vq_diffusion")
+    command.add_argument("--yes", action="store_true", help="do not ask before downloading")
+
+    add_train(commands)
+    add_evaluate(commands)
+    return top
+
+
+def run_info(options: argparse.Namespace) -> None:
+    model = load(options.model, options.dtype, options.tokenizer)
+    spec = model.transformer.spec
+    rows, columns = spec.grid
+    cell = model.vqgan.spec.downscale
+    print(f"model        {model.name} ({options.model})")
+    if known := releases_like(spec):
+        print(f"release      shaped like {', '.join(release.name for release in known)}")
+    size, tokens = f"{columns * cell} x {rows * cell}", f"{columns} x {rows}"
+    print(f"picture      {size} pixels, {tokens} tokens of {spec.codebook_size} codes")
+    print(f"transformer  {spec.layers} layers x {spec.width}, {spec.heads} heads, {spec.num_timesteps} timesteps")
+    print(f"condition    {describe_condition(model, spec)}")
+    for part in ("transformer", "vqgan", "text_encoder"):
+        if module := getattr(model, part):
+            print(f"{part:12} {sum(p.numel() for p in module.parameters()) / 1e6:.1f} M parameters")
+
+
+def describe_condition(model: VQDiffusion, spec: TransformerSpec) -> str:
+    if spec.condition == "class":
+        return f"class label, 0 to {spec.class_rows - 2}, with a null class"
+    if model.text_encoder is None:
+        return "none"
+    null = "a learned null embedding" if model.learned_null_1LD is not None else "the empty prompt as null"
+    return f"text of up to {model.text_encoder.length - 2} tokens, {null}"
+
+
+def run_convert(options: argparse.Namespace) -> None:
+    def report(done: int, total: int) -> None:
+        end = "\n" if done == total else ""
+        print(f"\r{done / 1e9:.2f} of {total / 1e9:.2f} GB", end=end, file=sys.stderr, flush=True)
+
+    dtype = choose_dtype(options.dtype) if options.dtype else None
+    left_behind = convert(options.source, options.target, dtype, options.tokenizer, report)
+    if left_behind:
+        names = listed([f"{name:.100}" for name in left_behind])
+        print(f"left behind, and not run: {printable(names)}", file=sys.stderr)
+    print(options.target)
+
+
+def run_download(options: argparse.Namespace) -> None:
+    from ..checkpoints.download import download, plan, summary  # here, because it brings the hub's library in
+
+    files = plan()
+    print(summary(files, options.folder))
+    if not options.yes and input("Download it? [y/N] ").strip().lower() not in ("y", "yes"):
+        raise CheckpointError("Nothing was downloaded; answer y, or give --yes.")
+    print(download(files, options.folder))  # the hub's library shows the progress
+
+
+if __name__ == "__main__":
+    sys.exit(main())

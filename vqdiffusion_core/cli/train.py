@@ -1,0 +1,199 @@
+"""`vqdiffusion train` and `vqdiffusion evaluate`: options in, a run or a table out."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..checkpoints import POCKET_FOLDER, load, save
+from ..distributed import Workers, joined
+from ..notices import few_notices
+from ..training import pocket
+from ..training.changes import settle
+from ..training.data import Folder, Source
+from ..training.diffusion import DiffusionTraining
+from ..training.evaluate import evaluate, table
+from ..training.loop import begun, run
+from ..training.recipe import KERNELS, Shape, codec_shape, diffusion_training, load_codec, new_codec_training, new_model
+from .generate import add_background
+
+
+def add_train(commands: argparse._SubParsersAction) -> None:
+    train = commands.add_parser("train", help="train a model, or fine-tune one; a run can be cut off and resumed")
+    kinds = train.add_subparsers(required=True, metavar="WHAT")
+
+    command = kinds.add_parser("codec", help="the VQGAN that turns pictures into tokens and back")
+    command.set_defaults(run=run_codec)
+    add_run(command)
+    add_pace(command, batch=16, steps=pocket.CODEC_STEPS)
+    command.add_argument("--codes", type=int, default=pocket.CODEC.codebook_size, help="entries of the codebook")
+    command.add_argument(
+        "--channels", type=whole_numbers, default=pocket.CODEC.level_channels, help="of each resolution, as 16,32,64"
+    )
+
+    command = kinds.add_parser("diffusion", help="the transformer and its text encoder, on the tokens of a codec")
+    command.set_defaults(run=run_diffusion)
+    add_run(command)
+    add_pace(command, batch=32, steps=pocket.DIFFUSION_STEPS)
+    start = command.add_mutually_exclusive_group(required=True)
+    start.add_argument("--codec", type=Path, help="begin a new model around it: a run's folder, a VQGAN, or a model")
+    start.add_argument("--model", type=Path, help="folder of a model: fine-tune it")
+    command.add_argument(
+        "--learn",
+        choices=("all", "transformer", "null"),
+        help="what may change, besides the learned null; without it, all of a new model and the transformer of another",
+    )
+    command.add_argument("--layers", type=int, default=Shape.layers)
+    command.add_argument("--width", type=int, default=Shape.width)
+    command.add_argument("--heads", type=int, default=Shape.heads)
+    command.add_argument("--kernel", choices=KERNELS, default="absorbing", help="how tokens get lost")
+    add_end(command)
+
+    command = kinds.add_parser("pocket", help="the built-in model from nothing: codec, then diffusion")
+    command.set_defaults(run=run_pocket)
+    command.add_argument("folder", type=Path, help="where the two runs are kept")
+    add_end(command)
+    add_machine(command)
+
+
+def add_run(command: argparse.ArgumentParser) -> None:
+    command.add_argument("folder", type=Path, help="where the run keeps its checkpoint, log.csv and sample sheets")
+    command.add_argument("--data", type=Path, help="folder of pictures with captions; without it, the built-in scenes")
+    add_background(command)
+    command.add_argument("--new-data", action="store_true", help="go on though the images or captions changed")
+    command.add_argument("--size", type=int, help="side of the pictures in pixels; without it, 96 or the model's own")
+
+
+def add_pace(command: argparse.ArgumentParser, batch: int, steps: int) -> None:
+    command.add_argument("--steps", type=int, default=steps)
+    command.add_argument("--batch", type=int, default=batch, help="pictures a step, over all processes")
+    command.add_argument("--learning-rate", type=float, default=1e-3)
+    command.add_argument("--seed", type=int, default=0)
+    command.add_argument("--save-every", type=int, default=200, help="steps between checkpoints")
+    add_machine(command)
+
+
+def add_machine(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--precision", choices=("mixed", "float32"), default="mixed", help="mixed: bfloat16 inside")
+    command.add_argument("--device", default="auto", help="cpu, cuda, or auto: cuda where there is one")
+
+
+def add_end(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--compile", action="store_true", help="faster steps, after a minute; needs a C++ compiler")
+    command.add_argument("--save-as", type=Path, help="folder to write the finished model to")
+
+
+def add_evaluate(commands: argparse._SubParsersAction) -> None:
+    command = commands.add_parser("evaluate", help="measure how well a model draws the built-in scenes")
+    command.set_defaults(run=run_evaluate)
+    command.add_argument("--model", type=Path, default=POCKET_FOLDER, help="folder; without it, the built-in model")
+    command.add_argument("--prompts", type=int, default=400, help="how many of each kind")
+    command.add_argument("--json", type=Path, help="file to write the figures to as well")
+
+
+def whole_numbers(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in text.split(","))
+
+
+def run_codec(options: argparse.Namespace) -> None:
+    with joined(options.device) as workers:
+        settings, spec = settings_of(options, workers), codec_shape(options.channels, options.codes)
+        size = options.size or pocket.Scenes.size
+        if size % spec.downscale:
+            raise ValueError(
+                f"size is {size}; {len(spec.level_channels)} resolutions need a multiple of {spec.downscale}."
+            )
+        check_places(options)
+        begun(options.folder, "codec")
+        source = source_of(options, size, captions=False)
+        settle(source, options.folder, options.new_data, workers)
+        training = new_codec_training(spec, source, workers, **settings)
+        run(training, options.folder, options.steps, save_every=options.save_every)
+
+
+def run_diffusion(options: argparse.Namespace) -> None:
+    with joined(options.device) as workers:
+        settings = settings_of(options, workers)
+        check_places(options)
+        begun(options.folder, "transformer")
+        if options.model:
+            model = load(options.model, "float32")
+            own_size = model.transformer.spec.grid[0] * model.vqgan.spec.downscale
+            source = source_of(options, options.size or own_size)
+        else:
+            shape, codec = Shape(options.layers, options.width, options.heads), load_codec(options.codec)
+            source = source_of(options, options.size or pocket.Scenes.size)
+            model = new_model(codec, source, options.folder, workers, shape, options.kernel, options.seed)
+        learn = options.learn or ("transformer" if options.model else "all")
+        settings |= {"learn": learn, "compiled": options.compile}
+        training = diffusion_training(model, source, options.folder, workers, options.new_data, **settings)
+        run(training, options.folder, options.steps, save_every=options.save_every)
+        save_model(training, options.save_as)
+
+
+def run_pocket(options: argparse.Namespace) -> None:
+    source, mixed = pocket.Scenes(), options.precision == "mixed"
+    codec, diffusion = options.folder / "codec", options.folder / "diffusion"
+    with joined(options.device) as workers:
+        run(new_codec_training(pocket.CODEC, source, workers, mixed=mixed), codec, pocket.CODEC_STEPS)
+        model = new_model(load_codec(codec), source, diffusion, workers, Shape(), "absorbing")
+        training = diffusion_training(model, source, diffusion, workers, mixed=mixed, compiled=options.compile)
+        run(training, diffusion, pocket.DIFFUSION_STEPS)
+        save_model(training, options.save_as)
+
+
+def check_places(options: argparse.Namespace) -> None:
+    """Raise ValueError where what is written would get in the way of what is read."""
+    folder, data = options.folder.resolve(), options.data and options.data.resolve()
+    if data and folder.is_relative_to(data):
+        raise ValueError(
+            f"{options.folder} lies in {options.data}, so that its sheets would be learned from; choose another folder."
+        )
+    model, goal = getattr(options, "model", None), getattr(options, "save_as", None)
+    if model and model.resolve() == folder:
+        raise ValueError(f"{options.folder} is the model; give the run a folder of its own.")
+    if goal and goal.exists() and not ((goal / "model_index.json").exists() or not any(goal.iterdir())):
+        raise ValueError(f"--save-as {goal} would take the place of what is there, which is no model; choose another.")
+    if goal and any(kept and kept.is_relative_to(goal.resolve()) for kept in (folder, data)):
+        raise ValueError(f"--save-as {goal} would take the place of the run or its images; choose another folder.")
+
+
+def source_of(options: argparse.Namespace, size: int, captions: bool = True) -> Source:
+    if options.data:
+        return Folder(options.data, size, captions=captions, background=options.background)
+    if size != pocket.Scenes.size:
+        raise ValueError(f"size is {size}; the built-in scenes are drawn at {pocket.Scenes.size}. Give --data FOLDER.")
+    return pocket.Scenes()
+
+
+def settings_of(options: argparse.Namespace, workers: Workers) -> dict[str, Any]:
+    for name in ("batch", "learning_rate", "save_every"):
+        if not getattr(options, name) > 0:
+            raise ValueError(f"{name.replace('_', ' ')} is {getattr(options, name)}; expected more than 0.")
+    workers.check(options.batch)
+    return {
+        "batch": options.batch,
+        "learning_rate": options.learning_rate,
+        "mixed": options.precision == "mixed",
+        "seed": options.seed,
+    }
+
+
+def save_model(training: DiffusionTraining, folder: Path | None) -> None:
+    if folder and training.workers.leads:
+        save(training.model(folder.name), folder, torch.float16)
+        print(folder)
+
+
+def run_evaluate(options: argparse.Namespace) -> None:
+    model = load(options.model, "float32").ready()
+    with few_notices():
+        figures = evaluate(model, options.prompts, lambda line: print(line, file=sys.stderr))
+    print(table(figures))
+    if options.json:
+        options.json.write_text(json.dumps(figures, indent=2) + "\n")

@@ -1,0 +1,1 @@
+"""What lies in users' files: images and folders of them, masks, texts."""
