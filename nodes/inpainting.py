@@ -14,7 +14,7 @@ from ..vqdiffusion_core.editing import notify_of_extent
 from . import latents, painting
 from .sockets import schema
 from .vae import Vae
-from .validation import checked
+from .validation import validate_inputs
 
 CANVAS = "VQ_DIFFUSION_PAINTING"  # the widget of the editor that shows and changes `painted`; web/js/vqdiffusion.js
 
@@ -65,7 +65,7 @@ class VQDiffusionTokenMask(io.ComfyNode):
         )
 
     @classmethod
-    @checked
+    @validate_inputs
     def execute(
         cls,
         samples: latents.Latent,

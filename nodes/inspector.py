@@ -14,7 +14,7 @@ from . import latents
 from .latents import History, LatentError
 from .sockets import schema
 from .vae import Vae
-from .validation import checked
+from .validation import validate_inputs
 
 CELL = 32  # pixels a token in the picture
 FRAME_SIDE = 256  # pixels of a step of the history in the editor
@@ -46,7 +46,7 @@ class VQDiffusionTokenInspector(io.ComfyNode):
         )
 
     @classmethod
-    @checked
+    @validate_inputs
     def execute(cls, samples: latents.Latent, vae: Vae, show: str = "tokens") -> io.NodeOutput:
         if show not in VIEWS:
             raise ValueError(f"show is {show!r:.100}; expected one of {', '.join(VIEWS)}.")

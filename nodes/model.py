@@ -35,7 +35,7 @@ class VQModel:
     def of(cls, model: VQDiffusion) -> VQModel:
         return cls(
             model.name,
-            runtime.manage(model.transformer.tabulate(), "transformer"),
+            runtime.manage(model.transformer.cache_adaln(), "transformer"),
             model.schedule,
             model.learned_null_1LD,
             Clip(model.text_encoder) if model.text_encoder else None,

@@ -10,7 +10,7 @@ from ..vqdiffusion_core.diffusion.schedule import SPACINGS
 from ..vqdiffusion_core.diffusion.settings import DEFAULTS, GUIDANCE, RANGES, REMASK
 from .model import VQModel
 from .sockets import VQ_DIFFUSION, schema
-from .validation import checked
+from .validation import validate_inputs
 
 
 def number(name: str, step: float, tooltip: str) -> io.Float.Input:
@@ -36,7 +36,7 @@ class Options:
     """
 
     @classmethod
-    @checked
+    @validate_inputs
     def execute(cls, vq_model: VQModel, **options: Any) -> io.NodeOutput:
         return io.NodeOutput(vq_model.with_options(**options))
 

@@ -9,7 +9,7 @@ from . import conditioning
 from .clip import Clip
 from .model import VQModel
 from .sockets import VQ_DIFFUSION, schema
-from .validation import checked
+from .validation import validate_inputs
 
 
 class VQDiffusionTextEncode(io.ComfyNode):
@@ -34,7 +34,7 @@ class VQDiffusionTextEncode(io.ComfyNode):
         )
 
     @classmethod
-    @checked
+    @validate_inputs
     def execute(cls, clip: Clip | None, text: str) -> io.NodeOutput:
         if clip is None:
             raise ValueError("This model has no text encoder: it draws classes. Use VQ-Diffusion Class Encode.")
@@ -61,7 +61,7 @@ class VQDiffusionClassEncode(io.ComfyNode):
         )
 
     @classmethod
-    @checked
+    @validate_inputs
     def execute(cls, vq_model: VQModel, class_label: str) -> io.NodeOutput:
         if vq_model.spec.condition != "class":
             raise ValueError(f"{vq_model.name} does not draw classes. Use VQ-Diffusion Text Encode with its CLIP.")

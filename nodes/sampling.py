@@ -12,7 +12,7 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..vqdiffusion_core import preview
-from ..vqdiffusion_core.diffusion.guidance import Branch, Condition, composed
+from ..vqdiffusion_core.diffusion.guidance import Condition, GuidanceTerm, compose_guidance
 from ..vqdiffusion_core.diffusion.noise import SEEDS
 from ..vqdiffusion_core.diffusion.schedule import Schedule
 from ..vqdiffusion_core.diffusion.settings import DEFAULTS, SAMPLERS, Settings, notify_of_unheard
@@ -24,7 +24,7 @@ from . import conditioning, latents, runtime
 from .latents import HISTORY, History
 from .model import VQModel
 from .sockets import VQ_DIFFUSION, schema
-from .validation import checked
+from .validation import validate_inputs
 
 
 class VQDiffusionSampler(io.ComfyNode):
@@ -105,7 +105,7 @@ class VQDiffusionSampler(io.ComfyNode):
         )
 
     @classmethod
-    @checked
+    @validate_inputs
     def execute(
         cls,
         vq_model: VQModel,
@@ -124,9 +124,9 @@ class VQDiffusionSampler(io.ComfyNode):
         canvas_Bhw = latents.read_canvas(
             latent, vq_model.spec.codebook_size, vq_model.spec.grid, vq_model.vae.downscale_ratio
         )
-        branches = read_prompts(vq_model, positive, negative, settings, canvas_Bhw)
-        level_Bhw = latents.read_region(latent)
-        history = draw(vq_model, branches, canvas_Bhw, level_Bhw, settings, seeds(latent, seed))
+        terms = read_prompts(vq_model, positive, negative, settings, canvas_Bhw)
+        mask_strength_Bhw = latents.read_region(latent)
+        history = draw(vq_model, terms, canvas_Bhw, mask_strength_Bhw, settings, seeds(latent, seed))
         return io.NodeOutput(latent | {"samples": history.samples, HISTORY: history})
 
 
@@ -136,13 +136,13 @@ def read_prompts(
     negative: conditioning.Conditioning | None,
     settings: Settings,
     canvas_Bhw: Tensor,
-) -> list[Branch]:
+) -> list[GuidanceTerm]:
     batch, *grid = canvas_Bhw.shape
     canvas = conditioning.Canvas(batch, (grid[0], grid[1]), vq_model.vae.downscale_ratio)
     wanted = conditioning.read(positive, "positive", vq_model.spec, canvas)
     unwanted = conditioning.read(negative, "negative", vq_model.spec, canvas) if negative is not None else []
-    branches = composed(wanted, unwanted, vq_model.null(), settings.scale())
-    return [replace(branch, condition=place(branch.condition, vq_model)) for branch in heard(branches, settings.steps)]
+    terms = compose_guidance(wanted, unwanted, vq_model.null(), settings.scale())
+    return [replace(term, condition=place(term.condition, vq_model)) for term in heard(terms, settings.steps)]
 
 
 def place(condition: Condition, vq_model: VQModel) -> Condition:
@@ -171,20 +171,20 @@ def seeds(latent: latents.Latent, seed: int) -> list[int]:
 
 def draw(
     vq_model: VQModel,
-    branches: list[Branch],
+    terms: list[GuidanceTerm],
     canvas_Bhw: Tensor,
-    level_Bhw: Tensor | None,
+    mask_strength_Bhw: Tensor | None,
     settings: Settings,
     seeds: list[int],
 ) -> History:
     grid = canvas_Bhw.shape[1], canvas_Bhw.shape[2]
     report = reporter(vq_model, grid, settings.steps)
     asked = canvas_Bhw.numel() * largest_share(settings, vq_model.schedule)
-    memory = memory_required(vq_model.spec, branches, len(canvas_Bhw), asked, vq_model.dtype)
+    memory = memory_required(vq_model.spec, terms, len(canvas_Bhw), asked, vq_model.dtype)
     device = runtime.load(vq_model.patcher, memory)
     tokens_BN = canvas_Bhw.flatten(1).to(device)
-    level_BN = None if level_Bhw is None else level_Bhw.flatten(1)
-    states = sample(vq_model.transformer, vq_model.schedule, branches, tokens_BN, level_BN, settings, seeds, grid)
+    mask_strength_BN = None if mask_strength_Bhw is None else mask_strength_Bhw.flatten(1)
+    states = sample(vq_model.transformer, vq_model.schedule, terms, tokens_BN, mask_strength_BN, settings, seeds, grid)
     state = next(states)
     first, drawn_at_BN = [state.x_BN[0]], torch.zeros_like(tokens_BN, dtype=torch.int32)
     report(0, first[0])
@@ -201,13 +201,13 @@ def draw(
     return History(samples, laid_out(torch.stack(first).int()), laid_out(drawn_at_BN), laid_out(state.confidence_BN))
 
 
-def heard(branches: list[Branch], steps: int) -> list[Branch]:
+def heard(terms: list[GuidanceTerm], steps: int) -> list[GuidanceTerm]:
     """Those that speak in any step of the run: the others need neither time nor memory."""
 
     def speaks(weight: float | Tensor) -> bool:
         return bool(weight.any()) if torch.is_tensor(weight) else weight != 0
 
-    return [b for b in branches if any(speaks(b.weight(step / steps)) for step in range(steps))]
+    return [b for b in terms if any(speaks(b.weight(step / steps)) for step in range(steps))]
 
 
 def reporter(vq_model: VQModel, grid: Grid, steps: int) -> Callable[[int, Tensor], None]:
@@ -224,7 +224,9 @@ def reporter(vq_model: VQModel, grid: Grid, steps: int) -> Callable[[int, Tensor
     return report
 
 
-def memory_required(spec: TransformerSpec, branches: list[Branch], batch: int, asked: float, dtype: torch.dtype) -> int:
+def memory_required(
+    spec: TransformerSpec, terms: list[GuidanceTerm], batch: int, asked: float, dtype: torch.dtype
+) -> int:
     """Bytes that a step needs beside the weights, all pictures and branches being one pass; `asked` is the number of
     tokens that it draws.
 
@@ -233,8 +235,8 @@ def memory_required(spec: TransformerSpec, branches: list[Branch], batch: int, a
     the text stay for the whole run.
     """
     N, W = spec.num_tokens, spec.width
-    rows = batch * len(branches)
-    texts = [branch.condition for branch in branches if branch.condition is not None and spec.condition == "text"]
+    rows = batch * len(terms)
+    texts = [term.condition for term in terms if term.condition is not None and spec.condition == "text"]
     text = batch * sum(text_BLD.shape[1] for text_BLD in texts) * spec.layers * W * 2
     attention = 6 * rows * N * W + 2 * N * N
     inner = min(rows * N * spec.mlp_ratio * W, INNER_BYTES[False] // dtype.itemsize)

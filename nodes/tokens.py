@@ -10,7 +10,7 @@ from . import latents
 from .model import VQModel
 from .sockets import VQ_DIFFUSION, schema
 from .vae import Vae
-from .validation import checked
+from .validation import validate_inputs
 
 MAX_SIDE = 8192  # pixels
 
@@ -34,7 +34,7 @@ class VQDiffusionEmptyTokens(io.ComfyNode):
         )
 
     @classmethod
-    @checked
+    @validate_inputs
     def execute(cls, vq_model: VQModel, batch_size: int, width: int = 0, height: int = 0) -> io.NodeOutput:
         cell, (rows, columns) = vq_model.vae.downscale_ratio, vq_model.spec.grid
         grid = height // cell or rows, width // cell or columns
@@ -78,7 +78,7 @@ class VQDiffusionDecode(io.ComfyNode):
         )
 
     @classmethod
-    @checked
+    @validate_inputs
     def execute(cls, samples: latents.Latent, vae: Vae) -> io.NodeOutput:
         return io.NodeOutput(vae.decode(samples["samples"]))
 
@@ -103,6 +103,6 @@ class VQDiffusionEncode(io.ComfyNode):
         )
 
     @classmethod
-    @checked
+    @validate_inputs
     def execute(cls, pixels: Tensor, vae: Vae) -> io.NodeOutput:
         return io.NodeOutput({"samples": vae.encode(pixels)})

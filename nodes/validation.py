@@ -66,7 +66,7 @@ SOCKETS = {
 }
 
 
-def checked(execute: Callable[P, R]) -> Callable[P, R]:
+def validate_inputs(execute: Callable[P, R]) -> Callable[P, R]:
     """`execute` of a node, which raises ValueError where something arrives that its sockets do not take. Its notices
     are shown on the node.
     """

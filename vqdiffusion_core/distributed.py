@@ -33,7 +33,7 @@ class Workers:
     patient: dist.ProcessGroup | None = None  # all of them again, on the CPU, with PATIENCE
 
     @property
-    def leads(self) -> bool:
+    def is_main(self) -> bool:
         """Whether this process writes the files and talks to the person who waits."""
         return self.rank == 0
 
@@ -59,7 +59,7 @@ class Workers:
         """For the leading process, everything of a list of which each process has every `count`-th; else nothing."""
         if self.count == 1:
             return list(mine)
-        parts: list[Sequence[Item]] = [[] for _ in range(self.count if self.leads else 0)]
+        parts: list[Sequence[Item]] = [[] for _ in range(self.count if self.is_main else 0)]
         dist.gather_object(mine, parts or None, group=self.patient)
         return [part[i] for i in range(len(mine)) for part in parts if i < len(part)]
 

@@ -18,7 +18,7 @@ from .notices import notify
 
 
 @dataclass(frozen=True)
-class Part:
+class RegionalPrompt:
     """A prompt for a part of the picture and of the run."""
 
     prompt: str
@@ -56,7 +56,7 @@ def covered(size: int, begin: float, end: float) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Edit:
+class Inpaint:
     """A picture to work on. Images of any mode are taken, and kept upright, the picture as RGB on white and the mask as
     grey (`images.to_mask` says what one with transparency marks).
     """
@@ -72,7 +72,7 @@ class Edit:
             object.__setattr__(self, "mask", to_mask(upright(self.mask)))
 
 
-def canvas_of(model: VQDiffusion, edit: Edit | None, size: tuple[int, int] | None) -> tuple[Tensor, Tensor | None]:
+def canvas_of(model: VQDiffusion, edit: Inpaint | None, size: tuple[int, int] | None) -> tuple[Tensor, Tensor | None]:
     """The tokens (h, w) that a run begins with, and how strongly each is marked, 0..1; None where all are drawn."""
     spec, cell = model.transformer.spec, model.vqgan.spec.downscale
     width, height = size or (edit.picture.size if edit else (spec.grid[1] * cell, spec.grid[0] * cell))
@@ -97,22 +97,22 @@ def canvas_of(model: VQDiffusion, edit: Edit | None, size: tuple[int, int] | Non
     if edit.mask is None:
         return tokens_hw, None
     mask_HW = torch.from_numpy(np.array(edit.mask)).float() / 255
-    level_Bhw = token_region(mask_HW[None], (rows, columns), edit.grow)
-    notify_of_extent(level_Bhw)
-    return tokens_hw, level_Bhw[0]
+    mask_strength_Bhw = token_region(mask_HW[None], (rows, columns), edit.grow)
+    notify_of_extent(mask_strength_Bhw)
+    return tokens_hw, mask_strength_Bhw[0]
 
 
-def notify_of_extent(level_Bhw: Tensor) -> None:
+def notify_of_extent(mask_strength_Bhw: Tensor) -> None:
     """Says so where nothing or everything is marked, which is seldom meant."""
-    if not level_Bhw.any():
+    if not mask_strength_Bhw.any():
         notify("Nothing is marked, so the image stays as it is. White in a mask marks what is drawn anew.")
-    elif level_Bhw.all():
+    elif mask_strength_Bhw.all():
         notify("All of the image is marked, so nothing of it stays. Black in a mask marks what stays.")
 
 
-def paste(picture: Image.Image, edit: Edit, level_hw: Tensor) -> Image.Image:
+def paste(picture: Image.Image, edit: Inpaint, mask_strength_hw: Tensor) -> Image.Image:
     """The drawn tokens' pixels over the picture that was edited, whose other pixels no VQGAN has touched."""
-    cell = picture.height // level_hw.shape[0]
-    drawn_HW = (level_hw > 0).float().repeat_interleave(cell, 0).repeat_interleave(cell, 1)
+    cell = picture.height // mask_strength_hw.shape[0]
+    drawn_HW = (mask_strength_hw > 0).float().repeat_interleave(cell, 0).repeat_interleave(cell, 1)
     blend_HW = (feathered(drawn_HW[None], edit.feather)[0] * 255).round().byte()
     return Image.composite(picture, edit.picture, Image.fromarray(np.asarray(blend_HW)))

@@ -24,9 +24,9 @@ class VQDiffusion:
     text_encoder: TextEncoder | None = None  # None: the model draws classes, or without any condition
     learned_null_1LD: Tensor | None = None  # used as it is; None: the encoded empty prompt stands in for it
 
-    def ready(self, device: torch.device | str = "cpu") -> VQDiffusion:
+    def prepare_for_inference(self, device: torch.device | str = "cpu") -> VQDiffusion:
         """Made ready for drawing on a device: smaller and faster, and no longer to be trained or saved."""
-        self.transformer.tabulate()
+        self.transformer.cache_adaln()
         for part in (self.transformer, self.vqgan, self.text_encoder):
             if part is not None:
                 part.to(device)

@@ -11,14 +11,14 @@ from PIL import Image
 from torch import Tensor
 
 from .diffusion.denoiser import Denoiser, across
-from .diffusion.guidance import Branch, Prompt, composed
+from .diffusion.guidance import GuidanceTerm, Prompt, compose_guidance
 from .diffusion.inpainting import Region
 from .diffusion.noise import SEEDS, Noise, exact_device
 from .diffusion.samplers import State, edited
 from .diffusion.schedule import Schedule
 from .diffusion.settings import DEFAULTS, SAMPLERS, Settings, notify_of_unheard
 from .diffusion.windows import Grid, windows
-from .editing import Edit, Part, canvas_of, paste
+from .editing import Inpaint, RegionalPrompt, canvas_of, paste
 from .model import VQDiffusion
 from .networks.transformer import Transformer
 
@@ -26,30 +26,31 @@ from .networks.transformer import Transformer
 def sample(
     transformer: Transformer,
     schedule: Schedule,
-    branches: Sequence[Branch],
+    terms: Sequence[GuidanceTerm],
     tokens_BN: Tensor,
-    level_BN: Tensor | None,
+    mask_strength_BN: Tensor | None,
     settings: Settings,
     seeds: Sequence[int],
     canvas: Grid | None = None,
 ) -> Iterator[State]:
     """Draw tokens anew; yields the state before the first step and after each.
 
-    `tokens_BN` holds ids 0..K, K the mask, row by row of the `canvas` (the model's own grid, unless given). `level_BN`,
-    0..1, marks what is drawn anew: all, without it. `seeds` has one seed a picture. The last state has no mask left.
+    `tokens_BN` holds ids 0..K, K the mask, row by row of the `canvas` (the model's own grid, unless given).
+    `mask_strength_BN`, 0..1, marks what is drawn anew: all, without it. `seeds` has one seed a picture. The last state
+    has no mask left.
     """
     check_masks(schedule, settings)
-    if level_BN is not None and not settings.soft:
-        level_BN = (level_BN > 0).float()
+    if mask_strength_BN is not None and not settings.soft:
+        mask_strength_BN = (mask_strength_BN > 0).float()
     grid, device, exact = transformer.spec.grid, tokens_BN.device, exact_device(tokens_BN.device)
     tokens_BN = tokens_BN.to(exact)
-    region, noise = Region.of(tokens_BN, level_BN, schedule, settings.denoise), Noise(list(seeds))
+    region, noise = Region.of(tokens_BN, mask_strength_BN, schedule, settings.denoise), Noise(list(seeds))
     drawn_BN = region.drawn_BN(region.start).to(exact)
     noisy_BN = region.released(tokens_BN, region.start, torch.zeros_like(drawn_BN, dtype=torch.bool), noise)
     state = State.of(noisy_BN, transformer.spec.mask_id)
     yield state.to(device)
     frames = None if canvas in (None, grid) else windows(grid, canvas, settings.overlap)
-    predict = across(settings.shape(Denoiser(transformer, schedule, branches, region, frames)), device, exact)
+    predict = across(settings.shape(Denoiser(transformer, schedule, terms, region, frames)), device, exact)
     sampler, rounds = SAMPLERS[settings.sampler](settings), spread(settings.steps, settings.rounds)
     if not region.hard or settings.rounds > 1:
         sampler = edited(sampler, region, rounds)
@@ -81,9 +82,9 @@ def generate(
     model: VQDiffusion,
     prompt: str | None = None,
     *,
-    parts: Sequence[Part] = (),
+    parts: Sequence[RegionalPrompt] = (),
     negative: str | None = None,
-    edit: Edit | None = None,
+    edit: Inpaint | None = None,
     size: tuple[int, int] | None = None,
     seed: int = 0,
     count: int = 1,
@@ -102,20 +103,24 @@ def generate(
         raise ValueError(f"seed is {seed}; expected a number from 0 to 2**64 - 1.")
     if prompt is None and not parts:
         prompt = ""
-    tokens_hw, level_hw = canvas_of(model, edit, size)
+    tokens_hw, mask_strength_hw = canvas_of(model, edit, size)
     grid = tokens_hw.shape[0], tokens_hw.shape[1]
     wanted = [] if prompt is None else [Prompt(model.encode(prompt))]
     wanted += [Prompt(model.encode(p.prompt), p.strength_N(grid), p.start, p.end) for p in parts]
-    branches = composed(wanted, [], model.null(negative), settings.scale())
+    terms = compose_guidance(wanted, [], model.null(negative), settings.scale())
     tokens_BN = tokens_hw.flatten().repeat(count, 1).to(model.device)
-    level_BN = None if level_hw is None else level_hw.flatten().repeat(count, 1)
+    mask_strength_BN = None if mask_strength_hw is None else mask_strength_hw.flatten().repeat(count, 1)
     seeds = [(index(seed) + i) % SEEDS for i in range(count)]
-    states = sample(model.transformer, model.schedule, branches, tokens_BN, level_BN, settings, seeds, grid)
+    states = sample(model.transformer, model.schedule, terms, tokens_BN, mask_strength_BN, settings, seeds, grid)
     for step, state in enumerate(states):
         on_step(step, state.x_BN)
         tokens_BN = state.x_BN
     pictures = decode(model, tokens_BN.unflatten(1, grid))
-    return [paste(picture, edit, level_hw) for picture in pictures] if edit and level_hw is not None else pictures
+    return (
+        [paste(picture, edit, mask_strength_hw) for picture in pictures]
+        if edit and mask_strength_hw is not None
+        else pictures
+    )
 
 
 @torch.no_grad()

@@ -12,10 +12,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vqdiffusion_core.diffusion.guidance import guided
-from vqdiffusion_core.diffusion.logits import truncate
+from vqdiffusion_core.diffusion.guidance import cfg
+from vqdiffusion_core.diffusion.logits import apply_truncation
 from vqdiffusion_core.diffusion.noise import Noise, categorical
-from vqdiffusion_core.diffusion.posterior import draw_chance, draw_posterior
+from vqdiffusion_core.diffusion.posterior import change_probability, draw_posterior
 from vqdiffusion_core.diffusion.settings import Settings
 from vqdiffusion_core.networks.kernels import linear
 from vqdiffusion_core.networks.specs import TransformerSpec
@@ -40,13 +40,13 @@ class Run:
         self.network = network
         self.settings = Settings(steps=steps, guidance=guidance, truncation=models.TRUNCATION)
         dtype = network.content_emb.emb.weight.dtype
-        self.branches = guided(models.text(dtype, DEVICE, 1), models.text(dtype, DEVICE, 2), guidance)
+        self.terms = cfg(models.text(dtype, DEVICE, 1), models.text(dtype, DEVICE, 2), guidance)
         self.masked_BN = torch.full((batch, network.spec.num_tokens), network.spec.mask_id, device=DEVICE)
         self.states: Iterator = iter(())
 
     def begin(self) -> None:
         schedule, seeds = models.schedule(self.network.spec), list(range(len(self.masked_BN)))
-        self.states = sample(self.network, schedule, self.branches, self.masked_BN, None, self.settings, seeds)
+        self.states = sample(self.network, schedule, self.terms, self.masked_BN, None, self.settings, seeds)
         next(self.states)
 
     def step(self) -> None:
@@ -84,7 +84,7 @@ def runs(spec: TransformerSpec, type_name: str) -> tuple[Run, models.PeerRun]:
     network = models.transformer(spec, dtype, DEVICE)
     texts = torch.cat([models.text(peer_dtype, DEVICE, 2), models.text(peer_dtype, DEVICE, 1)])
     peer = models.PeerRun(models.peer_transformer(network).to(peer_dtype), texts)
-    return Run(network.tabulate()), peer
+    return Run(network.cache_adaln()), peer
 
 
 def step(spec: TransformerSpec, name: str, rounds: int, types: Sequence[str]) -> list[Row]:
@@ -159,9 +159,9 @@ def sampler(rounds: int) -> list[Row]:
 
     def ours() -> None:
         coin, pick = noise.uniform(N, device=DEVICE), noise.uniform(N, device=DEVICE)
-        where = coin < draw_chance(masked, 50.0, 56.0, schedule)
+        where = coin < change_probability(masked, 50.0, 56.0, schedule)
         log_p, log_p_null = (each[where[0]].log_softmax(-1) for each in logits)
-        mixed = truncate((5 * log_p - 4 * log_p_null).log_softmax(-1), models.TRUNCATION)
+        mixed = apply_truncation((5 * log_p - 4 * log_p_null).log_softmax(-1), models.TRUNCATION)
         drawn = draw_posterior(masked[where], categorical(mixed, pick[where]), 50.0, 56.0, schedule, coin[where])
         masked.masked_scatter(where, drawn)
 
@@ -190,7 +190,7 @@ def scaling(rounds: int) -> list[Row]:
 
 
 def small(spec: TransformerSpec) -> Transformer:
-    return models.transformer(spec, torch.float32, DEVICE).tabulate()
+    return models.transformer(spec, torch.float32, DEVICE).cache_adaln()
 
 
 def slope(points: list[tuple[float, float]]) -> float:
@@ -208,7 +208,7 @@ def autoregressive(rounds: int, batches: Sequence[int], types: Sequence[str]) ->
     """A picture of 1024 tokens one after the other, from tokens timed along it, against 100, 50, 25 and 16 steps."""
     rows = []
     for type_name in types:
-        network, chain = models.transformer(models.COCO, TYPES[type_name], DEVICE).tabulate(), chain_of(type_name)
+        network, chain = models.transformer(models.COCO, TYPES[type_name], DEVICE).cache_adaln(), chain_of(type_name)
         for batch in batches:
             ours = Run(network, guidance=1.0, batch=batch, steps=25)
             step, whole = against(ours, chain, batch, rounds)
@@ -248,7 +248,7 @@ def against(ours: Run, chain: Autoregressive, batch: int, rounds: int) -> tuple[
 
 def throughput(rounds: int, batches: tuple[int, ...]) -> list[Row]:
     """Whole pictures a second, 16 guided steps."""
-    network = models.transformer(models.COCO, torch.bfloat16, DEVICE).tabulate()
+    network = models.transformer(models.COCO, torch.bfloat16, DEVICE).cache_adaln()
     runs = {str(batch): Run(network, batch=batch).picture for batch in batches}
     times = paired(runs, rounds)
     return [

@@ -20,10 +20,10 @@ from torch import Tensor
 
 from vqdiffusion_core.checkpoints import POCKET_FOLDER, load
 from vqdiffusion_core.diffusion.denoiser import Denoiser
-from vqdiffusion_core.diffusion.guidance import guided
+from vqdiffusion_core.diffusion.guidance import cfg
 from vqdiffusion_core.diffusion.inpainting import Region
 from vqdiffusion_core.diffusion.noise import Noise
-from vqdiffusion_core.diffusion.posterior import draw_chance, draw_posterior
+from vqdiffusion_core.diffusion.posterior import change_probability, draw_posterior
 from vqdiffusion_core.diffusion.samplers import draw
 from vqdiffusion_core.diffusion.settings import Settings
 from vqdiffusion_core.model import VQDiffusion
@@ -73,7 +73,7 @@ def unshifted(predict, masked_BN: Tensor, schedule, steps: int, noise: Noise) ->
 
 def one_jump(predict, x_BN: Tensor, schedule, told: int, s: int, t: int, noise: Noise) -> Tensor:
     coin_BN, pick_BN = noise.uniform(x_BN.shape[1]), noise.uniform(x_BN.shape[1])
-    where_BN = coin_BN < draw_chance(x_BN, s, t, schedule)
+    where_BN = coin_BN < change_probability(x_BN, s, t, schedule)
     if not where_BN.any():
         return x_BN
     x0_M, _ = draw(predict(x_BN, told, where_BN).log_p_MK, pick_BN[where_BN])
@@ -83,16 +83,16 @@ def one_jump(predict, x_BN: Tensor, schedule, told: int, s: int, t: int, noise: 
 def tokens_of(model: VQDiffusion, rule: str, steps: int, guidance: float, prompts: list[str]) -> tuple[Tensor, int]:
     """The tokens (B, N) that a rule draws, and how often the network was asked."""
     spec, count = model.transformer.spec, len(prompts)
-    branches = guided(model.text_encoder.encode(prompts), model.null(), guidance)
+    terms = cfg(model.text_encoder.encode(prompts), model.null(), guidance)
     masked_BN = torch.full((count, spec.num_tokens), spec.mask_id)
     if rule in OURS:
         settings = Settings(**OURS[rule].__dict__ | {"steps": steps, "guidance": guidance})
         seeds = range(count, 2 * count) if rule == OTHER_SEEDS else range(count)
-        states = sample(model.transformer, model.schedule, branches, masked_BN, None, settings, seeds)
+        states = sample(model.transformer, model.schedule, terms, masked_BN, None, settings, seeds)
         *_, last = states
         return last.x_BN, steps
     region = Region.of(masked_BN, None, model.schedule, denoise=1.0)  # so that both are told times in one way
-    predict = Settings().shape(Denoiser(model.transformer, model.schedule, branches, region))
+    predict = Settings().shape(Denoiser(model.transformer, model.schedule, terms, region))
     draws = {RULES[0]: shifted, RULES[1]: unshifted}[rule]
     states = list(draws(predict, masked_BN, model.schedule, steps, Noise(list(range(count)))))
     return states[-1], len(states)
@@ -179,7 +179,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("quality.json"), help="figures, kept while it runs")
     parser.add_argument("--page", type=Path, default=Path("quality.md"), help="the table")
     options = parser.parse_args()
-    model = load(POCKET_FOLDER, torch.float32).ready()
+    model = load(POCKET_FOLDER, torch.float32).prepare_for_inference()
     found = json.loads(options.output.read_text()) if options.output.exists() else {}
     jury = Judge(model, options.pictures)
     prompts = [scene.caption for scene in jury.asked]

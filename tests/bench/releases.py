@@ -136,7 +136,9 @@ def stage_draw(folder: Path, dtype: str) -> dict[str, float]:
     prompt = {"text": "a picture", "class": "207", "none": ""}[model.transformer.spec.condition]
     times: list[float] = []
     settings = Settings(steps=2, guidance=1.0)
-    generate(model.ready(), prompt, settings=settings, on_step=lambda *_: times.append(time.perf_counter()))
+    generate(
+        model.prepare_for_inference(), prompt, settings=settings, on_step=lambda *_: times.append(time.perf_counter())
+    )
     start, first, second = times
     memory = of_this_process("VmHWM")
     return {"first": first - start, "next": second - first, "memory": memory, "parameters": parameters}

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from pack.vqdiffusion_core.diffusion.guidance import guided
+from pack.vqdiffusion_core.diffusion.guidance import cfg
 from pack.vqdiffusion_core.diffusion.settings import SAMPLERS, Settings
 from pack.vqdiffusion_core.pipeline import sample
 
@@ -10,15 +10,15 @@ from . import tiny
 from .apple import MPS, Apple, move
 
 
-def last_state(device, settings, canvas=None, level_BN=None):
+def last_state(device, settings, canvas=None, mask_strength_BN=None):
     network, (wanted, unwanted) = tiny.transformer(), (tiny.text(seed).to(device) for seed in (1, 2))
     if device == MPS:
         move(network)
     tokens_BN = torch.full((2, 4 * 8 if canvas else tiny.SPEC.num_tokens), tiny.SPEC.mask_id)
-    if level_BN is not None:
+    if mask_strength_BN is not None:
         tokens_BN = tiny.tokens(batch=2)
-    branches = guided(wanted, unwanted, settings.guidance)
-    *_, state = sample(network, tiny.SCHEDULE, branches, tokens_BN.to(device), level_BN, settings, [3, 4], canvas)
+    terms = cfg(wanted, unwanted, settings.guidance)
+    *_, state = sample(network, tiny.SCHEDULE, terms, tokens_BN.to(device), mask_strength_BN, settings, [3, 4], canvas)
     return state
 
 

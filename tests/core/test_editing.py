@@ -7,7 +7,7 @@ from pack.vqdiffusion_core.checkpoints import POCKET_FOLDER, load
 from pack.vqdiffusion_core.cli.main import main
 from pack.vqdiffusion_core.diffusion.inpainting import feathered
 from pack.vqdiffusion_core.diffusion.settings import Settings
-from pack.vqdiffusion_core.editing import Edit, Part, canvas_of
+from pack.vqdiffusion_core.editing import Inpaint, RegionalPrompt, canvas_of
 from pack.vqdiffusion_core.pipeline import generate
 from PIL import Image
 
@@ -17,7 +17,7 @@ CELL = 8  # pixels
 
 @pytest.fixture(scope="module")
 def pocket():
-    return load(POCKET_FOLDER, "float32").ready()
+    return load(POCKET_FOLDER, "float32").prepare_for_inference()
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +49,7 @@ def tokens(model, edit, settings=QUICK):
 
 @pytest.mark.parametrize("feather", [0, 6])
 def test_what_is_not_marked_stays_to_the_token_and_to_the_pixel(pocket, bear, feather):
-    edit = Edit(bear, left_half(), feather=feather)
+    edit = Inpaint(bear, left_half(), feather=feather)
     (after,) = generate(pocket, "a tiger on a red background", edit=edit, settings=QUICK)
     changed = (pixels(after) != pixels(bear)).any(-1)
     assert changed[:, :40].any() and not changed[:, 48:].any()
@@ -67,15 +67,17 @@ def test_feathering_is_a_slope_from_the_old_picture_to_the_new():
 
 
 def test_a_mask_may_be_of_any_size_and_can_be_widened(pocket, bear):
-    _, level_hw = canvas_of(pocket, Edit(bear, left_half().resize((288, 200), Image.Resampling.NEAREST), grow=1), None)
-    assert level_hw.tolist() == [[1.0] * 7 + [0.0] * 5] * 12
+    _, mask_strength_hw = canvas_of(
+        pocket, Inpaint(bear, left_half().resize((288, 200), Image.Resampling.NEAREST), grow=1), None
+    )
+    assert mask_strength_hw.tolist() == [[1.0] * 7 + [0.0] * 5] * 12
 
 
 @pytest.mark.parametrize(("denoise", "least", "most"), [(0.0, 0, 0), (0.4, 0.1, 0.53), (1.0, 0.5, 1)])
 def test_a_picture_without_a_mask_is_drawn_anew_as_far_as_denoise_says(pocket, bear, denoise, least, most):
-    before_hw, level_hw = canvas_of(pocket, Edit(bear), None)
-    changed = tokens(pocket, edit=Edit(bear), settings=Settings(steps=8, denoise=denoise)) != before_hw
-    assert level_hw is None
+    before_hw, mask_strength_hw = canvas_of(pocket, Inpaint(bear), None)
+    changed = tokens(pocket, edit=Inpaint(bear), settings=Settings(steps=8, denoise=denoise)) != before_hw
+    assert mask_strength_hw is None
     assert least <= changed.float().mean() <= most, "denoise is the share that is taken back, here within 3 sigma"
 
 
@@ -84,7 +86,7 @@ def test_a_picture_is_continued_on_a_larger_canvas(pocket, bear):
     wide.paste(bear)
     mask = Image.new("L", (192, 96))
     mask.paste(255, (96, 0, 192, 96))
-    (after,) = generate(pocket, "a bear on blue", edit=Edit(wide, mask), settings=QUICK)
+    (after,) = generate(pocket, "a bear on blue", edit=Inpaint(wide, mask), settings=QUICK)
     assert after.size == (192, 96)
     assert (pixels(after)[:, :96] == pixels(bear)).all() and (pixels(after)[:, 96:] != 255).any()
 
@@ -94,14 +96,14 @@ def test_a_picture_is_continued_on_a_larger_canvas(pocket, bear):
 )
 def test_a_picture_that_does_not_fit_the_tokens_is_refused(pocket, bear, side, message):
     with pytest.raises(ValueError, match=message):
-        generate(pocket, "a bear", edit=Edit(bear.resize(side)))
+        generate(pocket, "a bear", edit=Inpaint(bear.resize(side)))
 
 
 # Prompts for parts
 
 
 def test_parts_speak_where_and_as_strongly_as_they_say():
-    part = Part("a cat", (0.25, 0.0, 1.0, 0.5), strength=2.0)
+    part = RegionalPrompt("a cat", (0.25, 0.0, 1.0, 0.5), strength=2.0)
     assert part.strength_N((2, 2)).tolist() == [1.0, 2.0, 0.0, 0.0]
 
 
@@ -110,11 +112,14 @@ def test_parts_speak_where_and_as_strongly_as_they_say():
 )
 def test_a_part_that_is_nowhere_or_never_is_refused(changes):
     with pytest.raises(ValueError, match="expected"):
-        Part("a cat", **changes)
+        RegionalPrompt("a cat", **changes)
 
 
 def test_the_halves_of_a_canvas_are_drawn_from_their_own_prompts(pocket):
-    parts = [Part("a fox on a red background", (0, 0, 0.5, 1)), Part("a fox on a green background", (0.5, 0, 1, 1))]
+    parts = [
+        RegionalPrompt("a fox on a red background", (0, 0, 0.5, 1)),
+        RegionalPrompt("a fox on a green background", (0.5, 0, 1, 1)),
+    ]
     (picture,) = generate(pocket, parts=parts, size=(192, 96), settings=Settings(steps=8))
     left, right = (pixels(picture)[:8, sides].mean((0, 1)) for sides in (slice(0, 80), slice(112, 192)))
     assert left[0] > left[1] and right[1] > right[0], "red rules on the left, green on the right"
@@ -128,7 +133,7 @@ def test_the_command_draws_parts_on_a_canvas(pocket, tmp_path):
     where = (("0,0,0.5,1", "a fox on red"), ("0.5,0,1,1,0,0.5,2", "an owl on green"))
     arguments = ["generate", "--size", "192x96", "--steps", "3", "-o", str(target)]
     assert main([*arguments, *(word for pair in where for word in ("--part", *pair))]) == 0
-    parts = [Part(where[0][1], (0, 0, 0.5, 1)), Part(where[1][1], (0.5, 0, 1, 1), 0, 0.5, 2)]
+    parts = [RegionalPrompt(where[0][1], (0, 0, 0.5, 1)), RegionalPrompt(where[1][1], (0.5, 0, 1, 1), 0, 0.5, 2)]
     (expected,) = generate(pocket, parts=parts, size=(192, 96), settings=QUICK)
     assert (pixels(Image.open(target)) == pixels(expected)).all()
 
@@ -142,7 +147,7 @@ def test_the_command_edits_a_picture(pocket, bear, tmp_path):
     (expected,) = generate(
         pocket,
         "a tiger on red",
-        edit=Edit(bear, left_half(), grow=1, feather=3),
+        edit=Inpaint(bear, left_half(), grow=1, feather=3),
         settings=Settings(steps=3, sampler="confidence"),
     )
     assert (pixels(Image.open(tmp_path / "tiger.png")) == pixels(expected)).all()
@@ -187,7 +192,7 @@ def test_pictures_are_upright_and_of_8_bits_before_they_are_edited(bear, tmp_pat
     deep = Image.fromarray(np.asarray(grey).astype(np.uint16) * 257)
     nothing = Image.new("L", (96, 96))
     for picture, shown in ((Image.open(tmp_path / "lying.png"), bear), (deep, grey.convert("RGB"))):
-        (after,) = generate(load(POCKET_FOLDER), edit=Edit(picture, nothing), settings=QUICK)
+        (after,) = generate(load(POCKET_FOLDER), edit=Inpaint(picture, nothing), settings=QUICK)
         assert (pixels(after) == pixels(shown)).all()
 
 

@@ -34,9 +34,7 @@ RULES = {
         "nodes call the core: not its training, not its command",
     ),
 }
-MODULES = sorted(
-    path.relative_to(ROOT) for folder in (CORE, "nodes") for path in (ROOT / folder).rglob("*.py")
-)
+MODULES = sorted(path.relative_to(ROOT) for folder in (CORE, "nodes") for path in (ROOT / folder).rglob("*.py"))
 
 
 def name_of(path: Path) -> str:

@@ -4,7 +4,7 @@ import pytest
 from pack.vqdiffusion_core.checkpoints import load
 from pack.vqdiffusion_core.cli.main import main
 from pack.vqdiffusion_core.diffusion.settings import Settings
-from pack.vqdiffusion_core.editing import Part
+from pack.vqdiffusion_core.editing import RegionalPrompt
 from pack.vqdiffusion_core.notices import Notice, few_notices, notices_of, notices_to, notify
 from pack.vqdiffusion_core.pipeline import generate
 
@@ -64,7 +64,7 @@ def heard_of(model, prompt="red", **more):
 
 def test_a_prompt_longer_than_the_model_reads_is_told_wherever_it_is_given(folder):
     model = load(folder)
-    for given in ({"prompt": LONG}, {"negative": LONG}, {"parts": [Part(LONG, (0, 0, 0.5, 1))]}):
+    for given in ({"prompt": LONG}, {"negative": LONG}, {"parts": [RegionalPrompt(LONG, (0, 0, 0.5, 1))]}):
         (line,) = heard_of(model, **given)
         assert "tokens and this model reads 5: " in line and "sky" in line, given
     assert heard_of(model, LONG, negative=LONG) == [line], "the same line twice"

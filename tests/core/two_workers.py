@@ -42,7 +42,7 @@ if __name__ == "__main__":
         seen = train(Path(sys.argv[1]), workers)
         shared = share(Path(sys.argv[1]) / "shared", workers)
         shared["opened"] = workers.collect([shared["opened"]])
-        if workers.leads:
+        if workers.is_main:
             patience = workers.patient._get_backend(torch.device("cpu")).options._timeout
             torch.save(seen | {"shared": shared, "patience": patience}, Path(sys.argv[1]) / "seen.pt")
         workers.wait()

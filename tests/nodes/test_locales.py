@@ -37,12 +37,12 @@ ENGLISH = {
 
 
 def leaves(tree):
-    return {leaf for branch in tree.values() for leaf in leaves(branch)} if isinstance(tree, dict) else {tree}
+    return {leaf for term in tree.values() for leaf in leaves(term)} if isinstance(tree, dict) else {tree}
 
 
 def translated(tree, sentences):
     if isinstance(tree, dict):
-        return {key: translated(branch, sentences) for key, branch in tree.items()}
+        return {key: translated(term, sentences) for key, term in tree.items()}
     return sentences[tree]
 
 

@@ -202,7 +202,7 @@ def write_folder(model: VQDiffusion, folder: Path, dtype: torch.dtype | None, on
 
     Raises CheckpointError for a model that was made ready for drawing, which lacks the weights that it needs no more.
     """
-    if model.transformer.tabulated:
+    if model.transformer.adaln_cached:
         raise CheckpointError(f"{model.name} was made ready for drawing (tabulated); load it anew to save it.")
     text = model.text_encoder
     parts = LIBRARY if text else ["vqvae", "transformer", "scheduler"]

@@ -37,7 +37,7 @@ SIGNS = (  # the first whose name is there decides
 )
 
 
-def identify(state: Mapping[str, Tensor]) -> str:
+def detect(state: Mapping[str, Tensor]) -> str:
     """What a set of tensors is, in words; one of the constants above for what can be used."""
     if len(state) == 1 and is_code_map(next(iter(state.values()))):
         return CODE_MAP

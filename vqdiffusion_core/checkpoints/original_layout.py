@@ -37,7 +37,7 @@ from .formats import (
     CODE_MAP,
     TAMING_GPT,
     TAMING_VQGAN,
-    identify,
+    detect,
     text_spec,
     transformer_spec,
     vqgan_spec,
@@ -160,7 +160,7 @@ def open_file(path: Path) -> tuple[str, Mapping[str, Tensor]]:
     """What a file or a folder of transformers is, and its tensors."""
     content = read_weights(path)[0] if path.is_dir() else read_tensors(path)
     state = flatten(content)
-    return identify(state), state
+    return detect(state), state
 
 
 def flatten(content: Mapping[str, Any]) -> dict[str, Tensor]:

@@ -41,11 +41,11 @@ def read_vocabulary(folder: Path) -> Vocabulary | None:
     """vocab.json with merges.txt, tokenizer.json, or OpenAI's gzipped merges; None if there are none of them."""
     if (folder / "vocab.json").exists() and (folder / "merges.txt").exists():
         merges = parse_merges(read_text(folder / "merges.txt"))
-        return checked(Vocabulary(read_json(folder / "vocab.json"), merges), folder)
+        return validate(Vocabulary(read_json(folder / "vocab.json"), merges), folder)
     if (folder / "tokenizer.json").exists():
-        return checked(of_tokenizer_json(read_json(folder / "tokenizer.json"), folder), folder)
+        return validate(of_tokenizer_json(read_json(folder / "tokenizer.json"), folder), folder)
     for file in sorted(folder.glob("[!.]*.gz")):
-        return checked(of_openai(parse_merges(unzip(file))), file)
+        return validate(of_openai(parse_merges(unzip(file))), file)
     return None
 
 
@@ -100,7 +100,7 @@ def unzip(file: Path) -> bytes:
     return data
 
 
-def checked(vocabulary: Vocabulary, source: Path) -> Vocabulary:
+def validate(vocabulary: Vocabulary, source: Path) -> Vocabulary:
     """Raise CheckpointError unless ids are 0, 1, 2 ... and every merge joins two known tokens to a third."""
     ids, merges = vocabulary.ids, vocabulary.merges
     if {value for value in ids.values() if type(value) is int} != set(range(len(ids))):

@@ -14,7 +14,7 @@ from PIL import ImageColor
 from ..checkpoints import POCKET_FOLDER, choose_dtype, load
 from ..diffusion.settings import CHOICES, Settings
 from ..distributed import device_of, joined
-from ..editing import Edit, Part
+from ..editing import Inpaint, RegionalPrompt
 from ..files.image_output import check_output, write_image
 from ..files.images import WHITE, Colour, open_image, open_mask
 from ..model import VQDiffusion
@@ -184,14 +184,14 @@ def numbered(path: Path, count: int) -> list[Path]:
 
 
 def load_ready(options: argparse.Namespace, device: torch.device) -> VQDiffusion:
-    return load(options.model, choose_dtype(options.dtype, device), options.tokenizer).ready(device)
+    return load(options.model, choose_dtype(options.dtype, device), options.tokenizer).prepare_for_inference(device)
 
 
 def settings_of(options: argparse.Namespace) -> Settings:
     return Settings(**{field.name: getattr(options, field.name) for field in fields(Settings)})
 
 
-def part(where: str, prompt: str) -> Part:
+def part(where: str, prompt: str) -> RegionalPrompt:
     try:
         numbers = [float(number) for number in where.split(",")]
     except ValueError:
@@ -201,16 +201,16 @@ def part(where: str, prompt: str) -> Part:
             f"--part is {where!r}; expected LEFT,TOP,RIGHT,BOTTOM[,START,END[,STRENGTH]], such as 0,0,0.5,1."
         )
     left, top, right, bottom, *time = numbers
-    return Part(prompt, (left, top, right, bottom), *time)
+    return RegionalPrompt(prompt, (left, top, right, bottom), *time)
 
 
-def edit_of(options: argparse.Namespace) -> Edit | None:
+def edit_of(options: argparse.Namespace) -> Inpaint | None:
     if options.picture is None:
         if options.mask is not None:
             raise ValueError("--mask is given without a picture to lay it over; expected --picture too.")
         return None
     mask = None if options.mask is None else open_mask(options.mask)
-    return Edit(open_image(options.picture, options.background), mask, options.grow, options.feather)
+    return Inpaint(open_image(options.picture, options.background), mask, options.grow, options.feather)
 
 
 def choose_prompt(options: argparse.Namespace, spec: TransformerSpec) -> str | None:
@@ -235,7 +235,7 @@ def run_list(options: argparse.Namespace) -> None:
         model = load_ready(options, workers.device)
         with notices_to(print_notice), few_notices():
             failed = draw(model, jobs, workers, say=lambda line: print(line, flush=True))
-        if failed and workers.leads:
+        if failed and workers.is_main:
             raise ValueError(f"{failed} of {len(jobs)} pictures failed; the same command tries them again.")
     if failed:
         sys.exit(1)  # the leading process has said why

@@ -185,13 +185,13 @@ def settings_of(options: argparse.Namespace, workers: Workers) -> dict[str, Any]
 
 
 def save_model(training: DiffusionTraining, folder: Path | None) -> None:
-    if folder and training.workers.leads:
+    if folder and training.workers.is_main:
         save(training.model(folder.name), folder, torch.float16)
         print(folder)
 
 
 def run_evaluate(options: argparse.Namespace) -> None:
-    model = load(options.model, "float32").ready()
+    model = load(options.model, "float32").prepare_for_inference()
     with few_notices():
         figures = evaluate(model, options.prompts, lambda line: print(line, file=sys.stderr))
     print(table(figures))

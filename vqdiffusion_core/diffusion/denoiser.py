@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from ..networks.oom import Shares
-from ..networks.transformer import TextMemory, Transformer
-from .guidance import Branch, Condition
+from ..networks.transformer import TextKV, Transformer
+from .guidance import Condition, GuidanceTerm
 from .inpainting import Region
-from .logits import sharpen
+from .logits import apply_purity_prior
 from .schedule import Schedule
 from .windows import Window
 
@@ -47,21 +47,21 @@ class Denoiser:
         self,
         transformer: Transformer,
         schedule: Schedule,
-        branches: Sequence[Branch],
+        terms: Sequence[GuidanceTerm],
         region: Region | None = None,
         windows: Sequence[Window] | None = None,
     ):
         self.transformer = transformer
         self.schedule = schedule
-        self.branches = branches
+        self.terms = terms
         self.region = region
         self.windows = windows
         self.shares = Shares()
-        self.memories: dict[tuple[tuple[int, ...], tuple[int, int]], TextMemory | Tensor | None] = {}
+        self.memories: dict[tuple[tuple[int, ...], tuple[int, int]], TextKV | Tensor | None] = {}
 
     @torch.no_grad()
     def __call__(self, x_BN: Tensor, t: float, where_BN: Tensor) -> Tensor:
-        weights = [branch.weight(self.progress(t)) for branch in self.branches]
+        weights = [term.weight(self.progress(t)) for term in self.terms]
         if self.windows is None:
             return self.look(x_BN, where_BN, self.index(t), weights)
         row_BN = where_BN.flatten().cumsum(0).view_as(where_BN) - 1  # of each asked position in the result
@@ -122,25 +122,25 @@ class Denoiser:
         groups: dict[torch.Size | None, list[int]] = {}
         for i, weight in enumerate(weights):
             if weight.any() if torch.is_tensor(weight) else weight != 0:
-                condition = self.branches[i].condition
+                condition = self.terms[i].condition
                 groups.setdefault(None if condition is None else condition.shape[1:], []).append(i)
         return [tuple(group) for group in groups.values()]
 
-    def memory(self, group: tuple[int, ...], pictures: tuple[int, int]) -> TextMemory | Tensor | None:
+    def memory(self, group: tuple[int, ...], pictures: tuple[int, int]) -> TextKV | Tensor | None:
         """What the network reads of the group's conditions, for the pictures from one to before another; kept from step
         to step.
         """
         if (group, pictures) not in self.memories:
-            conditions = [expand(self.branches[i].condition, *pictures) for i in group]
+            conditions = [expand(self.terms[i].condition, *pictures) for i in group]
             self.memories[group, pictures] = self.read(conditions)
         return self.memories[group, pictures]
 
-    def read(self, conditions: list[Condition]) -> TextMemory | Tensor | None:
+    def read(self, conditions: list[Condition]) -> TextKV | Tensor | None:
         given = [condition for condition in conditions if condition is not None]
         if not given:
             return None
         joined = torch.cat(given)
-        return self.transformer.remember(joined) if self.transformer.spec.condition == "text" else joined
+        return self.transformer.precompute_kv(joined) if self.transformer.spec.condition == "text" else joined
 
 
 def shaped(predict: Predict, *shapes: Shape) -> Predict:
@@ -160,7 +160,7 @@ def sharpened(predict: Predict, weight: float) -> Shaped:
         log_p_BNK = predict(x_BN, t, torch.ones_like(where_BN)).unflatten(0, x_BN.shape)
         log_purity_BN = log_p_BNK.amax(-1)
         relative_BN = (log_purity_BN - log_purity_BN.amax(1, keepdim=True)).exp()
-        log_p_MK = sharpen(log_p_BNK[where_BN], relative_BN[where_BN], weight)
+        log_p_MK = apply_purity_prior(log_p_BNK[where_BN], relative_BN[where_BN], weight)
         return Prediction(log_p_MK, log_purity_BN[where_BN])
 
     return run

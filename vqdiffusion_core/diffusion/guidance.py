@@ -20,7 +20,7 @@ Scale = Callable[[float], float]  # progress of the run, 0..1 -> guidance scale
 
 
 @dataclass(frozen=True)
-class Branch:
+class GuidanceTerm:
     """A condition, and its weight by progress. Weights by token lie on the CPU."""
 
     condition: Condition
@@ -41,7 +41,9 @@ class Prompt:
         return self.strength if speaks else 0.0
 
 
-def composed(positive: Sequence[Prompt], negative: Sequence[Prompt], null: Condition, scale: Scale) -> list[Branch]:
+def compose_guidance(
+    positive: Sequence[Prompt], negative: Sequence[Prompt], null: Condition, scale: Scale
+) -> list[GuidanceTerm]:
     """Guidance by any number of prompts; `null` stands in for a negative one where none speaks.
 
     Where several prompts of one kind meet, each has its share of their strengths, so that equal prompts in two regions
@@ -61,9 +63,9 @@ def composed(positive: Sequence[Prompt], negative: Sequence[Prompt], null: Condi
         return opposite(progress) * (1 - sum(shares(negative, progress)))
 
     return [
-        *(Branch(prompt.condition, positive_weight(i)) for i, prompt in enumerate(positive)),
-        *(Branch(prompt.condition, negative_weight(i)) for i, prompt in enumerate(negative)),
-        Branch(null, null_weight),
+        *(GuidanceTerm(prompt.condition, positive_weight(i)) for i, prompt in enumerate(positive)),
+        *(GuidanceTerm(prompt.condition, negative_weight(i)) for i, prompt in enumerate(negative)),
+        GuidanceTerm(null, null_weight),
     ]
 
 
@@ -76,11 +78,11 @@ def shares(prompts: Sequence[Prompt], progress: float) -> list[float | Tensor]:
     return [each / total if total else 0.0 for each in loud]
 
 
-def guided(condition: Condition, null: Condition, scale: float) -> list[Branch]:
+def cfg(condition: Condition, null: Condition, scale: float) -> list[GuidanceTerm]:
     """Classifier-free guidance: `scale` 1 is the plain conditional prediction (one pass of the network), 0 the
     unconditional one; the papers use 3 to 5 for text.
     """
-    return composed([Prompt(condition)], [], null, constant(scale))
+    return compose_guidance([Prompt(condition)], [], null, constant(scale))
 
 
 def constant(scale: float) -> Scale:

@@ -47,22 +47,22 @@ class Region:
     """
 
     tokens_BN: Tensor  # before the run
-    level_BN: Tensor  # 0..1
+    mask_strength_BN: Tensor  # 0..1
     start: float  # the time that the run begins at
     schedule: Schedule
 
     @classmethod
-    def of(cls, tokens_BN: Tensor, level_BN: Tensor | None, schedule: Schedule, denoise: float) -> Region:
+    def of(cls, tokens_BN: Tensor, mask_strength_BN: Tensor | None, schedule: Schedule, denoise: float) -> Region:
         """A token that is masked already is free, whatever its level and `denoise`: it has no picture to keep."""
         tokens_BN = tokens_BN.cpu()
-        level_BN = torch.ones(tokens_BN.shape) if level_BN is None else level_BN.float().cpu()
-        level_BN = level_BN * (denoise > 0)
+        mask_strength_BN = torch.ones(tokens_BN.shape) if mask_strength_BN is None else mask_strength_BN.float().cpu()
+        mask_strength_BN = mask_strength_BN * (denoise > 0)
         start = max(denoise * schedule.num_timesteps, 1.0)  # below time 1 a schedule masks next to nothing
-        return cls(tokens_BN, level_BN.masked_fill(tokens_BN == schedule.codebook_size, 1.0), start, schedule)
+        return cls(tokens_BN, mask_strength_BN.masked_fill(tokens_BN == schedule.codebook_size, 1.0), start, schedule)
 
-    def free_BN(self, t: float) -> Tensor:
+    def editable_BN(self, t: float) -> Tensor:
         """Where tokens may change at time t."""
-        return (self.level_BN > 0) & (self.level_BN * self.start >= t - 1e-9)
+        return (self.mask_strength_BN > 0) & (self.mask_strength_BN * self.start >= t - 1e-9)
 
     def drawn_BN(self, t: float) -> Tensor:
         """Where tokens may change at time t, and how likely each is masked at that time or later in the run, in parts
@@ -70,7 +70,7 @@ class Region:
         begins half-way. float64.
         """
         at_start = max(self.schedule.bar(self.start).gamma, 1e-12)
-        return self.free_BN(t).double().masked_fill(self.blank_BN, 1 / at_start)
+        return self.editable_BN(t).double().masked_fill(self.blank_BN, 1 / at_start)
 
     def masked_BN(self, t: float) -> Tensor:
         """How likely each token is masked at time t: 0..1, float64."""
@@ -86,7 +86,7 @@ class Region:
     @property
     def hard(self) -> bool:
         """All tokens are free or kept for the whole run."""
-        return bool(((self.level_BN == 0) | (self.level_BN == 1)).all())
+        return bool(((self.mask_strength_BN == 0) | (self.mask_strength_BN == 1)).all())
 
     def taken_back(self, x_BN: Tensor, s: float, t: float, noise: Noise) -> Tensor:
         """The state at time t again, from that at time s < t, as it is given the state at the start: tokens that were
@@ -98,7 +98,7 @@ class Region:
         from_t, from_s = (self.schedule.jump(time, self.start).gamma for time in (t, s))
         again_BN = again_BN < (1 - from_t / from_s if from_s > 0 else 1.0)
         back_BN = back_BN.masked_fill(self.blank_BN.to(x_BN.device) & again_BN, self.schedule.codebook_size)
-        return torch.where(self.free_BN(t).to(x_BN.device), back_BN, x_BN)
+        return torch.where(self.editable_BN(t).to(x_BN.device), back_BN, x_BN)
 
     def released(self, x_BN: Tensor, t: float, before_BN: Tensor, noise: Noise) -> Tensor:
         """The state at time t, with the tokens that are free now but were not `before_BN` taken there by the forward
@@ -110,4 +110,4 @@ class Region:
             if t >= self.schedule.num_timesteps
             else q_sample(x_BN, t, self.schedule, coin_BN)
         )
-        return torch.where(self.free_BN(t).to(x_BN.device) & ~before_BN, noisy_BN, x_BN)
+        return torch.where(self.editable_BN(t).to(x_BN.device) & ~before_BN, noisy_BN, x_BN)

@@ -11,16 +11,16 @@ COLDEST = 1e-6  # below, log p / temperature no longer fits into float32, and th
 LIKELY = 512  # ids among which the kept ones nearly always are
 
 
-def temper(log_p_MK: Tensor, temperature: float) -> Tensor:
+def apply_temperature(log_p_MK: Tensor, temperature: float) -> Tensor:
     """p ** (1 / temperature), normalised: below 1 the likely becomes likelier; 0 leaves the likeliest id alone."""
     if temperature < COLDEST:
-        return keep_top(log_p_MK, 1)
+        return apply_top_k(log_p_MK, 1)
     if temperature == 1:
         return log_p_MK
     return ((log_p_MK - log_p_MK.amax(-1, keepdim=True)) / temperature).log_softmax(-1)
 
 
-def keep_top(log_p_MK: Tensor, count: int) -> Tensor:
+def apply_top_k(log_p_MK: Tensor, count: int) -> Tensor:
     """The `count` likeliest ids; of equal ones, the first. 0 keeps all."""
     if not 0 < count < log_p_MK.shape[-1]:
         return log_p_MK
@@ -28,7 +28,7 @@ def keep_top(log_p_MK: Tensor, count: int) -> Tensor:
     return log_p_MK.scatter(-1, order[..., count:], float("-inf"))
 
 
-def truncate(log_p_MK: Tensor, rate: float) -> Tensor:
+def apply_truncation(log_p_MK: Tensor, rate: float) -> Tensor:
     """Keep the likeliest ids until their probability reaches `rate` (0..1), the one that crosses it included (Gu et al.
     2022, section 4.3). rate 0 keeps the likeliest id alone; 1 keeps all. The result is not normalised again.
     """
@@ -44,7 +44,7 @@ def truncate(log_p_MK: Tensor, rate: float) -> Tensor:
     return log_p_MK.masked_fill(~kept_MK, float("-inf"))
 
 
-def sharpen(log_p_MK: Tensor, purity_M: Tensor, weight: float) -> Tensor:
+def apply_purity_prior(log_p_MK: Tensor, purity_M: Tensor, weight: float) -> Tensor:
     """p ** (1 + weight * purity), normalised: a sure token becomes surer (purity prior, Tang et al. 2022, eq. 11)."""
     return ((1 + weight * purity_M[:, None]) * log_p_MK).log_softmax(-1)
 

@@ -64,7 +64,7 @@ def q_posterior(
     return torch.where((x_BN == K)[..., None], from_mask, from_visible)
 
 
-def draw_chance(x_BN: Tensor, s: float, t: float, schedule: Schedule) -> Tensor:
+def change_probability(x_BN: Tensor, s: float, t: float, schedule: Schedule) -> Tensor:
     """An upper bound, independent of the network, of the probability that a token changes between t and s.
 
     Only positions whose coin falls below it need a clean token x_0 (exact thinning): under the released schedule and
@@ -79,15 +79,15 @@ def draw_chance(x_BN: Tensor, s: float, t: float, schedule: Schedule) -> Tensor:
 def draw_posterior(x_M: Tensor, x0_M: Tensor, s: float, t: float, schedule: Schedule, coin_M: Tensor) -> Tensor:
     """Draw x_s ~ q(x_s | x_t, x_0) for clean tokens x_0 ~ p(x_0 | x_t): together a draw from `q_posterior`.
 
-    Call it where `coin_M`, uniform in [0, 1), is below `draw_chance`; elsewhere the token keeps its state. The interval
-    of the coin is laid out as [take x_0 | take a uniform id | keep], so one number decides.
+    Call it where `coin_M`, uniform in [0, 1), is below `change_probability`; elsewhere the token keeps its state. The
+    interval of the coin is laid out as [take x_0 | take a uniform id | keep], so one number decides.
     """
     K = schedule.codebook_size
     jump, at_s, at_t = schedule.jump(s, t), schedule.bar(s), schedule.bar(t)
     stays_x0 = at_s.alpha / (at_s.alpha + K * at_s.beta) if at_s.alpha + at_s.beta > 0 else 0.0  # not masked at s
 
     masked_M, agrees_M = x_M == K, x_M == x0_M
-    chance_M = draw_chance(x_M, s, t, schedule)
+    chance_M = change_probability(x_M, s, t, schedule)
     take_M = torch.where(agrees_M, 0.0, chance_M * stays_x0)
     agree_move = K * jump.beta * at_s.beta / (at_t.alpha + at_t.beta) if at_t.alpha + at_t.beta > 0 else 0.0
     move_M = torch.where(agrees_M & ~masked_M, agree_move, chance_M)

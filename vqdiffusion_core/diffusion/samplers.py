@@ -17,7 +17,7 @@ from torch import Tensor
 from .denoiser import Prediction, Shaped
 from .inpainting import Region
 from .noise import Noise, categorical, gumbel
-from .posterior import divide, draw_chance, draw_posterior
+from .posterior import change_probability, divide, draw_posterior
 from .schedule import Schedule
 
 
@@ -61,7 +61,7 @@ def ancestral(
     for t, s in pairwise(times):
         x_BN = state.x_BN
         coin_BN, pick_BN = (noise.uniform(x_BN.shape[1], device=x_BN.device) for _ in range(2))
-        where_BN = (drawn_BN > 0) & (coin_BN < draw_chance(x_BN, s, t, schedule))
+        where_BN = (drawn_BN > 0) & (coin_BN < change_probability(x_BN, s, t, schedule))
         if where_BN.any():  # with more steps than tokens, many steps move none and need no network
             x0_M, p_M = draw(predict(x_BN, t, where_BN).log_p_MK, pick_BN[where_BN])
             x_M = draw_posterior(x_BN[where_BN], x0_M, s, t, schedule, coin_BN[where_BN])

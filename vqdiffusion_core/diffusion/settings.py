@@ -10,7 +10,7 @@ from functools import partial
 from ..notices import notify
 from .denoiser import Predict, Shaped, shaped, sharpened
 from .guidance import Scale, constant, interval, ramp
-from .logits import keep_top, temper, truncate
+from .logits import apply_temperature, apply_top_k, apply_truncation
 from .samplers import Sampler, ancestral, by_chance, by_confidence, by_purity, counted, remasking
 from .schedule import SPACINGS
 
@@ -60,9 +60,9 @@ class Settings:
         """`predict` as these settings let it be drawn from."""
         likely = shaped(
             predict,
-            partial(temper, temperature=self.temperature),
-            partial(keep_top, count=self.top_k),
-            partial(truncate, rate=self.truncation),
+            partial(apply_temperature, temperature=self.temperature),
+            partial(apply_top_k, count=self.top_k),
+            partial(apply_truncation, rate=self.truncation),
         )
         return sharpened(likely, self.sharpness)
 

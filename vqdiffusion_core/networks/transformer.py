@@ -15,7 +15,7 @@ from .kernels import Linear, attention, keep_freed_memory, linear
 from .specs import TransformerSpec
 
 INNER_BYTES = {True: 8 << 20, False: 128 << 20}  # of an MLP's inner tensor on a CPU, and elsewhere
-TextMemory = list[tuple[Tensor, Tensor]]  # per layer, the keys and values of the text: (B, heads, L, width / heads)
+TextKV = list[tuple[Tensor, Tensor]]  # per layer, the keys and values of the text: (B, heads, L, width / heads)
 
 
 class Transformer(nn.Module):
@@ -26,34 +26,34 @@ class Transformer(nn.Module):
         self.blocks = nn.ModuleList(Block(spec) for _ in range(spec.layers))
         self.to_logits = nn.Sequential(nn.LayerNorm(spec.width), Linear(spec.width, spec.codebook_size))
 
-    def tabulate(self) -> Transformer:
+    def cache_adaln(self) -> Transformer:
         """Make this network ready for drawing: what a norm works out from the time becomes a table of T rows, and the
         layers that it comes from, a fifth of all weights, are dropped. It can no longer be trained or saved.
         """
         for block in self.blocks:
             for norm in (block.ln1, getattr(block, "ln1_1", None)):
                 if norm is not None:
-                    cast(AdaptiveLayerNorm, norm).tabulate()
+                    cast(AdaptiveLayerNorm, norm).cache_adaln()
         return self
 
     @property
-    def tabulated(self) -> bool:
+    def adaln_cached(self) -> bool:
         return cast(AdaptiveLayerNorm, self.blocks[0].ln1).table is not None
 
-    def remember(self, text_BLD: Tensor) -> TextMemory:
+    def precompute_kv(self, text_BLD: Tensor) -> TextKV:
         """What cross-attention reads of a text: the same in every step, so it is worked out once a prompt."""
-        return [cast(Block, block).attn2.keys_values(text_BLD) for block in self.blocks]
+        return [cast(Block, block).attn2.project_kv(text_BLD) for block in self.blocks]
 
     def hidden(
         self,
         x_BN: Tensor,
         index_B: Tensor,
-        condition: TextMemory | Tensor | None,
+        condition: TextKV | Tensor | None,
         places_BM: Tensor | None = None,
     ) -> Tensor:
         """Hidden states before the head: (B, N, W), or (B, M, W) at the positions `places_BM`, if they are given.
 
-        `index_B`, int64 of shape (B,) or (1,), is the network's time 0..T-1. `condition` is a `TextMemory`, class ids
+        `index_B`, int64 of shape (B,) or (1,), is the network's time 0..T-1. `condition` is a `TextKV`, class ids
         (B,) or (1,), or None, as `spec.condition` says. What nobody asks for, the last block does not work out.
         """
         keep_freed_memory()
@@ -61,15 +61,15 @@ class Transformer(nn.Module):
         last = len(self.blocks) - 1
         for i, block in enumerate(self.blocks):
             of_block = condition[i] if isinstance(condition, list) else condition
-            h_BNW = block(h_BNW, index_B, of_block, places_BM if i == last and not self.looks_around else None)
-        return at(places_BM, h_BNW) if places_BM is not None and self.looks_around else h_BNW
+            h_BNW = block(h_BNW, index_B, of_block, places_BM if i == last and not self.mixes_after_attention else None)
+        return at(places_BM, h_BNW) if places_BM is not None and self.mixes_after_attention else h_BNW
 
     @property
-    def looks_around(self) -> bool:
+    def mixes_after_attention(self) -> bool:
         """Whether tokens are mixed after the last attention too, so that the last block needs all of them."""
         return self.spec.mlp == "conv"
 
-    def forward(self, x_BN: Tensor, index_B: Tensor, condition: TextMemory | Tensor | None) -> Tensor:
+    def forward(self, x_BN: Tensor, index_B: Tensor, condition: TextKV | Tensor | None) -> Tensor:
         """Logits (B, N, K) of p(x_0 | x_t); the mask has none."""
         return self.to_logits(self.hidden(x_BN, index_B, condition))
 
@@ -109,16 +109,16 @@ class Block(nn.Module):
         condition: tuple[Tensor, Tensor] | Tensor | None,
         places_BM: Tensor | None = None,
     ) -> Tensor:
-        h_BNW = self.look_at_tokens(h_BNW, index_B, places_BM)
+        h_BNW = self.attend_to_tokens(h_BNW, index_B, places_BM)
         if isinstance(condition, tuple):
             h_BNW = h_BNW + self.attn2(self.ln1_1(h_BNW, index_B), *condition)
         h = self.ln2(h_BNW, condition) if isinstance(self.ln2, AdaptiveLayerNorm) else self.ln2(h_BNW)
         return h_BNW + self.mlp(h)
 
-    def look_at_tokens(self, h_BNW: Tensor, index_B: Tensor, places_BM: Tensor | None) -> Tensor:
+    def attend_to_tokens(self, h_BNW: Tensor, index_B: Tensor, places_BM: Tensor | None) -> Tensor:
         """Self-attention of all tokens, or of those at the places, to all. Its tensors are gone when it returns."""
         h = self.ln1(h_BNW, index_B)
-        keys, values = self.attn1.keys_values(h)
+        keys, values = self.attn1.project_kv(h)
         if places_BM is not None:
             h_BNW, h = at(places_BM, h_BNW), at(places_BM, h)
         return h_BNW + self.attn1(h, keys, values)
@@ -133,7 +133,7 @@ class AdaptiveLayerNorm(nn.Module):
         self.linear = nn.Linear(width, 2 * width)
         self.table: nn.Parameter | None = None
 
-    def tabulate(self) -> None:
+    def cache_adaln(self) -> None:
         """Keep the scale and shift of every row in place of the layers that they come from."""
         if self.table is None:
             weights = (each.float() for each in (self.emb.weight, self.linear.weight, self.linear.bias))
@@ -159,7 +159,7 @@ class Attention(nn.Module):
         self.value = Linear(source_width, width)
         self.proj = Linear(width, width)
 
-    def keys_values(self, source_BLD: Tensor) -> tuple[Tensor, Tensor]:
+    def project_kv(self, source_BLD: Tensor) -> tuple[Tensor, Tensor]:
         return self.split(self.key(source_BLD)), self.split(self.value(source_BLD))
 
     def forward(self, h_BNW: Tensor, keys: Tensor, values: Tensor) -> Tensor:

@@ -38,7 +38,7 @@ def settle(source: Source, folder: Path, accept: bool, workers: Workers) -> str:
     """Compare the source with the record of the run in `folder`, and bring that up to date: for the leading process,
     which gets a digest of all contents and captions. Raises ValueError where they changed since, unless `accept`.
     """
-    if not workers.leads:
+    if not workers.is_main:
         return ""
     path = folder / "data.json"
     known = read(path) if path.exists() else Record({})

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ..distributed import ALONE, Workers
 from ..networks.vqgan import VQGAN
-from .data import Source, to_sheet, to_tensor
+from .data import Source, to_grid, to_tensor
 from .loop import clip, cosine, precision
 
 COMMITMENT = 0.25  # weight of the pull of latents towards their codes
@@ -142,11 +142,11 @@ class CodecTraining:
         return self.workers.gather(latents_BDhw.float()).permute(0, 2, 3, 1).flatten(0, 2)
 
     @torch.no_grad()
-    def sheet(self) -> Image.Image:
+    def sample_grid(self) -> Image.Image:
         """Pictures, and below them their reconstructions."""
         pictures = [to_tensor(self.source.picture(random.Random(i))) for i in range(SHEET)]
         image = torch.stack(pictures).to(self.workers.device)
-        return to_sheet([image, self.model.decode(self.model.encode(image))])
+        return to_grid([image, self.model.decode(self.model.encode(image))])
 
     def state_dict(self) -> dict[str, Any]:
         return {

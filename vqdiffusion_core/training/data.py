@@ -107,7 +107,7 @@ def to_tensor(picture: Image.Image) -> Tensor:
     return torch.from_numpy(np.array(picture)).permute(2, 0, 1).float() / 127.5 - 1
 
 
-def to_sheet(rows: Iterable[Tensor]) -> Image.Image:
+def to_grid(rows: Iterable[Tensor]) -> Image.Image:
     """Rows of pictures, (B, 3, H, W) in -1..1 each, as one picture."""
     joined = torch.cat([torch.cat([*row_B3HW], -1) for row_B3HW in rows], -2)
     pixels = ((joined.float().cpu().clamp(-1, 1) + 1) * 127.5).round().byte()

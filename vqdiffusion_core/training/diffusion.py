@@ -16,7 +16,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from ..checkpoints.write import raw
-from ..diffusion.guidance import guided
+from ..diffusion.guidance import cfg
 from ..diffusion.posterior import q_sample
 from ..diffusion.schedule import Schedule
 from ..diffusion.settings import Settings
@@ -26,9 +26,9 @@ from ..networks.text_encoder import TextEncoder
 from ..networks.transformer import Transformer
 from ..networks.vqgan import VQGAN
 from ..pipeline import sample
-from .data import Source, to_sheet, to_tensor
+from .data import Source, to_grid, to_tensor
 from .loop import clip, cosine, counted, precision
-from .objective import TimeSampler, loss_terms, unsure
+from .objective import TimeSampler, loss_mask, loss_terms
 
 NULL_SHARE = 0.1  # captions replaced by the learned null, so that guidance has something to push away from
 EMA_DECAY = 0.999
@@ -59,7 +59,7 @@ class Networks(nn.Module):
         """Logits (M, K) at the M asked positions; captions whose `drop_B` is true are replaced by the null."""
         text_BLD = self.text_encoder.embed(ids_BL)
         text_BLD = torch.where(drop_B[:, None, None], self.null_1LD, text_BLD)
-        h_BNW = self.transformer.hidden(x_BN, index_B, self.transformer.remember(text_BLD))
+        h_BNW = self.transformer.hidden(x_BN, index_B, self.transformer.precompute_kv(text_BLD))
         h_MW = h_BNW[where_BN]
         filled_MW = F.pad(h_MW, (0, 0, 0, -len(h_MW) % ROWS))
         return self.transformer.to_logits(filled_MW)[: len(h_MW)]
@@ -209,7 +209,7 @@ class DiffusionTraining:
 
     def losses(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """(bound_B, auxiliary_B), means over the tokens of each picture."""
-        where_BN = unsure(batch.xt_BN, self.schedule)
+        where_BN = loss_mask(batch.xt_BN, self.schedule)
         t_M = batch.t_B[:, None].expand_as(where_BN)[where_BN].numpy()
         index_B = batch.t_B - 1  # the network counts from 0
         inputs = (batch.xt_BN, index_B, batch.ids_BL, batch.drop_B, where_BN, batch.x0_BN)
@@ -234,16 +234,16 @@ class DiffusionTraining:
         )
 
     @torch.no_grad()
-    def sheet(self) -> Image.Image:
+    def sample_grid(self) -> Image.Image:
         """Pictures of the training as their tokens show them, and below them what is drawn from their captions."""
         spec, device = self.networks.transformer.spec, self.workers.device
         settings = Settings(sampler="ancestral")  # the one that every kernel has
         drawn = [self.examples.draw(ticket) for ticket in range(SHEET)]
         tokens_BN, ids_BL = (torch.stack(column).to(device) for column in zip(*drawn, strict=True))
-        branches = guided(self.ema.text_encoder.embed(ids_BL), self.ema.null_1LD, settings.guidance)
+        terms = cfg(self.ema.text_encoder.embed(ids_BL), self.ema.null_1LD, settings.guidance)
         canvas_BN = torch.full_like(tokens_BN, spec.mask_id)
-        *_, sampled = sample(self.ema.transformer, self.schedule, branches, canvas_BN, None, settings, range(SHEET))
-        return to_sheet(self.vqgan.decode(x_BN.unflatten(1, spec.grid)) for x_BN in (tokens_BN, sampled.x_BN))
+        *_, sampled = sample(self.ema.transformer, self.schedule, terms, canvas_BN, None, settings, range(SHEET))
+        return to_grid(self.vqgan.decode(x_BN.unflatten(1, spec.grid)) for x_BN in (tokens_BN, sampled.x_BN))
 
     def state_dict(self) -> dict[str, Any]:
         return {

@@ -41,7 +41,7 @@ class Training(Protocol):
         """Do one optimiser step; `progress` is the share of the run that is over, 0..1. Returns numbers to log."""
         ...
 
-    def sheet(self) -> Image.Image:
+    def sample_grid(self) -> Image.Image:
         """Pictures that show what has been learned so far."""
         ...
 
@@ -70,7 +70,7 @@ def run(
     folder.mkdir(parents=True, exist_ok=True)
     done = resume(training, folder)
     workers = training.workers
-    log = Log(folder / "log.csv", done, steps, report) if workers.leads else None
+    log = Log(folder / "log.csv", done, steps, report) if workers.is_main else None
     if log and done >= steps:
         report(f"{folder} has its {steps} steps already, {done}; more --steps go on with it.")
     kept = done
@@ -85,7 +85,7 @@ def run(
                 ) from error
             stop, last = workers.largest(asked()), step + 1 == steps
             if stop or last or (step + 1) % save_every == 0:
-                if workers.leads:
+                if workers.is_main:
                     save(training, folder, step + 1)
                 workers.wait()
                 kept = step + 1
@@ -141,7 +141,7 @@ def save(training: Training, folder: Path, step: int) -> None:
         )
         (folder / "sheets").mkdir(exist_ok=True)
         with beside(folder / "sheets" / f"{step:07}.png") as unfinished:
-            training.sheet().save(unfinished, "png")
+            training.sample_grid().save(unfinished, "png")
     except OSError as error:
         raise OSError(f"{error}. What was kept before is whole: mend this, and the same command goes on.") from error
 
@@ -279,7 +279,7 @@ def counted(
     for number, item in enumerate(mine, 1):
         yield item
         now, done = time.monotonic(), min(number * workers.count, total)
-        if workers.leads and (done == total or now - said >= SAY_EVERY):
+        if workers.is_main and (done == total or now - said >= SAY_EVERY):
             report(f"{what} {done} of {total} images  minutes_left {(total - done) * (now - began) / done / 60:.0f}")
             said = now
 

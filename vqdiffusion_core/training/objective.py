@@ -50,7 +50,7 @@ def replaces(schedule: Schedule) -> bool:
     return bool(schedule.beta_bar.any())
 
 
-def unsure(xt_BN: Tensor, schedule: Schedule) -> Tensor:
+def loss_mask(xt_BN: Tensor, schedule: Schedule) -> Tensor:
     """Where the prediction matters, bool (B, N): everywhere, but for a kernel that never replaces a token, under which
     what is visible is clean.
     """

@@ -126,7 +126,7 @@ def own_vocabulary(source: Source, folder: Path, workers: Workers) -> Vocabulary
     """The run's vocabulary, learned once and kept: the order of equally frequent merges differs each time that one is
     learned.
     """
-    if workers.leads and not folder.exists():
+    if workers.is_main and not folder.exists():
         vocabulary = learn_vocabulary(source.captions(), MERGES)
         unfinished = folder.with_name(f"{folder.name}.part")
         shutil.rmtree(unfinished, ignore_errors=True)
@@ -173,10 +173,10 @@ def own_examples(
         raise ValueError(f"{path} holds tokens of another codec; give the run another folder, or delete that file.")
     data = settle(source, folder, new_data, workers)
     stale = kept is None or kept.length != text_encoder.length or (kept.data != data if kept.data else new_data)
-    if kept and not workers.largest(workers.leads and stale):
+    if kept and not workers.largest(workers.is_main and stale):
         return kept
     every = encode(source, vqgan, text_encoder, workers)
-    if workers.leads:
+    if workers.is_main:
         tokens, ids = zip(*every, strict=True)
         write_tensors(asdict(Examples(torch.cat(tokens), list(ids), codec, data)), path)
         tell_cut(source, text_encoder)

@@ -39,7 +39,7 @@ def test_transformer_gives_the_log_probabilities_of_diffusers_at_every_time(mode
     generator = torch.Generator().manual_seed(1)
     x_BN = torch.randint(tiny.K + 1, (2, tiny.GRID**2), generator=generator)
     text_BLD = torch.randn(2, tiny.LENGTH, tiny.TEXT_WIDTH, generator=generator)
-    memory = model.transformer.remember(text_BLD)
+    memory = model.transformer.precompute_kv(text_BLD)
     for t in range(tiny.T):
         theirs = peer(x_BN, encoder_hidden_states=text_BLD, timestep=torch.tensor(t)).sample
         ours = model.transformer(x_BN, torch.tensor([t]), memory).log_softmax(-1).transpose(1, 2)

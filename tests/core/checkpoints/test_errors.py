@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 import torch
 from pack.vqdiffusion_core.checkpoints import CheckpointError, load
-from pack.vqdiffusion_core.checkpoints.formats import CODE_MAP, UNKNOWN, identify
+from pack.vqdiffusion_core.checkpoints.formats import CODE_MAP, UNKNOWN, detect
 from safetensors.torch import load_file, save_file
 
 from .. import tiny_checkpoints, tiny_originals
@@ -409,5 +409,5 @@ def test_the_untouched_models_load(layouts):
 
 @pytest.mark.parametrize("tensor", [torch.tensor(3), torch.zeros(2, 3, dtype=torch.int64), torch.zeros(4)])
 def test_a_single_tensor_that_is_no_row_of_whole_numbers_is_no_code_map(tensor):
-    assert identify({"map": tensor}) == UNKNOWN
-    assert identify({"map": torch.arange(4)}) == CODE_MAP
+    assert detect({"map": tensor}) == UNKNOWN
+    assert detect({"map": torch.arange(4)}) == CODE_MAP

@@ -65,7 +65,7 @@ def log_p(model, t, condition, batch=1):
 @pytest.mark.parametrize("t", [0, 5, 9])
 def test_the_text_transformer_agrees_with_the_original(ithq, t):
     text_BLD = tiny.value("text", (2, tiny.CLIP.length, tiny.TEXT.text_width), 1.0)
-    assert_golden(log_p(ithq, t, ithq.transformer.remember(text_BLD), batch=2), GOLDEN["text"][str(t)])
+    assert_golden(log_p(ithq, t, ithq.transformer.precompute_kv(text_BLD), batch=2), GOLDEN["text"][str(t)])
 
 
 @pytest.mark.parametrize(("t", "label"), [(0, 0), (9, 3), (5, 5)])
@@ -197,13 +197,13 @@ def archive_of(state: dict[str, torch.Tensor]) -> nn.Module:
         module = root
         for step in path:
             if not hasattr(module, step):
-                module.add_module(step, Branch())
+                module.add_module(step, GuidanceTerm())
             module = getattr(module, step)
         module.register_parameter(leaf, nn.Parameter(tensor, requires_grad=False))
     return torch.jit.script(root)
 
 
-class Branch(nn.Module):
+class GuidanceTerm(nn.Module):
     def forward(self) -> int:
         return 0
 

@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 import torch
 from pack.vqdiffusion_core.diffusion.denoiser import SIZES, Denoiser, shaped
-from pack.vqdiffusion_core.diffusion.guidance import Branch, guided
-from pack.vqdiffusion_core.diffusion.logits import truncate
+from pack.vqdiffusion_core.diffusion.guidance import GuidanceTerm, cfg
+from pack.vqdiffusion_core.diffusion.logits import apply_truncation
 from pack.vqdiffusion_core.networks import kernels
 
 from .. import tiny
@@ -15,14 +15,14 @@ from .. import tiny
 EVERYWHERE = torch.ones(2, tiny.SPEC.num_tokens, dtype=torch.bool)
 
 
-def predict(branches, x=None, where=EVERYWHERE, t=6):
+def predict(terms, x=None, where=EVERYWHERE, t=6):
     x = tiny.tokens(batch=2) if x is None else x
-    return Denoiser(tiny.transformer(), tiny.SCHEDULE, branches)(x, t, where)
+    return Denoiser(tiny.transformer(), tiny.SCHEDULE, terms)(x, t, where)
 
 
 def plain(text, t=6):
     network = tiny.transformer()
-    memory = network.remember(text.expand(2, -1, -1))
+    memory = network.precompute_kv(text.expand(2, -1, -1))
     with torch.no_grad():
         return network(tiny.tokens(batch=2), torch.tensor([t - 1]), memory).log_softmax(-1).flatten(0, 1)
 
@@ -34,7 +34,7 @@ def test_guidance_is_the_papers_formula(scale, null_length):
     log_p, log_p_null = plain(cond), plain(null)
     mixed = log_p_null + scale * (log_p - log_p_null)
     expected = mixed - mixed.logsumexp(-1, keepdim=True)
-    torch.testing.assert_close(predict(guided(cond, null, scale)), expected, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(predict(cfg(cond, null, scale)), expected, atol=1e-5, rtol=1e-5)
 
 
 def test_the_mix_is_that_of_the_diffusers_pipeline():
@@ -42,33 +42,33 @@ def test_the_mix_is_that_of_the_diffusers_pipeline():
     for scale in (1.5, 5.0):
         theirs = log_p_null + scale * (log_p - log_p_null)  # its __call__, batched as (B, K, N)
         theirs -= torch.logsumexp(theirs, dim=-1, keepdim=True)
-        ours = predict(guided(tiny.text(1), tiny.text(2), scale))
+        ours = predict(cfg(tiny.text(1), tiny.text(2), scale))
         torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)
 
 
 def test_a_branch_of_weight_zero_is_not_computed():
-    broken = Branch(
+    broken = GuidanceTerm(
         torch.full((1, 7, tiny.SPEC.text_width), float("nan")), lambda progress: 0.0 if progress < 0.5 else 1.0
     )
-    branches = [Branch(tiny.text(1), lambda progress: 1.0), broken]
-    torch.testing.assert_close(predict(branches), plain(tiny.text(1)), atol=1e-5, rtol=1e-5)
-    assert predict(branches, t=4).isnan().any()
+    terms = [GuidanceTerm(tiny.text(1), lambda progress: 1.0), broken]
+    torch.testing.assert_close(predict(terms), plain(tiny.text(1)), atol=1e-5, rtol=1e-5)
+    assert predict(terms, t=4).isnan().any()
 
 
 def test_a_weight_by_token_is_a_prompt_by_region():
     left = torch.zeros(tiny.SPEC.grid)
     left[:, :2] = 1
     left = left.flatten()
-    branches = [Branch(tiny.text(1), lambda progress: left), Branch(tiny.text(2), lambda progress: 1 - left)]
+    terms = [GuidanceTerm(tiny.text(1), lambda progress: left), GuidanceTerm(tiny.text(2), lambda progress: 1 - left)]
     expected = torch.where(left.repeat(2)[:, None] > 0, plain(tiny.text(1)), plain(tiny.text(2)))
-    torch.testing.assert_close(predict(branches), expected, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(predict(terms), expected, atol=1e-5, rtol=1e-5)
 
 
 def test_only_the_asked_positions_come_back_in_order():
     where = torch.zeros_like(EVERYWHERE)
     where[0, 3] = where[1, 0] = where[1, 15] = True
     expected = plain(tiny.text(1)).view(2, -1, tiny.SPEC.codebook_size)[where]
-    ours = predict([Branch(tiny.text(1), lambda progress: 1.0)], where=where)
+    ours = predict([GuidanceTerm(tiny.text(1), lambda progress: 1.0)], where=where)
     torch.testing.assert_close(ours, expected, atol=1e-5, rtol=1e-5)
 
 
@@ -84,7 +84,7 @@ def test_whatever_is_asked_for_the_network_works_in_a_few_shapes_alone(monkeypat
         return linear(x, weight, bias)
 
     monkeypatch.setattr(kernels, "linear", watched)
-    denoiser = Denoiser(tiny.transformer(spec=spec), tiny.SCHEDULE, guided(tiny.text(1), tiny.text(2), 2.0))
+    denoiser = Denoiser(tiny.transformer(spec=spec), tiny.SCHEDULE, cfg(tiny.text(1), tiny.text(2), 2.0))
     x = torch.zeros(1, spec.num_tokens, dtype=torch.int64)
     for count in range(1, spec.num_tokens + 1):
         assert len(denoiser(x, 6, torch.arange(spec.num_tokens)[None] < count)) == count
@@ -94,7 +94,7 @@ def test_whatever_is_asked_for_the_network_works_in_a_few_shapes_alone(monkeypat
 
 def test_a_position_of_the_batch_has_a_text_of_its_own():
     both = torch.cat([tiny.text(1), tiny.text(2)])
-    ours = predict([Branch(both, lambda progress: 1.0)]).view(2, -1, tiny.SPEC.codebook_size)
+    ours = predict([GuidanceTerm(both, lambda progress: 1.0)]).view(2, -1, tiny.SPEC.codebook_size)
     for i, text in enumerate([tiny.text(1), tiny.text(2)]):
         torch.testing.assert_close(ours[i], plain(text).view_as(ours)[i], atol=1e-5, rtol=1e-5)
 
@@ -106,7 +106,7 @@ def test_truncation_keeps_what_diffusers_keeps(rate):
     logits = 3 * torch.randn(50, 40, generator=torch.Generator().manual_seed(3))
     log_p = logits.log_softmax(-1)
     theirs = VQDiffusionPipeline.truncate(None, log_p.T[None], rate)[0].T
-    kept = truncate(log_p, rate) > float("-inf")
+    kept = apply_truncation(log_p, rate) > float("-inf")
     assert torch.equal(kept, theirs > float("-inf"))
     mass = (log_p.exp() * kept).sum(-1)
     assert (mass >= rate).all() and (kept.sum(-1) >= 1).all()
@@ -122,7 +122,7 @@ def test_truncation_among_many_ids_keeps_what_sorting_all_keeps(rate, sharpness)
     log_p = logits.log_softmax(-1)
     falling, order = log_p.exp().sort(dim=-1, descending=True, stable=True)
     count = (falling.cumsum(-1) - falling < rate).sum(-1).clamp(min=1)
-    kept = truncate(log_p, rate) > float("-inf")
+    kept = apply_truncation(log_p, rate) > float("-inf")
     assert [set(row.nonzero()[:, 0].tolist()) for row in kept] == [
         set(ids[:n].tolist()) for ids, n in zip(order, count, strict=True)
     ]
@@ -130,7 +130,9 @@ def test_truncation_among_many_ids_keeps_what_sorting_all_keeps(rate, sharpness)
 
 def test_truncation_by_hand():
     log_p = torch.tensor([0.1, 0.2, 0.3, 0.4]).log()
-    kept = {rate: (truncate(log_p, rate) > float("-inf")).int().tolist() for rate in (0, 0.4, 0.41, 0.7, 0.71, 1)}
+    kept = {
+        rate: (apply_truncation(log_p, rate) > float("-inf")).int().tolist() for rate in (0, 0.4, 0.41, 0.7, 0.71, 1)
+    }
     assert kept == {
         0: [0, 0, 0, 1],
         0.4: [0, 0, 0, 1],
@@ -139,13 +141,13 @@ def test_truncation_by_hand():
         0.71: [0, 1, 1, 1],
         1: [1, 1, 1, 1],
     }
-    ties = truncate(torch.full((4,), 0.25).log(), 0.5)
+    ties = apply_truncation(torch.full((4,), 0.25).log(), 0.5)
     assert (ties > float("-inf")).int().tolist() == [1, 1, 0, 0]
 
 
 def test_truncation_follows_guidance():
-    branches = guided(tiny.text(1), tiny.text(2), 5.0)
-    denoiser = Denoiser(tiny.transformer(), tiny.SCHEDULE, branches)
+    terms = cfg(tiny.text(1), tiny.text(2), 5.0)
+    denoiser = Denoiser(tiny.transformer(), tiny.SCHEDULE, terms)
     x = tiny.tokens(batch=2)
-    expected = truncate(denoiser(x, 6, EVERYWHERE), 0.5)
-    assert torch.equal(shaped(denoiser, lambda log_p: truncate(log_p, 0.5))(x, 6, EVERYWHERE), expected)
+    expected = apply_truncation(denoiser(x, 6, EVERYWHERE), 0.5)
+    assert torch.equal(shaped(denoiser, lambda log_p: apply_truncation(log_p, 0.5))(x, 6, EVERYWHERE), expected)

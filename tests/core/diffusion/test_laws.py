@@ -5,7 +5,7 @@ from itertools import product
 import pytest
 import torch
 from pack.vqdiffusion_core.diffusion.denoiser import Denoiser, Prediction
-from pack.vqdiffusion_core.diffusion.guidance import Prompt, composed, constant, guided, interval, ramp
+from pack.vqdiffusion_core.diffusion.guidance import Prompt, cfg, compose_guidance, constant, interval, ramp
 from pack.vqdiffusion_core.diffusion.inpainting import Region
 from pack.vqdiffusion_core.diffusion.noise import Noise
 from pack.vqdiffusion_core.diffusion.samplers import State, ancestral, edited
@@ -110,16 +110,16 @@ def test_doubtful_tokens_are_taken_back_first():
     confidence = torch.where(torch.arange(10_000) % 2 == 0, 0.1, 0.9)[None]
     run = SAMPLERS["remask"](Settings(remask="confidence", remask_strength=0.5))
     (state,) = run(flat, State(x, confidence), schedule, [50.0, 49.0], Noise([0]), x == 0)
-    unsure, sure = ((state.x_BN[0, i::2] == 2).float().mean() for i in (0, 1))
-    assert unsure / sure == pytest.approx(torch.tensor(0.8).exp().item(), rel=0.05)
+    loss_mask, sure = ((state.x_BN[0, i::2] == 2).float().mean() for i in (0, 1))
+    assert loss_mask / sure == pytest.approx(torch.tensor(0.8).exp().item(), rel=0.05)
 
 
-def draw(seeds=(0, 1), *, tokens=None, level=None, branches=None, canvas=None, schedule=tiny.SCHEDULE, **changes):
+def draw(seeds=(0, 1), *, tokens=None, level=None, terms=None, canvas=None, schedule=tiny.SCHEDULE, **changes):
     settings = Settings(**{"steps": 5, "guidance": 2.0, "truncation": 0.9} | changes)
-    branches = branches or composed([Prompt(tiny.text(1))], [], tiny.text(2), settings.scale())
+    terms = terms or compose_guidance([Prompt(tiny.text(1))], [], tiny.text(2), settings.scale())
     size = canvas[0] * canvas[1] if canvas else N
     tokens = torch.full((len(seeds), size), MASK) if tokens is None else tokens
-    return list(sample(tiny.transformer(), schedule, branches, tokens, level, settings, seeds, canvas))
+    return list(sample(tiny.transformer(), schedule, terms, tokens, level, settings, seeds, canvas))
 
 
 def same(first, second):
@@ -150,16 +150,18 @@ def test_guidance_never_changes_which_tokens_are_uncovered(sampler):
 def test_regions_with_equal_prompts_are_no_regions(sampler):
     left = (torch.arange(N) % 4 < 2).float()
     parts = [Prompt(tiny.text(1), left), Prompt(tiny.text(1), 1 - left)]
-    assert same(draw(sampler=sampler, branches=composed(parts, [], tiny.text(2), constant(2.0))), draw(sampler=sampler))
+    assert same(
+        draw(sampler=sampler, terms=compose_guidance(parts, [], tiny.text(2), constant(2.0))), draw(sampler=sampler)
+    )
 
 
 def test_a_prompt_for_a_region_is_not_heard_outside():
     def prediction(other):
         left = (torch.arange(N) % 4 < 2).float()
         parts = [Prompt(tiny.text(1), left), Prompt(tiny.text(other), 1 - left)]
-        branches = composed(parts, [], tiny.text(2), constant(2.0))
+        terms = compose_guidance(parts, [], tiny.text(2), constant(2.0))
         everywhere = torch.ones(1, N, dtype=torch.bool)
-        log_p = Denoiser(tiny.transformer(), tiny.SCHEDULE, branches)(tiny.tokens(), 6, everywhere)
+        log_p = Denoiser(tiny.transformer(), tiny.SCHEDULE, terms)(tiny.tokens(), 6, everywhere)
         return log_p[left > 0], log_p[left == 0]
 
     (left, right), (other_left, other_right) = prediction(3), prediction(4)
@@ -167,19 +169,19 @@ def test_a_prompt_for_a_region_is_not_heard_outside():
     assert (right - other_right).abs().max() > 0.1
 
 
-def weights(branches, progress):
-    return [branch.weight(progress) for branch in branches]
+def weights(terms, progress):
+    return [term.weight(progress) for term in terms]
 
 
 def test_where_no_prompt_speaks_the_null_does_alone():
     early = Prompt(tiny.text(1), start=0.0, end=0.5)
-    branches = composed([early], [], tiny.text(2), constant(3.0))
-    assert weights(branches, 0.2) == [3, -2] and weights(branches, 0.5) == [0, 1]
+    terms = compose_guidance([early], [], tiny.text(2), constant(3.0))
+    assert weights(terms, 0.2) == [3, -2] and weights(terms, 0.5) == [0, 1]
 
 
 def test_prompts_that_meet_share_by_strength():
-    branches = composed([Prompt(None, 3.0), Prompt(None, 1.0)], [Prompt(None)], None, constant(2.0))
-    assert weights(branches, 0.0) == [1.5, 0.5, -1, 0]
+    terms = compose_guidance([Prompt(None, 3.0), Prompt(None, 1.0)], [Prompt(None)], None, constant(2.0))
+    assert weights(terms, 0.0) == [1.5, 0.5, -1, 0]
 
 
 def test_guidance_can_grow_and_can_pause():
@@ -195,10 +197,10 @@ def test_a_canvas_of_the_models_own_size_is_plain_sampling(sampler):
 
 
 def test_one_window_says_what_no_window_says():
-    branches = guided(tiny.text(1), tiny.text(2), 2.0)
+    terms = cfg(tiny.text(1), tiny.text(2), 2.0)
     x, where = tiny.tokens(batch=2), torch.rand(2, N) > 0.5
-    plain = Denoiser(tiny.transformer(), tiny.SCHEDULE, branches)(x, 6, where)
-    through = Denoiser(tiny.transformer(), tiny.SCHEDULE, branches, None, windows(tiny.SPEC.grid, tiny.SPEC.grid))
+    plain = Denoiser(tiny.transformer(), tiny.SCHEDULE, terms)(x, 6, where)
+    through = Denoiser(tiny.transformer(), tiny.SCHEDULE, terms, None, windows(tiny.SPEC.grid, tiny.SPEC.grid))
     torch.testing.assert_close(through(x, 6, where), plain, atol=1e-5, rtol=1e-5)
 
 

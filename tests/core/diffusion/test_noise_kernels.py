@@ -7,7 +7,7 @@ import pytest
 import torch
 from pack.vqdiffusion_core.checkpoints.diffusers_config import schedule_config
 from pack.vqdiffusion_core.diffusion.noise import categorical
-from pack.vqdiffusion_core.diffusion.posterior import draw_chance, draw_posterior, q_sample
+from pack.vqdiffusion_core.diffusion.posterior import change_probability, draw_posterior, q_sample
 from pack.vqdiffusion_core.diffusion.schedule import Schedule
 from pack.vqdiffusion_core.training.recipe import KERNELS
 from scipy.stats import chisquare
@@ -54,7 +54,7 @@ def test_with_a_perfect_prediction_the_way_back_gives_the_law_of_the_data(kernel
     x = q_sample(x0, times[0], schedule, uniform())
     for t, s in pairwise(times):
         coin, guess = uniform(), categorical(prediction(x, t, schedule).log(), uniform())
-        changed = coin < draw_chance(x, s, t, schedule)
+        changed = coin < change_probability(x, s, t, schedule)
         x = torch.where(changed, draw_posterior(x, guess, s, t, schedule, coin), x)
         # half-way too, the state is as likely as the forward process makes it
         law = np.append(schedule.bar(s).alpha * LAW + schedule.bar(s).beta, schedule.bar(s).gamma)

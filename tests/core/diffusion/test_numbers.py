@@ -9,11 +9,11 @@ import pytest
 import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from pack.vqdiffusion_core.diffusion.guidance import Prompt, composed, constant
+from pack.vqdiffusion_core.diffusion.guidance import Prompt, compose_guidance, constant
 from pack.vqdiffusion_core.diffusion.inpainting import token_region
-from pack.vqdiffusion_core.diffusion.logits import keep_top, sharpen, temper, truncate
+from pack.vqdiffusion_core.diffusion.logits import apply_purity_prior, apply_temperature, apply_top_k, apply_truncation
 from pack.vqdiffusion_core.diffusion.noise import categorical
-from pack.vqdiffusion_core.diffusion.posterior import draw_chance, draw_posterior, q_posterior, q_sample
+from pack.vqdiffusion_core.diffusion.posterior import change_probability, draw_posterior, q_posterior, q_sample
 from pack.vqdiffusion_core.diffusion.schedule import SPACINGS, Schedule
 from pack.vqdiffusion_core.diffusion.settings import RANGES, SAMPLERS, Settings
 from pack.vqdiffusion_core.networks.specs import TransformerSpec
@@ -124,9 +124,9 @@ def test_every_run_ends_in_a_picture_and_keeps_what_is_not_its_own(run, seed):
         kept = tokens != K
     half = torch.linspace(0, 1, tokens.shape[1])
     prompts = [Prompt(None, half), Prompt(None, 1 - half, start=0.3)], [Prompt(None, end=0.5)]
-    branches = composed(*prompts, None, chosen.scale())
+    terms = compose_guidance(*prompts, None, chosen.scale())
     picture_seeds = list(range(seed, seed + len(tokens)))
-    for state in sample(network, schedule, branches, tokens, level, chosen, picture_seeds, canvas):
+    for state in sample(network, schedule, terms, tokens, level, chosen, picture_seeds, canvas):
         assert state.x_BN.dtype == torch.int64 and 0 <= state.x_BN.min() and state.x_BN.max() <= K
         assert state.confidence_BN.isfinite().all()
         assert 0 <= state.confidence_BN.min() and state.confidence_BN.max() <= 1 + 1e-5
@@ -154,7 +154,7 @@ SUDDEN = {
 @pytest.mark.parametrize("sampler", SAMPLERS)
 @pytest.mark.parametrize("name", SUDDEN)
 def test_no_mask_is_left_however_sudden_a_schedule_is(name, sampler, spacing):
-    schedule, always = SUDDEN[name], composed([Prompt(None)], [], None, constant(1.0))
+    schedule, always = SUDDEN[name], compose_guidance([Prompt(None)], [], None, constant(1.0))
     if sampler != "ancestral" and schedule.gamma_bar[-1] < 0.5:
         return  # refused, see test_samplers
     network = Network(TransformerSpec(2, (1, 1), 1, 1, 1, 10, condition="none"), "undecided", torch.float32, 0)
@@ -182,8 +182,8 @@ def test_the_ends_of_the_sizes_draw_with_every_sampler(sampler, dtype, K, grid):
     network = Network(TransformerSpec(K, grid, 1, 1, 1, 100, condition="none"), "certain", dtype, 0)
     masked = torch.full((1, grid[0] * grid[1]), K)
     chosen = Settings(steps=2, guidance=100.0, truncation=0.5, sampler=sampler)
-    branches = composed([Prompt(None)], [], None, constant(100.0))
-    *_, last = sample(network, Schedule.linear(100, K), branches, masked, None, chosen, [0])
+    terms = compose_guidance([Prompt(None)], [], None, constant(100.0))
+    *_, last = sample(network, Schedule.linear(100, K), terms, masked, None, chosen, [0])
     assert 0 <= last.x_BN.min() and last.x_BN.max() < K
 
 
@@ -200,7 +200,7 @@ def test_a_network_that_predicts_no_numbers_is_an_error_and_no_picture(sampler, 
     run = sample(
         Broken(spec, "usual", torch.float16, 0),
         Schedule.linear(10, 11),
-        composed([Prompt(None)], [], None, constant(2.0)),
+        compose_guidance([Prompt(None)], [], None, constant(2.0)),
         masked,
         None,
         Settings(steps=2, sampler=sampler),
@@ -246,7 +246,7 @@ def test_every_posterior_is_a_distribution_and_every_draw_one_of_its_ids(data, K
     assert 0 <= x.min() and x.max() <= K
     table = q_posterior(p, x, s, t, schedule)
     assert table.isfinite().all() and table.min() >= 0 and table.max() <= 1 + 1e-3
-    chance = draw_chance(x, s, t, schedule)
+    chance = change_probability(x, s, t, schedule)
     assert chance.isfinite().all() and chance.min() >= -1e-9 and chance.max() <= 1 + 1e-9
     drawn = draw_posterior(x, categorical(p[0].log(), coin[1, 0])[None], s, t, schedule, coin[2])
     assert 0 <= drawn.min() and drawn.max() <= K
@@ -274,8 +274,8 @@ def test_shaping_never_rules_out_the_likeliest_id_nor_makes_a_number_none(
 ):
     network = Network(TransformerSpec(K, (1, 7), 1, 1, 1, 10, condition="none"), kind, dtype, seed)
     log_p = network.hidden(torch.zeros(1, 7), None, None)[0].float().log_softmax(-1)
-    kept = truncate(keep_top(temper(log_p, temperature), top_k), rate)
-    shaped = sharpen(kept, kept.amax(-1).exp(), sharpness)
+    kept = apply_truncation(apply_top_k(apply_temperature(log_p, temperature), top_k), rate)
+    shaped = apply_purity_prior(kept, kept.amax(-1).exp(), sharpness)
     assert not shaped.isnan().any() and (shaped <= 1e-4).all()
     best = log_p.argmax(-1, keepdim=True)
     assert shaped.gather(-1, best).isfinite().all()
@@ -287,7 +287,7 @@ def test_shaping_never_rules_out_the_likeliest_id_nor_makes_a_number_none(
 @given(st.sampled_from([0.0, 5e-324, 1e-300, 1e-50, 1e-40, 1e-7]))
 def test_the_coldest_temperatures_leave_the_likeliest_id(temperature):
     log_p = torch.randn(3, 11, generator=torch.Generator().manual_seed(0)).log_softmax(-1)
-    cold = temper(log_p, temperature)
+    cold = apply_temperature(log_p, temperature)
     assert torch.equal(cold.argmax(-1), log_p.argmax(-1)) and not cold.isnan().any()
     assert torch.equal(categorical(cold, torch.full((3,), 1 - 2**-53, dtype=torch.float64)), log_p.argmax(-1))
 

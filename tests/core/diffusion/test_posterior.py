@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 import torch
 from pack.vqdiffusion_core.diffusion.noise import categorical
-from pack.vqdiffusion_core.diffusion.posterior import draw_chance, draw_posterior, draw_prior, q_posterior, q_sample
+from pack.vqdiffusion_core.diffusion.posterior import (
+    change_probability,
+    draw_posterior,
+    draw_prior,
+    q_posterior,
+    q_sample,
+)
 from pack.vqdiffusion_core.diffusion.schedule import Schedule
 from scipy.stats import chisquare
 
@@ -87,7 +93,7 @@ def check_draw(schedule, t, s, x, law):
     coin, pick = torch.rand(2, count, generator=generator, dtype=torch.float64)
     x_M = torch.full((count,), x)
     x0_M = categorical(P.log().expand(count, 3), pick)
-    changed = coin < draw_chance(x_M, s, t, schedule)
+    changed = coin < change_probability(x_M, s, t, schedule)
     drawn = torch.where(changed, draw_posterior(x_M, x0_M, s, t, schedule, coin), x_M)
     frequencies = torch.bincount(drawn, minlength=4).numpy()
     possible = np.array(law) > 0
@@ -112,7 +118,7 @@ def test_the_cheap_draw_has_the_law_where_hardly_anything_is_left_of_the_picture
 def test_no_coin_leaves_a_mask_behind_at_the_end():
     x_M = torch.full((2,), m)
     coin = torch.tensor([0.0, 1 - 2**-53], dtype=torch.float64)
-    assert (coin < draw_chance(x_M, 0, 37, DEFAULT)).all()
+    assert (coin < change_probability(x_M, 0, 37, DEFAULT)).all()
     assert draw_posterior(x_M, torch.tensor([1, 2]), 0, 37, DEFAULT, coin).tolist() == [1, 2]
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from pack.vqdiffusion_core.diffusion.guidance import Branch
+from pack.vqdiffusion_core.diffusion.guidance import GuidanceTerm
 from pack.vqdiffusion_core.diffusion.schedule import Schedule
 from pack.vqdiffusion_core.diffusion.settings import SAMPLERS, Settings
 from pack.vqdiffusion_core.networks.specs import TransformerSpec
@@ -41,7 +41,7 @@ def of_the_original(p_NK, rate, weight):
 
 
 def draw(tokens, seed=0, **changes):
-    always = [Branch(None, lambda progress: 1.0)]
+    always = [GuidanceTerm(None, lambda progress: 1.0)]
     settings = Settings(**{"steps": 1, "guidance": 1.0} | changes)
     return [s.x_BN[0] for s in sample(World(), Schedule.linear(100, K), always, tokens, None, settings, [seed])]
 
@@ -61,7 +61,7 @@ def test_tokens_are_drawn_from_what_the_paper_s_code_draws_from(sampler, rate, w
     expected = of_the_original(p_NK, rate, weight)[known : known + 2]
     region = torch.ones(1, N)
     region[0, :known] = 0
-    always = [Branch(None, lambda progress: 1.0)]
+    always = [GuidanceTerm(None, lambda progress: 1.0)]
     settings = Settings(steps=1, sampler=sampler, truncation=rate, sharpness=weight)
     *_, last = sample(World(), Schedule.linear(100, K), always, tokens, region, settings, [0])
     for p_K, drawn in zip(expected, (last.x_BN[0, known::2], last.x_BN[0, known + 1 :: 2]), strict=True):
@@ -76,17 +76,17 @@ def test_tokens_are_drawn_from_what_the_paper_s_code_draws_from(sampler, rate, w
 @pytest.mark.parametrize("sharpness", [0.0, 4.0])
 def test_the_order_is_by_purity_as_it_was_before_sharpening(sharpness, weight):
     _, first, *_ = draw(BLANK, steps=100, sampler="purity", purity=weight, sharpness=sharpness, truncation=0.9)
-    sure, unsure = ((first[i::2] < K).sum().item() for i in (0, 1))
+    sure, loss_mask = ((first[i::2] < K).sum().item() for i in (0, 1))
     _, later, *_ = draw(BLANK, steps=20, sampler="purity", purity=weight, sharpness=sharpness, truncation=0.9)
-    sure, unsure = (a + (later[i::2] < K).sum().item() for i, a in enumerate((sure, unsure)))
+    sure, loss_mask = (a + (later[i::2] < K).sum().item() for i, a in enumerate((sure, loss_mask)))
     expected = torch.tensor([SURE[0] ** weight, UNSURE[0] ** weight])
-    assert chisquare([sure, unsure], expected / expected.sum() * (sure + unsure)).pvalue > 1e-3
+    assert chisquare([sure, loss_mask], expected / expected.sum() * (sure + loss_mask)).pvalue > 1e-3
 
 
 def test_a_picture_does_not_depend_on_the_purest_token_of_another():
     tokens = torch.stack([torch.full((N,), K), torch.tensor([0, K]).repeat(N // 2)])
     level = torch.stack([torch.ones(N), torch.tensor([0.0, 1.0]).repeat(N // 2)])
-    always = [Branch(None, lambda progress: 1.0)]
+    always = [GuidanceTerm(None, lambda progress: 1.0)]
     settings = Settings(steps=4, sampler="ancestral", sharpness=3.0)
 
     def last(count):

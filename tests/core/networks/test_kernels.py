@@ -6,8 +6,8 @@ import pytest
 import torch
 from pack.vqdiffusion_core.checkpoints import CheckpointError, save
 from pack.vqdiffusion_core.diffusion.denoiser import Denoiser, Prediction
-from pack.vqdiffusion_core.diffusion.guidance import guided
-from pack.vqdiffusion_core.diffusion.logits import truncate
+from pack.vqdiffusion_core.diffusion.guidance import cfg
+from pack.vqdiffusion_core.diffusion.logits import apply_truncation
 from pack.vqdiffusion_core.diffusion.noise import Noise
 from pack.vqdiffusion_core.diffusion.samplers import State, ancestral
 from pack.vqdiffusion_core.diffusion.schedule import Schedule
@@ -92,7 +92,7 @@ def test_the_network_is_the_written_out_one(t):
     text = torch.cat([tiny.text(1), tiny.text(2)])
     fast, index = network(), torch.tensor([t - 1])
     with torch.no_grad():
-        ours = fast(masked_in_part(), index, fast.remember(text))
+        ours = fast(masked_in_part(), index, fast.precompute_kv(text))
         expected = reference.logits(fast, masked_in_part(), t - 1, text)
     torch.testing.assert_close(ours, expected, atol=1e-4, rtol=1e-4)
 
@@ -101,7 +101,7 @@ def test_states_at_some_places_are_those_of_all():
     fast, index = network(), torch.tensor([4])
     places = torch.tensor([[0, 5, 143], [7, 7, 2]])
     with torch.no_grad():
-        memory = fast.remember(torch.cat([tiny.text(1), tiny.text(2)]))
+        memory = fast.precompute_kv(torch.cat([tiny.text(1), tiny.text(2)]))
         everywhere = fast.hidden(masked_in_part(), index, memory)
         here = fast.hidden(masked_in_part(), index, memory, places)
     for picture, at in enumerate(places):
@@ -114,7 +114,7 @@ def test_asking_for_some_tokens_gives_what_asking_for_all_does(mlp):
     network = tiny.transformer(spec=replace(WIDE, mlp=mlp))
     where = torch.zeros(2, WIDE.num_tokens, dtype=torch.bool)
     where[0, [3, 77]] = where[1, [0, 1, 2, 143]] = True
-    denoiser = Denoiser(network, Schedule.linear(10, 40), guided(tiny.text(1), tiny.text(2), 3.0))
+    denoiser = Denoiser(network, Schedule.linear(10, 40), cfg(tiny.text(1), tiny.text(2), 3.0))
     all_tokens = denoiser(masked_in_part(), 6, torch.ones_like(where))
     some = denoiser(masked_in_part(), 6, where)
     torch.testing.assert_close(some, all_tokens[where.flatten()], atol=1e-4, rtol=1e-4)
@@ -136,9 +136,9 @@ def test_an_mlp_in_parts_is_the_whole_one(monkeypatch):
 
 
 def test_a_table_of_times_is_the_layers_that_it_replaces():
-    fast, table, x, index = network(), network().tabulate(), masked_in_part(), torch.tensor([6])
+    fast, table, x, index = network(), network().cache_adaln(), masked_in_part(), torch.tensor([6])
     with torch.no_grad():
-        memory = fast.remember(tiny.text(1).expand(2, -1, -1))
+        memory = fast.precompute_kv(tiny.text(1).expand(2, -1, -1))
         torch.testing.assert_close(table(x, index, memory), fast(x, index, memory), atol=1e-4, rtol=1e-4)
     assert set(dict(table.named_parameters())) ^ set(dict(fast.named_parameters())) == {
         f"blocks.{i}.{norm}.{part}"
@@ -146,7 +146,7 @@ def test_a_table_of_times_is_the_layers_that_it_replaces():
         for norm in ("ln1", "ln1_1")
         for part in ("table", "emb.weight", "linear.weight", "linear.bias")
     }
-    assert table.tabulate().tabulated  # again does nothing
+    assert table.cache_adaln().adaln_cached  # again does nothing
 
 
 def test_the_same_tokens_as_the_readable_network_for_the_same_seed():
@@ -163,9 +163,9 @@ def test_the_same_tokens_as_the_readable_network_for_the_same_seed():
         return truncated(mixed.log_softmax(-1)[where_BN])
 
     def truncated(log_p_MK):
-        return Prediction(truncate(log_p_MK, 0.86), log_p_MK.amax(-1))
+        return Prediction(apply_truncation(log_p_MK, 0.86), log_p_MK.amax(-1))
 
-    denoiser = Denoiser(network().tabulate(), schedule, guided(cond, null, 3.0))
+    denoiser = Denoiser(network().cache_adaln(), schedule, cfg(cond, null, 3.0))
     runs = []
     for predict in (readable, lambda *state: truncated(denoiser(*state))):
         masked = torch.full((4, WIDE.num_tokens), WIDE.mask_id)
@@ -180,7 +180,7 @@ def test_a_model_made_ready_for_drawing_is_not_saved_in_part(tmp_path):
     from pack.vqdiffusion_core.checkpoints import POCKET_FOLDER, load
 
     model = load(POCKET_FOLDER)
-    model.transformer.tabulate()
+    model.transformer.cache_adaln()
     with pytest.raises(CheckpointError, match="load it anew to save it"):
         save(model, tmp_path / "saved")
     assert not any(tmp_path.iterdir())

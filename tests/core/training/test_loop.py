@@ -11,7 +11,7 @@ from pack.vqdiffusion_core.diffusion.posterior import q_posterior, q_sample
 from pack.vqdiffusion_core.diffusion.schedule import Schedule
 from pack.vqdiffusion_core.training.diffusion import ROWS
 from pack.vqdiffusion_core.training.loop import run
-from pack.vqdiffusion_core.training.objective import TimeSampler, loss_terms, unsure
+from pack.vqdiffusion_core.training.objective import TimeSampler, loss_mask, loss_terms
 
 K = 3
 SCHEDULE = Schedule.linear(10, K, gamma_end=0.9)
@@ -188,9 +188,9 @@ def test_a_fine_tuned_model_is_saved_with_its_null(tmp_path):
 
 def test_only_hidden_tokens_are_asked_for_where_none_is_ever_replaced():
     x = torch.tensor([[0, K, 1, K]])
-    assert unsure(x, Schedule.absorbing(10, K)).tolist() == [[False, True, False, True]]
+    assert loss_mask(x, Schedule.absorbing(10, K)).tolist() == [[False, True, False, True]]
     for schedule in (SCHEDULE, Schedule.uniform(10, K), Schedule.linear(100, K)):
-        assert unsure(x, schedule).all()
+        assert loss_mask(x, schedule).all()
 
 
 def test_the_logits_are_of_few_numbers_of_rows_and_only_of_what_is_asked_for(tmp_path):
