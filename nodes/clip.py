@@ -100,7 +100,7 @@ class Clip:
 
 
 def is_given(value: Any) -> bool:
-    """Whether an option holds anything to read: words, pictures; not a number or a switch."""
+    """Whether an option holds anything to read: words, images; not a number or a switch."""
     return torch.is_tensor(value) or (isinstance(value, str | list | tuple | dict) and len(value) > 0)
 
 

@@ -23,9 +23,9 @@ MAX_STRENGTH = 1e6  # the core's widgets end at 10; only a broken file has more
 MAX_AREA = 1e6  # cells
 UNREADABLE = {"control": "a ControlNet", "gligen": "GLIGEN boxes"}  # what other models' prompts may carry
 UNREAD = {
-    "reference_latents": "reference pictures",
-    "concat_latent_image": "the picture of an inpainting model (the region comes with the latent)",
-    "unclip_conditioning": "pictures for unCLIP",
+    "reference_latents": "reference images",
+    "concat_latent_image": "the image of an inpainting model (the region comes with the latent)",
+    "unclip_conditioning": "images for unCLIP",
     "clip_vision_output": "what CLIP Vision has seen",
     "hooks": "hooks, such as a LoRA's",
     "guidance": "a guidance for Flux (set it on the sampler)",
@@ -47,7 +47,7 @@ def of_class(label: int) -> Conditioning:
 
 @dataclass(frozen=True)
 class Canvas:
-    """What prompts are laid over: so many pictures of so many tokens."""
+    """What prompts are laid over: so many images of so many tokens."""
 
     batch: int
     grid: Grid  # rows, columns
@@ -98,10 +98,10 @@ def read_strength(about: dict[str, Any], socket: str, canvas: Canvas) -> float |
 def read_mask(mask: Any, socket: str, canvas: Canvas) -> Tensor:
     """A mask of any resolution -> how much of each token's cell it covers, (1 or B, h, w) in 0..1."""
     if not torch.is_tensor(mask) or mask.ndim not in (2, 3) or 0 in mask.shape:
-        raise ConditioningError(f"{socket} has a mask that is no picture; use Conditioning (Set Mask) with a MASK.")
+        raise ConditioningError(f"{socket} has a mask that is no image; use Conditioning (Set Mask) with a MASK.")
     mask_BHW = mask.reshape(-1, *mask.shape[-2:]).float().cpu()
     if len(mask_BHW) > canvas.batch:
-        notify(f"{socket} has {len(mask_BHW)} masks for {canvas.batch} pictures; the last ones are left out.")
+        notify(f"{socket} has {len(mask_BHW)} masks for {canvas.batch} images; the last ones are left out.")
     if len(mask_BHW) > 1:
         mask_BHW = mask_BHW[torch.arange(canvas.batch) % len(mask_BHW)]
     return F.adaptive_avg_pool2d(mask_BHW[:, None], canvas.grid)[:, 0].nan_to_num().clamp(0, 1)
@@ -125,7 +125,7 @@ def read_area(area: Any, socket: str, canvas: Canvas) -> Tensor:
     inside_hw[:, max(top, 0) : max(bottom, 0), max(left, 0) : max(right, 0)] = 1
     if not inside_hw.any():
         raise ConditioningError(
-            f"{socket} has an area that lies outside of the picture of {size(canvas)} pixels. Move it inside."
+            f"{socket} has an area that lies outside of the image of {size(canvas)} pixels. Move it inside."
         )
     return inside_hw
 
@@ -154,7 +154,7 @@ def read_text(vectors: Tensor, about: dict[str, Any], socket: str, spec: Transfo
         )
     if len(vectors) not in (1, batch):
         raise ConditioningError(
-            f"{socket} has {len(vectors)} texts for {batch} pictures; expected 1, or one a picture. Set the batch size "
+            f"{socket} has {len(vectors)} texts for {batch} images; expected 1, or one an image. Set the batch size "
             f"of the latent to {len(vectors)}."
         )
     return vectors

@@ -1,4 +1,4 @@
-"""Which part of a picture is drawn anew."""
+"""Which part of an image is drawn anew."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ class VQDiffusionTokenMask(io.ComfyNode):
             "VQDiffusionTokenMask",
             display_name="VQ-Diffusion Token Mask",
             description="Marks the tokens that the sampler draws anew; all others come out exactly as they are. Paint "
-            "them on the picture, connect a mask, or both.",
-            is_output_node=True,  # else the canvas gets no picture from a run in which nothing is new
+            "them on the image, connect a mask, or both.",
+            is_output_node=True,  # else the canvas gets no image from a run in which nothing is new
             search_aliases=["inpaint", "paint tokens", "set latent noise mask", "region", "mask editor"],
             inputs=[
-                io.Latent.Input("samples", tooltip="The tokens of the picture."),
+                io.Latent.Input("samples", tooltip="The tokens of the image."),
                 io.Mask.Input(
                     "mask",
                     optional=True,
-                    tooltip="What to draw anew, of any size: it is laid over the whole picture. A token counts as soon "
+                    tooltip="What to draw anew, of any size: it is laid over the whole image. A token counts as soon "
                     "as any part of it is marked, however faintly. What is painted here is added.",
                 ),
                 io.Vae.Input(
-                    "vae", optional=True, tooltip="From the loader of the model. With it you paint on the picture."
+                    "vae", optional=True, tooltip="From the loader of the model. With it you paint on the image."
                 ),
                 io.Int.Input(
                     "grow", default=0, min=0, max=64, tooltip="Widens the region by so many tokens on every side."
@@ -50,7 +50,7 @@ class VQDiffusionTokenMask(io.ComfyNode):
                     min=0,
                     max=256,
                     optional=True,
-                    tooltip="Over how many pixels the output region fades in from its edge, so that the new picture "
+                    tooltip="Over how many pixels the output region fades in from its edge, so that the new image "
                     "blends into the old one. What the sampler draws is the same.",
                 ),
             ],
@@ -59,7 +59,7 @@ class VQDiffusionTokenMask(io.ComfyNode):
                 io.Mask.Output(
                     display_name="region",
                     tooltip="The region as it is really drawn anew, in pixels: whole tokens, feathered inside of its "
-                    "edge. Use it to lay the new picture over the old one.",
+                    "edge. Use it to lay the new image over the old one.",
                 ),
             ],
         )
@@ -89,7 +89,7 @@ def painted_input() -> io.String.Input:
         default="",
         optional=True,
         tooltip="The tokens that are painted here, such as 12x12: 4-7,3-6 for columns 4 to 7 of rows 3 to 6. On "
-        "another grid they are laid over the whole picture, as a mask is.",
+        "another grid they are laid over the whole image, as a mask is.",
     )
     painted.extra_dict = {"widgetType": CANVAS}
     return painted
@@ -107,22 +107,22 @@ def region(samples: latents.Latent, masks: list[Tensor | None], grow: int) -> Te
 
 
 def pixels(samples: latents.Latent, mask: Tensor | None, vae: Vae | None) -> tuple[int, int]:
-    """Height and width that the region is wanted in: those of the mask, else those of the picture."""
+    """Height and width that the region is wanted in: those of the mask, else those of the image."""
     rows, columns = samples["samples"].shape[-2:]
     cell = vae.downscale_ratio if vae else latents.CELL
     return (rows * cell, columns * cell) if mask is None else (mask.shape[-2], mask.shape[-1])
 
 
 def canvas(samples: latents.Latent, vae: Vae | None) -> dict[str, list[dict[str, Any]]]:
-    """What the editor paints on: the grid of the first picture, and the picture where there is a VAE to see it with."""
-    pictures = []
+    """What the editor paints on: the grid of the first image, and the image where there is a VAE to see it with."""
+    images = []
     if vae is not None:
-        pictures = ui.ImageSaveHelper.save_images(picture(samples, vae), "vq-canvas", io.FolderType.temp, None)
-    return {"vq_canvas": [{"grid": list(samples["samples"].shape[-2:]), "pictures": pictures}]}
+        images = ui.ImageSaveHelper.save_images(image(samples, vae), "vq-canvas", io.FolderType.temp, None)
+    return {"vq_canvas": [{"grid": list(samples["samples"].shape[-2:]), "images": images}]}
 
 
-def picture(samples: latents.Latent, vae: Vae) -> Tensor:
-    """The first picture of a batch (1, H, W, 3), with a dark checker where tokens are still masked."""
+def image(samples: latents.Latent, vae: Vae) -> Tensor:
+    """The first image of a batch (1, H, W, 3), with a dark checker where tokens are still masked."""
     mask_id = vae.spec.codebook_size
     tokens_1hw = latents.read_tokens(samples["samples"][:1], mask_id)
     decoded_1HWC = vae.decode(latents.to_samples(preview.fill_masked(tokens_1hw, mask_id)))

@@ -16,7 +16,7 @@ from .sockets import schema
 from .vae import Vae
 from .validation import validate_inputs
 
-CELL = 32  # pixels a token in the picture
+CELL = 32  # pixels a token in the image
 FRAME_SIDE = 256  # pixels of a step of the history in the editor
 MOST_FRAMES = 101  # of a history; longer runs leave steps out
 
@@ -38,7 +38,7 @@ class VQDiffusionTokenInspector(io.ComfyNode):
                     default="tokens",
                     optional=True,
                     tooltip="tokens: the grid. confidence: the more orange, the less sure the model was of a token. "
-                    "history: every step of the first picture's run, with the tokens that it changed in a frame.",
+                    "history: every step of the first image's run, with the tokens that it changed in a frame.",
                 ),
             ],
             outputs=[io.Image.Output(tooltip=f"The grid, {CELL} pixels a token; a batch of them for the history.")],
@@ -102,8 +102,8 @@ def frames(count: int) -> list[int]:
 
 
 def about(tokens_Bhw: Tensor, history: History | None, vae: Vae, cls: type[io.ComfyNode]) -> dict[str, Any]:
-    """What the editor shows of the first picture: its tokens, and for those of a run when and how surely each was
-    drawn, with a small picture of every step.
+    """What the editor shows of the first image: its tokens, and for those of a run when and how surely each was
+    drawn, with a small image of every step.
     """
     tokens_hw = tokens_Bhw[0]
     first: dict[str, Any] = {"grid": list(tokens_hw.shape), "ids": tokens_hw.flatten().tolist()}
@@ -111,11 +111,11 @@ def about(tokens_Bhw: Tensor, history: History | None, vae: Vae, cls: type[io.Co
         return first
     cell = max(1, FRAME_SIDE // max(tokens_hw.shape))
     chosen = frames(len(history.first_Shw))
-    pictures = [preview.token_colours(history.first_Shw[i].long(), vae.palette, cell) for i in chosen]
+    images = [preview.token_colours(history.first_Shw[i].long(), vae.palette, cell) for i in chosen]
     return first | {
         "steps": len(history.first_Shw) - 1,
         "drawn_at": history.drawn_at_Bhw[0].flatten().tolist(),
         "confidence": [round(value, 4) for value in history.confidence_Bhw[0].flatten().tolist()],
-        "frames": ui.PreviewImage(torch.stack(pictures), cls=cls).as_dict()["images"],
+        "frames": ui.PreviewImage(torch.stack(images), cls=cls).as_dict()["images"],
         "frame_steps": chosen,
     }

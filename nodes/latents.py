@@ -30,7 +30,7 @@ class History:
     """How a run came to its tokens."""
 
     samples: Tensor  # (B, 1, h, w), what the run gave
-    first_Shw: Tensor  # the first picture's tokens before the run and after each step, int32
+    first_Shw: Tensor  # the first image's tokens before the run and after each step, int32
     drawn_at_Bhw: Tensor  # the step that drew each token, from 1; 0 where the run has kept it
     confidence_Bhw: Tensor  # how likely the network found each token then, 0..1; 1 where it was kept
 
@@ -53,14 +53,14 @@ def read_tokens(samples: Tensor, codebook_size: int) -> Tensor:
     if not torch.is_tensor(samples) or samples.ndim != 4 or samples.shape[1] != 1 or not is_real(samples):
         raise LatentError(
             f"This latent is {describe(samples)}: it belongs to another kind of model. Expected VQ-Diffusion tokens, "
-            "one channel of codebook ids. Start from VQ-Diffusion Empty Tokens, or encode a picture with this model's "
+            "one channel of codebook ids. Start from VQ-Diffusion Empty Tokens, or encode an image with this model's "
             "VAE."
         )
     tokens_Bhw = samples[:, 0].round().long()
     if not torch.equal(samples[:, 0], tokens_Bhw.to(samples.dtype)):
         raise LatentError(
             "This latent has values between the codebook ids. A node has blended it or scaled it smoothly, and tokens "
-            "have no in-between. Use nearest-exact to resize and masks without soft edges, or do it with pictures."
+            "have no in-between. Use nearest-exact to resize and masks without soft edges, or do it with images."
         )
     low, high = tokens_Bhw.aminmax()
     if low < 0 or high > codebook_size:
@@ -79,8 +79,8 @@ def read_canvas(latent: Latent, codebook_size: int, grid: Grid, cell: int) -> Te
     if rows < grid[0] or columns < grid[1]:
         pixels = size((grid[0] * cell, grid[1] * cell))
         raise LatentError(
-            f"This latent has {size((rows, columns))} tokens; this model draws {size(grid)} or more, a picture of "
-            f"{pixels} pixels. Use VQ-Diffusion Empty Tokens of this model, or bring the picture to {pixels} pixels or "
+            f"This latent has {size((rows, columns))} tokens; this model draws {size(grid)} or more, an image of "
+            f"{pixels} pixels. Use VQ-Diffusion Empty Tokens of this model, or bring the image to {pixels} pixels or "
             "more before it is encoded."
         )
     return tokens_Bhw
@@ -101,7 +101,7 @@ def read_history(latent: Latent) -> History | None:
 
 
 def to_region(mask: Tensor, batch_size: int, grid: Grid, grow: int = 0) -> Tensor:
-    """A MASK or noise_mask of any resolution and batch -> (batch_size, h, w); fewer masks than pictures repeat."""
+    """A MASK or noise_mask of any resolution and batch -> (batch_size, h, w); fewer masks than images repeat."""
     if not is_mask(mask):
         raise LatentError(
             f"This mask is {described(mask)}; expected one of at least one pixel. Connect a node that gives a MASK."
@@ -110,7 +110,7 @@ def to_region(mask: Tensor, batch_size: int, grid: Grid, grow: int = 0) -> Tenso
         raise LatentError("This mask has values that are not numbers, so the node that made it has failed. Look there.")
     mask_BHW = mask.reshape(-1, *mask.shape[-2:])
     if len(mask_BHW) > batch_size:
-        notify(f"There are {len(mask_BHW)} masks for {batch_size} pictures; the last ones are left out.")
+        notify(f"There are {len(mask_BHW)} masks for {batch_size} images; the last ones are left out.")
     region_Bhw = token_region(mask_BHW, grid, grow)
     rows = torch.arange(batch_size, device=region_Bhw.device) % len(region_Bhw)
     return region_Bhw[rows]
@@ -127,11 +127,11 @@ def to_mask(region_Bhw: Tensor, pixels: tuple[int, int]) -> Tensor:
 
 
 def read_sizes(samples: Tensor) -> tuple[int, int, int]:
-    """Pictures, rows and columns of any model's latent."""
+    """Images, rows and columns of any model's latent."""
     if not torch.is_tensor(samples) or samples.ndim < 4 or samples.numel() == 0:
         raise LatentError(
-            f"This latent is {describe(samples)}; expected (pictures, channels, rows, columns), each above 0. Start "
-            "from VQ-Diffusion Empty Tokens, or encode a picture."
+            f"This latent is {describe(samples)}; expected (images, channels, rows, columns), each above 0. Start "
+            "from VQ-Diffusion Empty Tokens, or encode an image."
         )
     return len(samples), samples.shape[-2], samples.shape[-1]
 

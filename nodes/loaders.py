@@ -58,7 +58,7 @@ class VQDiffusionLoader(io.ComfyNode):
                     display_name="clip", tooltip="Its text encoder; CLIP Text Encode (Prompt) works with it too."
                 ),
                 io.Vae.Output(
-                    display_name="vae", tooltip="Its VQGAN, pictures to tokens and back; VAE Decode works with it too."
+                    display_name="vae", tooltip="Its VQGAN, images to tokens and back; VAE Decode works with it too."
                 ),
             ],
         )

@@ -62,7 +62,7 @@ class VQDiffusionGuidanceOptions(Options, io.ComfyNode):
                 choice(
                     "guidance_schedule",
                     GUIDANCE,
-                    "constant: the same in every step. ramp: from none to the sampler's guidance, so that pictures "
+                    "constant: the same in every step. ramp: from none to the sampler's guidance, so that images "
                     "differ more and still follow the prompt.",
                 ),
                 number("guidance_start", 0.01, "The part of the run, 0 to 1, from which on guidance speaks."),

@@ -11,7 +11,7 @@ import re
 import torch
 from torch import Tensor
 
-MOST = 256  # columns or rows: as many tokens along a side as a picture of 2048 pixels has
+MOST = 256  # columns or rows: as many tokens along a side as an image of 2048 pixels has
 
 GRID = re.compile(r"(\d{1,3})x(\d{1,3}):")
 SPAN = r"(\d{1,3})(?:-(\d{1,3}))?"

@@ -80,7 +80,7 @@ def with_room(work: Callable[[], T], what: str) -> T:
 
 
 def shares(bytes_each: int, device: torch.device) -> Shares:
-    """As many pictures at once as fit into the device's free memory, one by one if need be."""
+    """As many images at once as fit into the device's free memory, one by one if need be."""
     return Shares(max(1, int(cast(float, management.get_free_memory(device)) // bytes_each)))
 
 
@@ -136,8 +136,8 @@ class Progress:
 
     def __call__(self, done: int, preview: Image.Image | None = None) -> None:
         management.throw_exception_if_processing_interrupted()
-        picture = preview and ("JPEG", preview, min(max(preview.size), args.preview_size))
-        self.bar.update_absolute(done, self.total, picture)
+        image = preview and ("JPEG", preview, min(max(preview.size), args.preview_size))
+        self.bar.update_absolute(done, self.total, image)
 
 
 def previews_are_wanted() -> bool:

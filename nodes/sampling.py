@@ -33,14 +33,14 @@ class VQDiffusionSampler(io.ComfyNode):
         return schema(
             "VQDiffusionSampler",
             display_name="VQ-Diffusion Sampler",
-            description="Draws the masked tokens of a canvas, or the marked region of a picture.",
+            description="Draws the masked tokens of a canvas, or the marked region of an image.",
             search_aliases=["ksampler", "sample", "generate", "text to image", "inpaint"],
             inputs=[
                 VQ_DIFFUSION.Input("vq_model", tooltip="The model that draws."),
                 io.Conditioning.Input("positive", tooltip="What to draw."),
                 io.Latent.Input(
                     "latent",
-                    tooltip="The canvas: VQ-Diffusion Empty Tokens for a new picture, or the tokens of a picture. With "
+                    tooltip="The canvas: VQ-Diffusion Empty Tokens for a new image, or the tokens of an image. With "
                     "a noise mask, only what it marks is drawn anew.",
                 ),
                 io.Int.Input(
@@ -49,14 +49,14 @@ class VQDiffusionSampler(io.ComfyNode):
                     min=0,
                     max=SEEDS - 1,
                     control_after_generate=True,
-                    tooltip="The same seed gives the same picture. Picture i of a batch is that of seed + i alone.",
+                    tooltip="The same seed gives the same image. Image i of a batch is that of seed + i alone.",
                 ),
                 io.Int.Input(
                     "steps",
                     default=DEFAULTS.steps,
                     min=1,
                     max=10_000,
-                    tooltip="How often the network looks at each picture. Few are quick, more are finer; any number is "
+                    tooltip="How often the network looks at each image. Few are quick, more are finer; any number is "
                     "exact to the model.",
                 ),
                 io.Float.Input(
@@ -67,7 +67,7 @@ class VQDiffusionSampler(io.ComfyNode):
                     step=0.1,
                     round=0.01,
                     tooltip="How closely to follow the prompt. 1 is the plain model and twice as fast; too much makes "
-                    "pictures alike and harsh.",
+                    "images alike and harsh.",
                 ),
                 io.Float.Input(
                     "truncation",
@@ -93,7 +93,7 @@ class VQDiffusionSampler(io.ComfyNode):
                     max=1.0,
                     step=0.01,
                     round=0.001,
-                    tooltip="How much of the picture is drawn anew: 1 all, 0.5 about half of the tokens, 0 none.",
+                    tooltip="How much of the image is drawn anew: 1 all, 0.5 about half of the tokens, 0 none.",
                 ),
                 io.Conditioning.Input(
                     "negative",
@@ -101,7 +101,7 @@ class VQDiffusionSampler(io.ComfyNode):
                     tooltip="What to keep away from. Without it, what the model has learned for no prompt at all.",
                 ),
             ],
-            outputs=[io.Latent.Output(tooltip="The tokens of the picture, for VQ-Diffusion Decode or VAE Decode.")],
+            outputs=[io.Latent.Output(tooltip="The tokens of the image, for VQ-Diffusion Decode or VAE Decode.")],
         )
 
     @classmethod
@@ -154,7 +154,7 @@ def place(condition: Condition, vq_model: VQModel) -> Condition:
 
 
 def seeds(latent: latents.Latent, seed: int) -> list[int]:
-    """One seed a picture, by its place in the batch that it was cut from, which the core's batch nodes keep."""
+    """One seed an image, by its place in the batch that it was cut from, which the core's batch nodes keep."""
     count, given = len(latent["samples"]), latent.get("batch_index")
     places = range(count) if given is None or len(given) == 0 else given
     try:
@@ -163,7 +163,7 @@ def seeds(latent: latents.Latent, seed: int) -> list[int]:
         places = []
     if len(places) != count:
         raise latents.LatentError(
-            f"This latent has {count} pictures and the batch index {given!r:.60}; expected a whole number for each. "
+            f"This latent has {count} images and the batch index {given!r:.60}; expected a whole number for each. "
             "A node has changed one without the other. Save and load the latent, which takes the index out."
         )
     return [(index(seed) + place) % SEEDS for place in places]
@@ -211,7 +211,7 @@ def heard(terms: list[GuidanceTerm], steps: int) -> list[GuidanceTerm]:
 
 
 def reporter(vq_model: VQModel, grid: Grid, steps: int) -> Callable[[int, Tensor], None]:
-    """Shows how far the run is, and the first picture of a batch as it grows where previews are wanted."""
+    """Shows how far the run is, and the first image of a batch as it grows where previews are wanted."""
     progress = runtime.Progress(steps)
     if not runtime.previews_are_wanted():
         return lambda step, tokens_N: progress(step)
@@ -219,7 +219,7 @@ def reporter(vq_model: VQModel, grid: Grid, steps: int) -> Callable[[int, Tensor
     cell = max(1, runtime.PREVIEW_SIDE // max(grid))
 
     def report(step: int, tokens_N: Tensor) -> None:
-        progress(step, preview.token_picture(tokens_N.unflatten(0, grid), palette_K3, cell))
+        progress(step, preview.token_image(tokens_N.unflatten(0, grid), palette_K3, cell))
 
     return report
 
@@ -227,7 +227,7 @@ def reporter(vq_model: VQModel, grid: Grid, steps: int) -> Callable[[int, Tensor
 def memory_required(
     spec: TransformerSpec, terms: list[GuidanceTerm], batch: int, asked: float, dtype: torch.dtype
 ) -> int:
-    """Bytes that a step needs beside the weights, all pictures and branches being one pass; `asked` is the number of
+    """Bytes that a step needs beside the weights, all images and branches being one pass; `asked` is the number of
     tokens that it draws.
 
     Six tensors of the hidden states' size are alive in a block's attention, with the scores of a head; four in its MLP,

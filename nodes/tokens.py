@@ -1,4 +1,4 @@
-"""Token grids: an empty one, and the way from and to pictures."""
+"""Token grids: an empty one, and the way from and to images."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class VQDiffusionEmptyTokens(io.ComfyNode):
             search_aliases=["empty latent", "empty canvas", "batch size"],
             inputs=[
                 VQ_DIFFUSION.Input("vq_model", tooltip="The model that will draw; it sets the size."),
-                io.Int.Input("batch_size", default=1, min=1, max=4096, tooltip="How many pictures to draw at once."),
+                io.Int.Input("batch_size", default=1, min=1, max=4096, tooltip="How many images to draw at once."),
                 side("width"),
                 side("height"),
             ],
@@ -58,7 +58,7 @@ def side(name: str) -> io.Int.Input:
         max=MAX_SIDE,
         step=8,
         optional=True,
-        tooltip=f"The picture's {name} in pixels, cut to whole tokens. 0: the model's own.",
+        tooltip=f"The image's {name} in pixels, cut to whole tokens. 0: the model's own.",
     )
 
 
@@ -68,13 +68,13 @@ class VQDiffusionDecode(io.ComfyNode):
         return schema(
             "VQDiffusionDecode",
             display_name="VQ-Diffusion Decode",
-            description="Turns drawn tokens into a picture. VAE Decode does the same.",
+            description="Turns drawn tokens into an image. VAE Decode does the same.",
             search_aliases=["vae decode", "tokens to image", "vqgan decode"],
             inputs=[
                 io.Latent.Input("samples", tooltip="Tokens without a masked one among them."),
                 io.Vae.Input("vae", tooltip="From the loader of the model that drew them."),
             ],
-            outputs=[io.Image.Output(tooltip="The picture.")],
+            outputs=[io.Image.Output(tooltip="The image.")],
         )
 
     @classmethod
@@ -89,17 +89,17 @@ class VQDiffusionEncode(io.ComfyNode):
         return schema(
             "VQDiffusionEncode",
             display_name="VQ-Diffusion Encode",
-            description="Turns a picture into tokens, always the same ones. VAE Encode does the same.",
+            description="Turns an image into tokens, always the same ones. VAE Encode does the same.",
             search_aliases=["vae encode", "image to tokens", "vqgan encode", "codebook indices"],
             inputs=[
                 io.Image.Input(
                     "pixels",
-                    tooltip="The picture. It is cut around its middle to whole tokens, not scaled: scale it to the "
+                    tooltip="The image. It is cut around its middle to whole tokens, not scaled: scale it to the "
                     "model's size first.",
                 ),
                 io.Vae.Input("vae", tooltip="From the loader of the model that is to work on the tokens."),
             ],
-            outputs=[io.Latent.Output(tooltip="The tokens of the picture.")],
+            outputs=[io.Latent.Output(tooltip="The tokens of the image.")],
         )
 
     @classmethod

@@ -18,11 +18,11 @@ from .latents import LatentError, read_tokens, to_samples
 from .values import described, is_image
 
 TILE = 512  # pixels
-SMALL_TILES = (512, 256, 128)  # pixels: what is tried where a picture does not fit whole
+SMALL_TILES = (512, 256, 128)  # pixels: what is tried where an image does not fit whole
 
 
 class Vae:
-    """Pictures (B, H, W, 3) in 0..1 <-> token samples (B, 1, h, w). The attributes are those that other nodes read."""
+    """Images (B, H, W, 3) in 0..1 <-> token samples (B, 1, h, w). The attributes are those that other nodes read."""
 
     latent_channels = 1
     latent_dim = 2
@@ -54,7 +54,7 @@ class Vae:
     @runtime.with_notices
     @runtime.usual_defaults()
     def encode(self, pixels_BHWC: Tensor) -> Tensor:
-        """The picture's middle, cut to whole cells, as tokens."""
+        """The image's middle, cut to whole cells, as tokens."""
         image_BCHW = self.to_image(pixels_BHWC)
         shares = self.load(image_BCHW.shape, cell=1)
 
@@ -64,7 +64,7 @@ class Vae:
 
         whole = partial(shares, lambda part: to_samples(tokens(part)), len(image_BCHW))
         in_tiles = [partial(self.encode_tiled, pixels_BHWC, side, side, side // 8) for side in SMALL_TILES]
-        return first_that_fits([whole, *in_tiles], "this picture")
+        return first_that_fits([whole, *in_tiles], "this image")
 
     @runtime.with_notices
     @runtime.usual_defaults()
@@ -88,9 +88,9 @@ class Vae:
     def decode(self, samples: Tensor, vae_options: dict[str, Any] | None = None) -> Tensor:
         tokens_Bhw = self.to_tokens(samples)
         shares = self.load(samples.shape, cell=self.upscale_ratio)
-        whole = partial(shares, lambda part: self.picture(tokens_Bhw[part]).movedim(1, -1), len(tokens_Bhw))
+        whole = partial(shares, lambda part: self.image(tokens_Bhw[part]).movedim(1, -1), len(tokens_Bhw))
         in_tiles = [partial(self.decode_tiled, samples, side // 8, side // 8, side // 64) for side in SMALL_TILES]
-        return first_that_fits([whole, *in_tiles], "this picture")
+        return first_that_fits([whole, *in_tiles], "this image")
 
     @runtime.usual_defaults()
     def decode_tiled(
@@ -101,11 +101,11 @@ class Vae:
         overlap: int = TILE // 64,
         **video: Any,
     ) -> Tensor:
-        """As `decode`, tile by tile; sizes are in tokens. Pictures are blended where tiles overlap."""
+        """As `decode`, tile by tile; sizes are in tokens. Images are blended where tiles overlap."""
         tokens_Bhw = self.to_tokens(samples)
         self.load((1, 1, tile_y, tile_x), cell=self.upscale_ratio)
         image_BCHW = runtime.tiled(
-            lambda tile: self.picture(tile[:, 0].long()),
+            lambda tile: self.image(tile[:, 0].long()),
             to_samples(tokens_Bhw),
             tile=(tile_y, tile_x),
             overlap=overlap,
@@ -115,24 +115,24 @@ class Vae:
         return image_BCHW.movedim(1, -1)
 
     def to_image(self, pixels_BHWC: Tensor) -> Tensor:
-        """A node's pictures, RGB or grey, with alpha or without -> (B, 3, H, W) in -1..1, cut to whole cells around the
+        """A node's images, RGB or grey, with alpha or without -> (B, 3, H, W) in -1..1, cut to whole cells around the
         middle, as the core does.
         """
         if not is_image(pixels_BHWC):
             raise LatentError(
-                f"This picture is {described(pixels_BHWC)}; expected (pictures, height, width, 3) of floats, each "
+                f"This image is {described(pixels_BHWC)}; expected (images, height, width, 3) of floats, each "
                 "above 0. Connect a node that gives an IMAGE."
             )
         height, width, channels = pixels_BHWC.shape[1:]
         cell = self.downscale_ratio
         if min(height, width) < cell:
             raise LatentError(
-                f"This picture is {width} x {height} pixels with {channels} channels; expected RGB of at least "
-                f"{cell} x {cell} pixels, one token. Scale the picture up first."
+                f"This image is {width} x {height} pixels with {channels} channels; expected RGB of at least "
+                f"{cell} x {cell} pixels, one token. Scale the image up first."
             )
         if height % cell or width % cell:
             whole = f"{width // cell * cell} x {height // cell * cell}"
-            notify(f"The picture of {width} x {height} pixels is cut around its middle to {whole}, whole tokens.")
+            notify(f"The image of {width} x {height} pixels is cut around its middle to {whole}, whole tokens.")
         top, left = height % cell // 2, width % cell // 2
         cut = pixels_BHWC[:, top : top + height // cell * cell, left : left + width // cell * cell]
         cut = cut[..., :3] if channels >= 3 else cut[..., :1].expand(*cut.shape[:3], 3)  # grey, perhaps with alpha
@@ -149,12 +149,12 @@ class Vae:
         masked = int((tokens_Bhw == self.spec.codebook_size).sum())
         if masked:
             raise LatentError(
-                f"{masked} of {tokens_Bhw.numel()} tokens are still masked, and a masked token has no picture. Draw "
+                f"{masked} of {tokens_Bhw.numel()} tokens are still masked, and a masked token has no image. Draw "
                 "them with VQ-Diffusion Sampler first, or look at the grid with VQ-Diffusion Token Inspector."
             )
         return tokens_Bhw
 
-    def picture(self, tokens_Bhw: Tensor) -> Tensor:
+    def image(self, tokens_Bhw: Tensor) -> Tensor:
         """Ids (B, h, w) -> (B, 3, H, W) in 0..1, for a VQGAN that is loaded."""
         return (self.first_stage_model.decode(tokens_Bhw.to(self.device)).to(self.output_device) + 1) / 2
 
@@ -165,7 +165,7 @@ class Vae:
         return preview.palette(self.first_stage_model)
 
     def load(self, shape: tuple[int, ...], cell: int) -> Shares:
-        """Makes the VQGAN ready for (any, any, h, w) cells of so many pixels, and for as many pictures as fit."""
+        """Makes the VQGAN ready for (any, any, h, w) cells of so many pixels, and for as many images as fit."""
         bytes_each = memory_required(self.spec, shape[2] * shape[3] * cell**2, encoding=cell == 1)
         runtime.load(self.patcher, bytes_each)
         return runtime.shares(bytes_each, self.device)
@@ -196,7 +196,7 @@ class Vae:
 
 
 def memory_required(spec: VQGANSpec, pixels: int, encoding: bool) -> int:
-    """Bytes that one picture needs beside the weights, by the channels that are alive at once at full resolution.
+    """Bytes that one image needs beside the weights, by the channels that are alive at once at full resolution.
 
     A residual block holds its input, its branch and that branch's next state, beside the input of its level. In a
     decoder that input has the channels of the level below, whose upsampling is the other moment that counts.

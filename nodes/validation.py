@@ -50,7 +50,7 @@ VAE = Expected(lambda value: isinstance(value, Vae), "the VAE of a VQ-Diffusion 
 LATENT = Expected(is_latent, "a latent", "VQ-Diffusion Empty Tokens or VQ-Diffusion Encode")
 CONDITIONING = Expected(is_conditioning, "a prompt or a class", "CLIP Text Encode or VQ-Diffusion Class Encode")
 MASK = Expected(is_mask, "a mask of at least one pixel", "a node that gives a MASK")
-IMAGE = Expected(is_image, "pictures of at least one pixel", "Load Image or another node that gives an IMAGE")
+IMAGE = Expected(is_image, "images of at least one pixel", "Load Image or another node that gives an IMAGE")
 
 # By the ids of our inputs, which mean the same in every node. None stands for an optional one that is not connected.
 SOCKETS = {

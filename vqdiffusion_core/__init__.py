@@ -6,12 +6,12 @@ posterior   the forward process and its exact reversal, for any jump
 transformer, vqgan, text_encoder    the networks
 guidance    which prompts speak, by token and time
 inpainting  which tokens are drawn anew
-canvas      pictures larger than the network's own
+canvas      images larger than the network's own
 denoiser    network -> log p(x_0 | x_t)
 truncation  what of it may be drawn
 samplers    generators that draw tokens
 settings    what a run leaves open
-pipeline    from prompt to picture
+pipeline    from prompt to image
 checkpoints model files
 training    how the embedded pocket model was made
 """

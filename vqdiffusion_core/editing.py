@@ -1,4 +1,4 @@
-"""What a picture is made of besides its prompt: prompts for parts of it, and a picture to work on."""
+"""What an image is made of besides its prompt: prompts for parts of it, and an image to work on."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from .notices import notify
 
 @dataclass(frozen=True)
 class RegionalPrompt:
-    """A prompt for a part of the picture and of the run."""
+    """A prompt for a part of the image and of the run."""
 
     prompt: str
-    box: tuple[float, float, float, float] = (0, 0, 1, 1)  # left, top, right, bottom, in 0..1 of the picture
+    box: tuple[float, float, float, float] = (0, 0, 1, 1)  # left, top, right, bottom, in 0..1 of the image
     start: float = 0.0  # 0..1, the part of the run in which it speaks
     end: float = 1.0
     strength: float = 1.0  # beside those of other prompts at the same place
@@ -57,17 +57,17 @@ def covered(size: int, begin: float, end: float) -> Tensor:
 
 @dataclass(frozen=True)
 class Inpaint:
-    """A picture to work on. Images of any mode are taken, and kept upright, the picture as RGB on white and the mask as
+    """An image to work on. Images of any mode are taken, and kept upright, the image as RGB on white and the mask as
     grey (`images.to_mask` says what one with transparency marks).
     """
 
-    picture: Image.Image
+    image: Image.Image
     mask: Image.Image | None = None  # of any size; what is not black is drawn anew. None: all of it
     grow: int = 0  # tokens by which the marked part is widened
-    feather: int = 0  # pixels over which the drawn part blends into the picture
+    feather: int = 0  # pixels over which the drawn part blends into the image
 
     def __post_init__(self):
-        object.__setattr__(self, "picture", to_rgb(upright(self.picture)))
+        object.__setattr__(self, "image", to_rgb(upright(self.image)))
         if self.mask is not None:
             object.__setattr__(self, "mask", to_mask(upright(self.mask)))
 
@@ -75,23 +75,23 @@ class Inpaint:
 def canvas_of(model: VQDiffusion, edit: Inpaint | None, size: tuple[int, int] | None) -> tuple[Tensor, Tensor | None]:
     """The tokens (h, w) that a run begins with, and how strongly each is marked, 0..1; None where all are drawn."""
     spec, cell = model.transformer.spec, model.vqgan.spec.downscale
-    width, height = size or (edit.picture.size if edit else (spec.grid[1] * cell, spec.grid[0] * cell))
+    width, height = size or (edit.image.size if edit else (spec.grid[1] * cell, spec.grid[0] * cell))
     rows, columns = height // cell, width // cell
     if rows < spec.grid[0] or columns < spec.grid[1]:
         raise ValueError(
-            f"The picture is {width} x {height} pixels; {model.name} draws "
+            f"The image is {width} x {height} pixels; {model.name} draws "
             f"{spec.grid[1] * cell} x {spec.grid[0] * cell} or more. Scale it up first."
         )
     if edit is None:
         if (width, height) != (columns * cell, rows * cell):
             notify(f"size is {width} x {height} pixels; the image has {columns * cell} x {rows * cell}, whole tokens.")
         return torch.full((rows, columns), spec.mask_id), None
-    if edit.picture.size != (columns * cell, rows * cell):
+    if edit.image.size != (columns * cell, rows * cell):
         raise ValueError(
-            f"The picture to edit is {edit.picture.width} x {edit.picture.height} pixels; expected whole tokens of "
+            f"The image to edit is {edit.image.width} x {edit.image.height} pixels; expected whole tokens of "
             f"{cell} pixels, such as {columns * cell} x {rows * cell}. Scale or crop it first."
         )
-    pixels_HWC = torch.from_numpy(np.array(edit.picture)).float()
+    pixels_HWC = torch.from_numpy(np.array(edit.image)).float()
     with torch.no_grad():
         tokens_hw = model.vqgan.encode(pixels_HWC.permute(2, 0, 1)[None].to(model.device) / 127.5 - 1)[0].cpu()
     if edit.mask is None:
@@ -110,9 +110,9 @@ def notify_of_extent(mask_strength_Bhw: Tensor) -> None:
         notify("All of the image is marked, so nothing of it stays. Black in a mask marks what stays.")
 
 
-def paste(picture: Image.Image, edit: Inpaint, mask_strength_hw: Tensor) -> Image.Image:
-    """The drawn tokens' pixels over the picture that was edited, whose other pixels no VQGAN has touched."""
-    cell = picture.height // mask_strength_hw.shape[0]
+def paste(image: Image.Image, edit: Inpaint, mask_strength_hw: Tensor) -> Image.Image:
+    """The drawn tokens' pixels over the image that was edited, whose other pixels no VQGAN has touched."""
+    cell = image.height // mask_strength_hw.shape[0]
     drawn_HW = (mask_strength_hw > 0).float().repeat_interleave(cell, 0).repeat_interleave(cell, 1)
     blend_HW = (feathered(drawn_HW[None], edit.feather)[0] * 255).round().byte()
-    return Image.composite(picture, edit.picture, Image.fromarray(np.asarray(blend_HW)))
+    return Image.composite(image, edit.image, Image.fromarray(np.asarray(blend_HW)))

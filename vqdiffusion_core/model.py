@@ -1,4 +1,4 @@
-"""A loaded VQ-Diffusion model: the parts that together turn a prompt into a picture."""
+"""A loaded VQ-Diffusion model: the parts that together turn a prompt into an image."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From prompt to picture without an editor: the path that the nodes take one by one."""
+"""From prompt to image without an editor: the path that the nodes take one by one."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def sample(
     """Draw tokens anew; yields the state before the first step and after each.
 
     `tokens_BN` holds ids 0..K, K the mask, row by row of the `canvas` (the model's own grid, unless given).
-    `mask_strength_BN`, 0..1, marks what is drawn anew: all, without it. `seeds` has one seed a picture. The last state
+    `mask_strength_BN`, 0..1, marks what is drawn anew: all, without it. `seeds` has one seed an image. The last state
     has no mask left.
     """
     check_masks(schedule, settings)
@@ -91,11 +91,11 @@ def generate(
     settings: Settings = DEFAULTS,
     on_step: Callable[[int, Tensor], None] = lambda step, tokens: None,
 ) -> list[Image.Image]:
-    """Pictures of a prompt; picture i is that of seed + i alone, and after 2**64 - 1 comes 0.
+    """Images of a prompt; image i is that of seed + i alone, and after 2**64 - 1 comes 0.
 
     `on_step(step, tokens_BN)` is called after each step and may raise to stop.
-    `parts` adds prompts for parts of the picture. `size` (width, height) in pixels, larger than the model's own, is
-    drawn through windows. With `edit`, that picture is drawn anew where its mask says so, as far as settings.denoise
+    `parts` adds prompts for parts of the image. `size` (width, height) in pixels, larger than the model's own, is
+    drawn through windows. With `edit`, that image is drawn anew where its mask says so, as far as settings.denoise
     says; what is not marked stays as it was, to the pixel.
     """
     notify_of_unheard(settings, has_negative=negative is not None)
@@ -115,20 +115,18 @@ def generate(
     for step, state in enumerate(states):
         on_step(step, state.x_BN)
         tokens_BN = state.x_BN
-    pictures = decode(model, tokens_BN.unflatten(1, grid))
+    images = decode(model, tokens_BN.unflatten(1, grid))
     return (
-        [paste(picture, edit, mask_strength_hw) for picture in pictures]
-        if edit and mask_strength_hw is not None
-        else pictures
+        [paste(image, edit, mask_strength_hw) for image in images] if edit and mask_strength_hw is not None else images
     )
 
 
 @torch.no_grad()
 def decode(model: VQDiffusion, tokens_Bhw: Tensor) -> list[Image.Image]:
-    """Token ids (B, h, w) -> RGB pictures, one by one: between two shades, a batch may round to the other."""
-    return [to_picture(model.vqgan.decode(tokens_hw[None])[0]) for tokens_hw in tokens_Bhw]
+    """Token ids (B, h, w) -> RGB images, one by one: between two shades, a batch may round to the other."""
+    return [to_image(model.vqgan.decode(tokens_hw[None])[0]) for tokens_hw in tokens_Bhw]
 
 
-def to_picture(image_CHW: Tensor) -> Image.Image:
+def to_image(image_CHW: Tensor) -> Image.Image:
     pixels = ((image_CHW.float() + 1) * 127.5).round().byte().permute(1, 2, 0)
     return Image.fromarray(np.asarray(pixels.cpu()))

@@ -1,4 +1,4 @@
-"""Pictures of a token grid: one colour a token while it is drawn, and the decoded picture with its masked tokens."""
+"""Images of a token grid: one colour a token while it is drawn, and the decoded image with its masked tokens."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from torch import Tensor
 
 from .networks.vqgan import VQGAN
 
-CHECKER = (0.13, 0.24)  # the greys of a masked token's squares: darker than most pictures, and never one colour
+CHECKER = (0.13, 0.24)  # the greys of a masked token's squares: darker than most images, and never one colour
 CHECKER_CELL = 2  # pixels a token that a checker needs
-PAGE = 24  # blocks along each side of a page of the palette: as many as fit into a picture of usual size
+PAGE = 24  # blocks along each side of a page of the palette: as many as fit into an image of usual size
 MARK = (1.0, 0.6, 0.1)  # orange, rare in what it is laid over
 FRAME = 2  # pixels
 GRID_LINE = 0.5  # how much of a pixel's brightness is left where two tokens meet
@@ -25,7 +25,7 @@ def palette(vqgan: VQGAN) -> Tensor:
     """The colour of every codebook entry, (K, 3) in 0..1: that of the middle of a block of four, among other entries.
 
     A single token would take on too much of its neighbours' colours, and an entry alone has none: the decoder's norms
-    take the brightness out of a picture that is all of a kind.
+    take the brightness out of an image that is all of a kind.
     """
     K = vqgan.spec.codebook_size
     pages = math.ceil(K / PAGE**2)
@@ -35,7 +35,7 @@ def palette(vqgan: VQGAN) -> Tensor:
 
 
 def block_colours(vqgan: VQGAN, ids_PP: Tensor) -> Tensor:
-    """Mean colours (P * P, 3) of the middles of blocks of two by two tokens, decoded in one picture."""
+    """Mean colours (P * P, 3) of the middles of blocks of two by two tokens, decoded in one image."""
     cell = vqgan.spec.downscale
     image_BCHW = vqgan.decode(enlarge(ids_PP, 2)[None])
     middle = F.pad(image_BCHW, [-(cell // 2)] * 4)
@@ -53,15 +53,15 @@ def token_colours(tokens_hw: Tensor, palette_K3: Tensor, cell: int) -> Tensor:
     return torch.where(masked_HW1, checker(len(flat_HW3), len(flat_HW3[0]), cell), flat_HW3)
 
 
-def token_picture(tokens_hw: Tensor, palette_K3: Tensor, cell: int) -> Image.Image:
-    """`token_colours` as an RGB picture. It is enlarged only at the end: a preview must not cost what a step costs."""
+def token_image(tokens_hw: Tensor, palette_K3: Tensor, cell: int) -> Image.Image:
+    """`token_colours` as an RGB image. It is enlarged only at the end: a preview must not cost what a step costs."""
     rows, columns = tokens_hw.shape
     small = np.asarray((token_colours(tokens_hw, palette_K3, CHECKER_CELL) * 255).round().byte())
     return Image.fromarray(small).resize((columns * cell, rows * cell), Image.Resampling.NEAREST)
 
 
 def token_grid(image_BHWC: Tensor, masked_Bhw: Tensor, cell: int) -> Tensor:
-    """Decoded pictures in 0..1, enlarged to `cell` pixels a token, with grid lines, and a checker on masked tokens."""
+    """Decoded images in 0..1, enlarged to `cell` pixels a token, with grid lines, and a checker on masked tokens."""
     scale = cell * masked_Bhw.shape[1] // image_BHWC.shape[1]
     large_BHWC = hide_masked(torch.stack([enlarge(image_HWC, scale) for image_HWC in image_BHWC]), masked_Bhw)
     large_BHWC[:, ::cell] *= GRID_LINE
@@ -70,7 +70,7 @@ def token_grid(image_BHWC: Tensor, masked_Bhw: Tensor, cell: int) -> Tensor:
 
 
 def hide_masked(image_BHWC: Tensor, masked_Bhw: Tensor) -> Tensor:
-    """Pictures of whole tokens with a checker over those that are masked."""
+    """Images of whole tokens with a checker over those that are masked."""
     height, width = image_BHWC.shape[1:3]
     cell = height // masked_Bhw.shape[1]
     hidden_BHW1 = torch.stack([enlarge(masked_hw, cell) for masked_hw in masked_Bhw])[..., None]
@@ -92,7 +92,7 @@ def tinted(grid_BHWC: Tensor, confidence_Bhw: Tensor, cell: int) -> Tensor:
 
 
 def fill_masked(tokens_Bhw: Tensor, mask_id: int) -> Tensor:
-    """Masked tokens as the picture's most frequent visible id, so that the rest can be decoded; 0 if all are masked."""
+    """Masked tokens as the image's most frequent visible id, so that the rest can be decoded; 0 if all are masked."""
     filled = tokens_Bhw.clone()
     for tokens_hw in filled:
         visible = tokens_hw[tokens_hw != mask_id]

@@ -17,7 +17,7 @@ class Autoregressive(nn.Module):
         super().__init__()
         self.spec = spec
         self.prefix = prefix  # text vectors that come before the tokens
-        self.token = nn.Embedding(spec.codebook_size + 1, spec.width)  # the last id begins a picture
+        self.token = nn.Embedding(spec.codebook_size + 1, spec.width)  # the last id begins an image
         self.position = nn.Embedding(spec.num_tokens, spec.width)
         self.text = Linear(spec.text_width, spec.width)
         self.layers = nn.ModuleList(Layer(spec) for _ in range(spec.layers))
@@ -25,7 +25,7 @@ class Autoregressive(nn.Module):
         self.head = Linear(spec.width, spec.codebook_size)
 
     def begin(self, text_BLD: Tensor) -> list[tuple[Tensor, Tensor]]:
-        """A cache of room for a whole picture, which the text is in already."""
+        """A cache of room for a whole image, which the text is in already."""
         h = self.text(text_BLD)
         shape = (len(h), self.spec.heads, self.prefix + self.spec.num_tokens, self.spec.width // self.spec.heads)
         cache = [(h.new_zeros(shape), h.new_zeros(shape)) for _ in self.layers]

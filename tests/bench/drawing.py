@@ -1,4 +1,4 @@
-"""Steps and whole pictures beside diffusers and beside an autoregressive transformer, and what they cost by size."""
+"""Steps and whole images beside diffusers and beside an autoregressive transformer, and what they cost by size."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ PEER_TYPES = {"float32": torch.float32, "bfloat16": torch.float16 if DEVICE == "
 
 
 class Run:
-    """A picture of ours that begins anew whenever it is done; `step()` is one of its network evaluations."""
+    """An image of ours that begins anew whenever it is done; `step()` is one of its network evaluations."""
 
     def __init__(self, network: Transformer, guidance: float = models.GUIDANCE, batch: int = 1, steps: int = STEPS):
         self.network = network
@@ -54,7 +54,7 @@ class Run:
             self.begin()
             next(self.states)
 
-    def picture(self) -> Tensor:
+    def image(self) -> Tensor:
         self.begin()
         *_, state = self.states
         return state
@@ -109,19 +109,19 @@ def limit_note(spec: TransformerSpec, times: dict[str, Times]) -> str:
     return "; ".join(parts)
 
 
-def picture(rounds: int, types: Sequence[str]) -> list[Row]:
+def image(rounds: int, types: Sequence[str]) -> list[Row]:
     """16 exact steps and a decode, in full; diffusers' 100 steps from several of them, spread over the run."""
-    found = {type_name: picture_times(rounds, type_name) for type_name in types}
+    found = {type_name: image_times(rounds, type_name) for type_name in types}
     note = f"{STEPS} steps in full; diffusers: 100 times the median of 3 steps a round, and a decode"
-    rows = [compared(f"COCO: whole picture, {type_name}", times, note) for type_name, times in found.items()]
+    rows = [compared(f"COCO: whole image, {type_name}", times, note) for type_name, times in found.items()]
     if found.keys() == TYPES.keys():
         times = {"ours": found["bfloat16"]["ours"], "peer": found["float32"]["peer"]}
-        rows.append(compared("COCO: whole picture, bfloat16 against diffusers' default, float32", times))
+        rows.append(compared("COCO: whole image, bfloat16 against diffusers' default, float32", times))
     return rows
 
 
 @torch.no_grad()
-def picture_times(rounds: int, type_name: str) -> dict[str, Times]:
+def image_times(rounds: int, type_name: str) -> dict[str, Times]:
     codec = models.vqgan(DEVICE)
     peer_codec = models.peer_vqgan(codec)
     tokens = torch.zeros(1, *models.COCO.grid, dtype=torch.long, device=DEVICE)
@@ -129,7 +129,7 @@ def picture_times(rounds: int, type_name: str) -> dict[str, Times]:
     ours, peer = runs(models.COCO, type_name)
 
     def drawn() -> None:
-        ours.picture()
+        ours.image()
         codec.decode(tokens)
 
     def decoded() -> None:
@@ -177,7 +177,7 @@ def scaling(rounds: int) -> list[Row]:
     base = replace(models.COCO, layers=2)
     cases: dict[str, list[tuple[int, Callable[[], object]]]] = {
         "N (tokens)": [(side**2, Run(small(replace(base, grid=(side, side)))).step) for side in (16, 24, 32, 40)],
-        "B (pictures)": [(batch, Run(small(base), batch=batch).step) for batch in (1, 2, 4)],
+        "B (images)": [(batch, Run(small(base), batch=batch).step) for batch in (1, 2, 4)],
         "K (codes)": [(K, Run(small(replace(base, codebook_size=K))).step) for K in (1024, 4096, 16384)],
     }
     rows = []
@@ -205,7 +205,7 @@ def slope(points: list[tuple[float, float]]) -> float:
 
 
 def autoregressive(rounds: int, batches: Sequence[int], types: Sequence[str]) -> list[Row]:
-    """A picture of 1024 tokens one after the other, from tokens timed along it, against 100, 50, 25 and 16 steps."""
+    """An image of 1024 tokens one after the other, from tokens timed along it, against 100, 50, 25 and 16 steps."""
     rows = []
     for type_name in types:
         network, chain = models.transformer(models.COCO, TYPES[type_name], DEVICE).cache_adaln(), chain_of(type_name)
@@ -230,7 +230,7 @@ def chain_of(type_name: str) -> Autoregressive:
 
 @torch.no_grad()
 def against(ours: Run, chain: Autoregressive, batch: int, rounds: int) -> tuple[Times, Times]:
-    """A step of ours, and a whole batch of pictures by the chain: its text, and all tokens from nine along the way."""
+    """A step of ours, and a whole batch of images by the chain: its text, and all tokens from nine along the way."""
     count = chain.spec.num_tokens
     places = torch.linspace(0, count - 1, 9).int().tolist()
     text = models.text(chain.head.weight.dtype, DEVICE).expand(batch, -1, -1)
@@ -247,14 +247,14 @@ def against(ours: Run, chain: Autoregressive, batch: int, rounds: int) -> tuple[
 
 
 def throughput(rounds: int, batches: tuple[int, ...]) -> list[Row]:
-    """Whole pictures a second, 16 guided steps."""
+    """Whole images a second, 16 guided steps."""
     network = models.transformer(models.COCO, torch.bfloat16, DEVICE).cache_adaln()
-    runs = {str(batch): Run(network, batch=batch).picture for batch in batches}
+    runs = {str(batch): Run(network, batch=batch).image for batch in batches}
     times = paired(runs, rounds)
     return [
         Row(
             f"COCO: {STEPS} guided steps, bfloat16, B = {batch}",
-            f"{batch / times[str(batch)].median:.2f} pictures/s",
+            f"{batch / times[str(batch)].median:.2f} images/s",
             note=f"{shown(times[str(batch)])} a batch",
         )
         for batch in batches

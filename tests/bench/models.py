@@ -63,7 +63,7 @@ def text(dtype: torch.dtype, device: str, seed: int = 0) -> Tensor:
 
 
 class PeerRun:
-    """One picture by diffusers' parts, as its pipeline puts them together; `step()` is one of its 100."""
+    """One image by diffusers' parts, as its pipeline puts them together; `step()` is one of its 100."""
 
     def __init__(self, network: Transformer2DModel, texts_2LD: Tensor):
         self.network = network

@@ -1,4 +1,4 @@
-"""The rest of a picture's time: decoding, reading a prompt, loading a model, and importing the pack."""
+"""The rest of an image's time: decoding, reading a prompt, loading a model, and importing the pack."""
 
 from __future__ import annotations
 

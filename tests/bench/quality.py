@@ -1,6 +1,6 @@
-"""Picture quality against steps, for each sampler: .venv/bin/python -m tests.bench.quality [--pictures 76]
+"""Image quality against steps, for each sampler: .venv/bin/python -m tests.bench.quality [--images 76]
 
-The built-in model draws some of its subjects; a judge that is not the model looks at the pictures. Beside our
+The built-in model draws some of its subjects; a judge that is not the model looks at the images. Beside our
 samplers stand the rules by which the authors' code and diffusers take fewer steps, which exist nowhere else in here.
 What is measured already stays in quality.json, so that a run can be cut off.
 """
@@ -116,27 +116,27 @@ class Judge:
 
     @torch.no_grad()
     def pairs_of_real_scenes(self) -> Tensor:
-        pictures = [scenes.render(scenes.plain(s, colour)) for s in scenes.SUBJECTS for colour in scenes.COLOURS]
-        tokens = [self.model.vqgan.encode(to_tensor(picture)[None]) for picture in pictures]
+        images = [scenes.render(scenes.plain(s, colour)) for s in scenes.SUBJECTS for colour in scenes.COLOURS]
+        tokens = [self.model.vqgan.encode(to_tensor(image)[None]) for image in images]
         return neighbours(torch.cat(tokens), self.model.transformer.spec.codebook_size).unique()
 
     def figures(self, tokens_BN: Tensor) -> dict[str, float]:
         spec = self.model.transformer.spec
         tokens_Bhw = tokens_BN.unflatten(1, spec.grid).clamp(max=spec.codebook_size - 1)  # a rule may leave masks
-        pictures = decode(self.model, tokens_Bhw)
-        judged = list(zip(self.asked, pictures, strict=True))
-        first = [metrics.ranking(picture)[0] == scene.subjects[0].name for scene, picture in judged]
+        images = decode(self.model, tokens_Bhw)
+        judged = list(zip(self.asked, images, strict=True))
+        first = [metrics.ranking(image)[0] == scene.subjects[0].name for scene, image in judged]
         pairs = neighbours(tokens_Bhw, spec.codebook_size)
         return {
             "subject": sum(first) / len(first),
-            "likeness": psnr(torch.stack([to_tensor(picture) for picture in pictures]), self.truth),
+            "likeness": psnr(torch.stack([to_tensor(image) for image in images]), self.truth),
             "odd pairs": 1 - torch.isin(pairs, self.real_pairs).double().mean().item(),
         }
 
 
 PAGE = """# Quality against steps
 
-What {pictures} pictures of the built-in model show, each of another subject, by `.venv/bin/python -m
+What {images} images of the built-in model show, each of another subject, by `.venv/bin/python -m
 tests.bench.quality --page docs/quality.md`. The judge is not the model. Each cell has three figures:
 
 - how often the subject asked for is the nearest of all {known} renderings of subjects (mean square);
@@ -144,7 +144,7 @@ tests.bench.quality --page docs/quality.md`. The judge is not the model. Each ce
 - odd pairs: the share of neighbouring tokens that no real scene of these subjects and colours has side by side: how far
   the statistics of the drawn tokens are from those of real ones.
 
-Defaults but for what is named: truncation {truncation:g}. Steps are network evaluations a picture. *Ancestral, other
+Defaults but for what is named: truncation {truncation:g}. Steps are network evaluations an image. *Ancestral, other
 seeds* says how far apart two lines are by chance. *The authors' rule* and *diffusers' rule* are those by which the
 original code and diffusers take fewer steps than they were trained with, which this pack does not offer. A dash was not
 measured.
@@ -152,8 +152,8 @@ measured.
 """
 
 
-def page(found: dict[str, dict], pictures: int) -> str:
-    head = PAGE.format(pictures=pictures, known=len(scenes.SUBJECTS), truncation=Settings().truncation)
+def page(found: dict[str, dict], images: int) -> str:
+    head = PAGE.format(images=images, known=len(scenes.SUBJECTS), truncation=Settings().truncation)
     return head + table(found)
 
 
@@ -175,13 +175,13 @@ def table(found: dict[str, dict]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--pictures", type=int, default=76, help="each of another subject")
+    parser.add_argument("--images", type=int, default=76, help="each of another subject")
     parser.add_argument("--output", type=Path, default=Path("quality.json"), help="figures, kept while it runs")
     parser.add_argument("--page", type=Path, default=Path("quality.md"), help="the table")
     options = parser.parse_args()
     model = load(POCKET_FOLDER, torch.float32).prepare_for_inference()
     found = json.loads(options.output.read_text()) if options.output.exists() else {}
-    jury = Judge(model, options.pictures)
+    jury = Judge(model, options.images)
     prompts = [scene.caption for scene in jury.asked]
     for guidance, most in GUIDANCES.items():
         for steps in STEPS:
@@ -197,7 +197,7 @@ def main() -> None:
                 unfinished = options.output.with_suffix(".part")
                 unfinished.write_text(json.dumps(found, indent=1) + "\n")
                 os.replace(unfinished, options.output)
-    options.page.write_text(page(found, options.pictures))
+    options.page.write_text(page(found, options.images))
 
 
 if __name__ == "__main__":

@@ -130,10 +130,10 @@ def stage_load(folder: Path, dtype: str) -> dict[str, float]:
 
 
 def stage_draw(folder: Path, dtype: str) -> dict[str, float]:
-    """A picture in two steps without guidance: the first reads the weights from the disk."""
+    """An image in two steps without guidance: the first reads the weights from the disk."""
     model = load(folder, dtype)
     parameters = sum(parameter.numel() for parameter in model.transformer.parameters())
-    prompt = {"text": "a picture", "class": "207", "none": ""}[model.transformer.spec.condition]
+    prompt = {"text": "an image", "class": "207", "none": ""}[model.transformer.spec.condition]
     times: list[float] = []
     settings = Settings(steps=2, guidance=1.0)
     generate(

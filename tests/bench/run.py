@@ -29,7 +29,7 @@ def sections(quick: bool) -> dict[str, Callable[[], list[results.Row]]]:
         "decode": partial(parts.decode, some),
         "sampler": partial(drawing.sampler, some),
         "step": partial(drawing.step, models.COCO, "COCO", some, types),
-        "picture": partial(drawing.picture, 1 if quick or not cuda else few, types),
+        "image": partial(drawing.image, 1 if quick or not cuda else few, types),
         "ithq": partial(drawing.step, models.ITHQ, "ITHQ", few, types if cuda else half),
         "scaling": partial(drawing.scaling, few),
         "autoregressive": partial(drawing.autoregressive, few, batches, types),

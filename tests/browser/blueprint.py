@@ -11,7 +11,7 @@ from ..host.fetch import CHECKOUT
 from .editor import WINDOW, Editor, chromium
 
 NAME = "VQ-Diffusion Text to Image"
-DESCRIPTION = "Draws a picture from a prompt: loader, prompt, canvas, sampler and decoder in one node."
+DESCRIPTION = "Draws an image from a prompt: loader, prompt, canvas, sampler and decoder in one node."
 ALIASES = ["text to image", "vqdiffusion", "pocket model"]
 OUTSIDE = [
     ("VQDiffusionLoader", "model"),

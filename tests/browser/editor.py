@@ -87,8 +87,8 @@ def launch(playwright: Playwright):
 
 def background(part: Locator) -> np.ndarray:
     """The most frequent colour of a part of the page, as RGB in 0..1."""
-    picture = Image.open(io.BytesIO(part.screenshot())).convert("RGB")
-    _, colour = max(picture.getcolors(picture.width * picture.height))
+    image = Image.open(io.BytesIO(part.screenshot())).convert("RGB")
+    _, colour = max(image.getcolors(image.width * image.height))
     return np.array(colour) / 255
 
 
@@ -206,8 +206,8 @@ class Editor:
         )
         self.come_to_rest()
 
-    def shown_pictures(self) -> list[Image.Image]:
-        """The pictures of all nodes that show some, fetched as the editor does."""
+    def shown_images(self) -> list[Image.Image]:
+        """The images of all nodes that show some, fetched as the editor does."""
         files = self.page.evaluate(
             """app.graph.nodes.flatMap(node => ["SaveImage", "PreviewImage"].includes(node.type)
                 ? app.nodeOutputs[node.id]?.images ?? [] : [])"""
@@ -215,20 +215,20 @@ class Editor:
         return [Image.open(io.BytesIO(self._view(**file))) for file in files]
 
     def silent_nodes(self) -> list[str]:
-        """The titles of nodes that should show a picture or a text on the page and do not, however long one waits."""
+        """The titles of nodes that should show an image or a text on the page and do not, however long one waits."""
         return self.page.evaluate(
             """async ([vue, patience]) => {
-                const pictures = node => vue ? document.querySelectorAll(`[data-node-id="${node.id}"] img`) : node.imgs;
+                const images = node => vue ? document.querySelectorAll(`[data-node-id="${node.id}"] img`) : node.imgs;
                 const isShown = node => node.type === "PreviewAny"
                     ? node.widgets.some(widget => widget.value)
-                    : [...pictures(node) ?? []].some(img => img.complete && img.naturalWidth);
+                    : [...images(node) ?? []].some(img => img.complete && img.naturalWidth);
                 const types = ["SaveImage", "PreviewImage", "PreviewAny"];
                 let silent = app.graph.nodes.filter(node => types.includes(node.type));
                 if (silent.length === 0) return ["none of the nodes shows anything"];
                 const begin = performance.now();
                 for (let asked = begin; performance.now() < begin + patience && silent.length;) {
                     silent = silent.filter(node => !isShown(node));
-                    if (performance.now() > asked + 20_000) {  // LiteGraph's nodes give up on a picture after 16 s
+                    if (performance.now() > asked + 20_000) {  // LiteGraph's nodes give up on an image after 16 s
                         for (const node of silent) node.images = undefined;
                         asked = performance.now();
                     }
@@ -278,7 +278,7 @@ class Editor:
         self.page.locator(".templates-tab-button").click()
 
     def show_template(self, name: str, width: int) -> None:
-        """Brings a template into sight, until its picture of this width is there: it is loaded when in sight."""
+        """Brings a template into sight, until its image of this width is there: it is loaded when in sight."""
         self.page.wait_for_function(
             """([name, width]) => {
                 const titles = [...document.querySelectorAll("h1, h2, h3, h4")];
@@ -377,8 +377,8 @@ class Editor:
         touch.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
 
     def mask_in_the_core_editor(self, across: float, down: float) -> Image.Image:
-        """Opens the first LoadImage in ComfyUI's own mask editor, dabs its brush once at this share of the picture, and
-        saves. Returns the picture that LoadImage has then: what is masked is transparent."""
+        """Opens the first LoadImage in ComfyUI's own mask editor, dabs its brush once at this share of the image, and
+        saves. Returns the image that LoadImage has then: what is masked is transparent."""
         load = "app.graph.nodes.find(node => node.type === 'LoadImage')"
         self.page.wait_for_function(f"{load}.imgs?.[0]?.naturalWidth > 0")
         before = self.page.evaluate(f"{load}.widgets[0].value")
@@ -441,8 +441,8 @@ class Editor:
 
     def canvas_colours(self) -> list[tuple[int, ...]]:
         """The colours of the pixels on the canvas."""
-        picture = Image.open(io.BytesIO(self.canvas().screenshot())).convert("RGB")
-        return [colour for _, colour in picture.getcolors(maxcolors=picture.width * picture.height)]
+        image = Image.open(io.BytesIO(self.canvas().screenshot())).convert("RGB")
+        return [colour for _, colour in image.getcolors(maxcolors=image.width * image.height)]
 
     def resize(self, node_type: str, size: tuple[int, int]) -> None:
         self.page.evaluate(

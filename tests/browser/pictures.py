@@ -25,12 +25,12 @@ CHECKOUT = Path(__file__).parents[2]
 DOCS, EXAMPLES = CHECKOUT / "docs", CHECKOUT / "example_workflows"
 THUMBNAIL, EDITOR, HELP = 640, 1100, 520  # pixels of width
 ROW = 192  # pixels of height of the gallery's images
-SHEET = (  # rows of the README's pictures
+SHEET = (  # rows of the README's images
     ("a fox on a white background", "an owl on a green background", "a teddy bear on a blue background"),
     ("a strawberry on a yellow background", "a rocket on a background from purple to blue", "a guitar on pink"),
     ("a tiger and a red apple on a pink background", "a penguin and a snowman on blue", "a small crown on red"),
 )
-SCALE = 2  # of a picture of the sheet
+SCALE = 2  # of an image of the sheet
 
 # tests/conftest.py says why the checkout is not on Python's path under its own name.
 pack = types.ModuleType("pack")
@@ -68,8 +68,8 @@ def draw_sheet() -> None:
     width, height = (SCALE * length for length in rows[0][0].size)
     sheet = Image.new("RGB", (width * len(rows[0]), height * len(rows)))
     for y, row in enumerate(rows):
-        for x, picture in enumerate(row):
-            sheet.paste(picture.resize((width, height), Image.Resampling.BICUBIC), (x * width, y * height))
+        for x, image in enumerate(row):
+            sheet.paste(image.resize((width, height), Image.Resampling.BICUBIC), (x * width, y * height))
     save(sheet, DOCS / "pocket.png")
 
 
@@ -179,7 +179,7 @@ def all_nodes() -> tuple[dict[str, dict], dict[str, str | None]]:
     results: dict[str, str | None] = {"Loader": "Decode shows", "Sampler": None, "inspector": None, "Class": None}
 
     def draws(name: str, **changes) -> None:
-        """A sampler with these changes, and its picture as the result of node `name`."""
+        """A sampler with these changes, and its image as the result of node `name`."""
         nodes[f"{name} draws"] = node("VQDiffusionSampler", **sampler | changes)
         nodes[f"{name} decode"] = node("VQDiffusionDecode", samples=[f"{name} draws", 0], vae=vae)
         nodes[f"{name} shows"] = node("PreviewImage", images=[f"{name} decode", 0])

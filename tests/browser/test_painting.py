@@ -13,7 +13,7 @@ GRID = (12, 12)
 
 @pytest.fixture
 def canvas(editor):
-    """The canvas of every editor, in sight, in a workflow that draws a picture, and what is painted on it anew."""
+    """The canvas of every editor, in sight, in a workflow that draws an image, and what is painted on it anew."""
     return with_canvas(editor)
 
 
@@ -44,8 +44,8 @@ def painting_workflow(painted):
 
 def drawn_anew(editor):
     """The tokens (column, row) of the region that the last run has drawn anew, as the node itself says."""
-    (picture,) = editor.shown_pictures()
-    return cells(np.asarray(picture.resize(GRID, 0).convert("L")) > 0)
+    (image,) = editor.shown_images()
+    return cells(np.asarray(image.resize(GRID, 0).convert("L")) > 0)
 
 
 def changed(editor):
@@ -74,11 +74,11 @@ def test_the_tokens_painted_with_a_mouse_are_those_drawn_anew(canvas):
     assert changed(canvas) and changed(canvas) <= drawn_anew(canvas)
 
 
-def test_after_a_run_one_paints_on_the_picture(some_canvas):
-    some_canvas.says_just("0 of 144 tokens painted Run once to see the picture here.")
+def test_after_a_run_one_paints_on_the_image(some_canvas):
+    some_canvas.says_just("0 of 144 tokens painted Run once to see the image here.")
     some_canvas.run()
     some_canvas.says_just("0 of 144 tokens painted")
-    some_canvas.until(some_canvas.canvas_colours, lambda colours: len(colours) > 100)  # a picture on the canvas
+    some_canvas.until(some_canvas.canvas_colours, lambda colours: len(colours) > 100)  # an image on the canvas
 
 
 def test_tools_by_mouse(some_canvas):
@@ -172,13 +172,13 @@ def test_the_painting_survives_copying_undoing_and_reloading(canvas):
 
 
 def test_what_is_painted_here_is_added_to_what_the_core_mask_editor_marks(editor):
-    picture = editor.comfy.upload(Image.new("RGB", (96, 96), "gold"))
+    image = editor.comfy.upload(Image.new("RGB", (96, 96), "gold"))
     editor.open_api(
         {
             "Loader": node("VQDiffusionLoader", model="pocket (built in)", dtype="auto"),
-            "picture": node("LoadImage", image=picture),
-            "tokens": node("VQDiffusionEncode", pixels=["picture", 0], vae=["Loader", 2]),
-            "mask": node(MASK, samples=["tokens", 0], vae=["Loader", 2], mask=["picture", 1], grow=0, painted=""),
+            "image": node("LoadImage", image=image),
+            "tokens": node("VQDiffusionEncode", pixels=["image", 0], vae=["Loader", 2]),
+            "mask": node(MASK, samples=["tokens", 0], vae=["Loader", 2], mask=["image", 1], grow=0, painted=""),
             "region": node("MaskToImage", mask=["mask", 1]),
             "show region": node("PreviewImage", images=["region", 0]),
         }

@@ -24,7 +24,7 @@ def name_of(path: Path) -> str:
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=name_of)
-def test_an_example_opens_runs_and_shows_its_pictures(editor, path):
+def test_an_example_opens_runs_and_shows_its_images(editor, path):
     run(editor, path)
 
 
@@ -42,7 +42,7 @@ def values_of(graph):
 
 
 @pytest.mark.parametrize("path", FROZEN, ids=name_of)
-def test_a_workflow_of_an_earlier_version_opens_runs_and_shows_its_pictures(some_editor, path):
+def test_a_workflow_of_an_earlier_version_opens_runs_and_shows_its_images(some_editor, path):
     run(some_editor, path)
 
 
@@ -54,7 +54,7 @@ def run(editor, path):
     assert editor.missing() == []
     editor.run()
     assert editor.silent_nodes() == []
-    assert all(len(picture.convert("RGB").getcolors(2**24)) > 100 for picture in editor.shown_pictures())
+    assert all(len(image.convert("RGB").getcolors(2**24)) > 100 for image in editor.shown_images())
     assert editor.complaints == []
 
 
@@ -75,12 +75,12 @@ def test_a_subgraph_is_found_by_its_name_and_draws_as_its_nodes_do(editor, path)
         OWL,
     )
     editor.run()
-    (picture,) = editor.shown_pictures()
-    assert picture.convert("RGB").tobytes() == shipped.picture(editor.comfy, text_to_image(OWL)).tobytes()
+    (image,) = editor.shown_images()
+    assert image.convert("RGB").tobytes() == shipped.image(editor.comfy, text_to_image(OWL)).tobytes()
     assert editor.silent_nodes() == [] and editor.complaints == []
 
 
-def test_the_templates_show_each_example_with_its_picture(some_editor):
+def test_the_templates_show_each_example_with_its_image(some_editor):
     some_editor.visit()
     some_editor.open_templates()
     for path in EXAMPLES:
@@ -88,7 +88,7 @@ def test_the_templates_show_each_example_with_its_picture(some_editor):
     some_editor.visit()
 
 
-def test_every_node_has_its_help_with_a_picture(some_editor):
+def test_every_node_has_its_help_with_an_image(some_editor):
     for page in sorted(HELP.glob("*.md")):
         title = page.read_text().splitlines()[0].removeprefix("# ")
         help_panel = some_editor.open_help(page.stem)
@@ -112,7 +112,7 @@ def test_texts_and_icons_stand_out_in_every_theme(changed_editor, theme):
     for node_type in ("VQDiffusionTokenMask", "VQDiffusionTokenInspector"):
         changed_editor.new(node_type)
         contrasts = changed_editor.contrasts()
-        assert "Run once to see the picture here." in contrasts or "Run to see the tokens here." in contrasts
+        assert "Run once to see the image here." in contrasts or "Run to see the tokens here." in contrasts
         assert min(contrasts.values()) >= READABLE, contrasts
 
 

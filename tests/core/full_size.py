@@ -20,7 +20,7 @@ TIMESTEPS = 100
 
 
 def transformer_spec(release: releases.Release) -> TransformerSpec:
-    side = releases.PICTURE // CODECS[release.vqgan].downscale
+    side = releases.IMAGE_SIDE // CODECS[release.vqgan].downscale
     text = release.condition == "text"
     return TransformerSpec(
         codebook_size=release.codebook_size,

@@ -32,7 +32,7 @@ def test_every_sampler_draws_the_tokens_of_the_cpu_on_a_device_without_float64(s
     assert torch.equal(state.x_BN, last_state("cpu", settings).x_BN)
 
 
-@pytest.mark.parametrize("edit", [{"canvas": (4, 8)}, {"level_BN": torch.linspace(0, 1, 16).repeat(2, 1)}])
+@pytest.mark.parametrize("edit", [{"canvas": (4, 8)}, {"mask_strength_BN": torch.linspace(0, 1, 16).repeat(2, 1)}])
 def test_windows_and_soft_regions_too(edit):
     settings = Settings(steps=4, soft=True, denoise=0.7)
     with Apple():

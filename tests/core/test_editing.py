@@ -1,4 +1,4 @@
-"""Working on a picture without the editor: parts with prompts of their own, masks, larger canvases, blending."""
+"""Working on an image without the editor: parts with prompts of their own, masks, larger canvases, blending."""
 
 import numpy as np
 import pytest
@@ -31,8 +31,8 @@ def left_half(value=255):
     return mask
 
 
-def pixels(picture):
-    return np.asarray(picture).astype(int)
+def pixels(image):
+    return np.asarray(image).astype(int)
 
 
 def tokens(model, edit, settings=QUICK):
@@ -44,7 +44,7 @@ def tokens(model, edit, settings=QUICK):
     return seen[-1][0].view(12, 12)
 
 
-# Pictures to work on
+# Images to work on
 
 
 @pytest.mark.parametrize("feather", [0, 6])
@@ -58,7 +58,7 @@ def test_what_is_not_marked_stays_to_the_token_and_to_the_pixel(pocket, bear, fe
     assert torch.equal(before_hw[:, 6:], after_hw[:, 6:]) and not torch.equal(before_hw[:, :6], after_hw[:, :6])
 
 
-def test_feathering_is_a_slope_from_the_old_picture_to_the_new():
+def test_feathering_is_a_slope_from_the_old_image_to_the_new():
     mask_BHW = torch.zeros(1, 32, 32)
     mask_BHW[:, :, :16] = 1
     row = feathered(mask_BHW, 4)[0, 16]
@@ -74,14 +74,14 @@ def test_a_mask_may_be_of_any_size_and_can_be_widened(pocket, bear):
 
 
 @pytest.mark.parametrize(("denoise", "least", "most"), [(0.0, 0, 0), (0.4, 0.1, 0.53), (1.0, 0.5, 1)])
-def test_a_picture_without_a_mask_is_drawn_anew_as_far_as_denoise_says(pocket, bear, denoise, least, most):
+def test_an_image_without_a_mask_is_drawn_anew_as_far_as_denoise_says(pocket, bear, denoise, least, most):
     before_hw, mask_strength_hw = canvas_of(pocket, Inpaint(bear), None)
     changed = tokens(pocket, edit=Inpaint(bear), settings=Settings(steps=8, denoise=denoise)) != before_hw
     assert mask_strength_hw is None
     assert least <= changed.float().mean() <= most, "denoise is the share that is taken back, here within 3 sigma"
 
 
-def test_a_picture_is_continued_on_a_larger_canvas(pocket, bear):
+def test_an_image_is_continued_on_a_larger_canvas(pocket, bear):
     wide = Image.new("RGB", (192, 96), "white")
     wide.paste(bear)
     mask = Image.new("L", (192, 96))
@@ -94,7 +94,7 @@ def test_a_picture_is_continued_on_a_larger_canvas(pocket, bear):
 @pytest.mark.parametrize(
     ("side", "message"), [((48, 96), "draws 96 x 96 or more"), ((100, 96), "expected whole tokens of 8 pixels")]
 )
-def test_a_picture_that_does_not_fit_the_tokens_is_refused(pocket, bear, side, message):
+def test_an_image_that_does_not_fit_the_tokens_is_refused(pocket, bear, side, message):
     with pytest.raises(ValueError, match=message):
         generate(pocket, "a bear", edit=Inpaint(bear.resize(side)))
 
@@ -120,8 +120,8 @@ def test_the_halves_of_a_canvas_are_drawn_from_their_own_prompts(pocket):
         RegionalPrompt("a fox on a red background", (0, 0, 0.5, 1)),
         RegionalPrompt("a fox on a green background", (0.5, 0, 1, 1)),
     ]
-    (picture,) = generate(pocket, parts=parts, size=(192, 96), settings=Settings(steps=8))
-    left, right = (pixels(picture)[:8, sides].mean((0, 1)) for sides in (slice(0, 80), slice(112, 192)))
+    (image,) = generate(pocket, parts=parts, size=(192, 96), settings=Settings(steps=8))
+    left, right = (pixels(image)[:8, sides].mean((0, 1)) for sides in (slice(0, 80), slice(112, 192)))
     assert left[0] > left[1] and right[1] > right[0], "red rules on the left, green on the right"
 
 
@@ -138,7 +138,7 @@ def test_the_command_draws_parts_on_a_canvas(pocket, tmp_path):
     assert (pixels(Image.open(target)) == pixels(expected)).all()
 
 
-def test_the_command_edits_a_picture(pocket, bear, tmp_path):
+def test_the_command_edits_an_image(pocket, bear, tmp_path):
     bear.save(tmp_path / "bear.png")
     left_half().save(tmp_path / "mask.png")
     given = ["--picture", tmp_path / "bear.png", "--mask", tmp_path / "mask.png", "--grow", "1", "--feather", "3"]
@@ -153,9 +153,9 @@ def test_the_command_edits_a_picture(pocket, bear, tmp_path):
     assert (pixels(Image.open(tmp_path / "tiger.png")) == pixels(expected)).all()
 
 
-def edited(folder, picture, *options):
-    """What the command makes of a picture, without a word on stderr that is not progress."""
-    picture.save(folder / "picture.png")
+def edited(folder, image, *options):
+    """What the command makes of an image, without a word on stderr that is not progress."""
+    image.save(folder / "picture.png")
     given = ["--picture", str(folder / "picture.png"), *map(str, options)]
     assert main(["generate", "a tiger on red", *given, "--steps", "3", "-o", str(folder / "tiger.png")]) == 0
     return pixels(Image.open(folder / "tiger.png"))
@@ -184,19 +184,19 @@ def test_a_mask_of_nothing_or_everything_is_said_once(bear, value, line, tmp_pat
     assert capsys.readouterr().err.count(f"vqdiffusion: {line}") == 1
 
 
-def test_pictures_are_upright_and_of_8_bits_before_they_are_edited(bear, tmp_path):
+def test_images_are_upright_and_of_8_bits_before_they_are_edited(bear, tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6  # to be turned clockwise
     bear.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "lying.png", exif=exif)
     grey = bear.convert("L")
     deep = Image.fromarray(np.asarray(grey).astype(np.uint16) * 257)
     nothing = Image.new("L", (96, 96))
-    for picture, shown in ((Image.open(tmp_path / "lying.png"), bear), (deep, grey.convert("RGB"))):
-        (after,) = generate(load(POCKET_FOLDER), edit=Inpaint(picture, nothing), settings=QUICK)
+    for image, shown in ((Image.open(tmp_path / "lying.png"), bear), (deep, grey.convert("RGB"))):
+        (after,) = generate(load(POCKET_FOLDER), edit=Inpaint(image, nothing), settings=QUICK)
         assert (pixels(after) == pixels(shown)).all()
 
 
-def test_a_transparent_picture_lies_on_white_or_a_chosen_colour(bear, tmp_path):
+def test_a_transparent_image_lies_on_white_or_a_chosen_colour(bear, tmp_path):
     layer = bear.convert("RGBA")
     layer.paste((0, 200, 0, 0), (48, 0, 96, 96))
     Image.new("L", (96, 96)).save(tmp_path / "mask.png")
@@ -211,7 +211,7 @@ def test_a_transparent_picture_lies_on_white_or_a_chosen_colour(bear, tmp_path):
         (["--part", "left", "a cat"], "--part is 'left'; expected LEFT,TOP,RIGHT,BOTTOM"),
         (["--part", "0,0,0.5,1,0.2", "a cat"], "--part is '0,0,0.5,1,0.2'"),
         (["--part", "0.5,0,0.2,1", "a cat"], "expected left < right"),
-        (["a cat", "--mask", "mask.png"], "--mask is given without a picture"),
+        (["a cat", "--mask", "mask.png"], "--mask is given without an image"),
         (["a cat", "--size", "40x40"], "draws 96 x 96 or more"),
         (["a cat", "--picture", "nowhere.png"], "nowhere.png"),
     ],

@@ -92,15 +92,15 @@ def test_a_full_disk_leaves_no_half_model(tmp_path):
     load(tmp_path / "out")
 
 
-def test_a_full_disk_leaves_the_picture_that_was_there(tmp_path):
-    picture = tmp_path / "fox.png"
-    Image.new("RGB", (8, 8), "red").save(picture)
-    before = picture.read_bytes()
-    draw = ("generate", "a fox", "--steps", "1", "-o", picture)
+def test_a_full_disk_leaves_the_image_that_was_there(tmp_path):
+    image = tmp_path / "fox.png"
+    Image.new("RGB", (8, 8), "red").save(image)
+    before = image.read_bytes()
+    draw = ("generate", "a fox", "--steps", "1", "-o", image)
     assert "File too large" in said(imported_command(*draw, limit=1000))
-    assert picture.read_bytes() == before
+    assert image.read_bytes() == before
     assert command(*draw).returncode == 0
-    assert Image.open(picture).size == (96, 96)
+    assert Image.open(image).size == (96, 96)
 
 
 TRAIN = """

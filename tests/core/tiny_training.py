@@ -1,4 +1,4 @@
-"""Training runs small enough to repeat in a second: three pictures of 16 x 16 pixels, a codec of 16 codes."""
+"""Training runs small enough to repeat in a second: three images of 16 x 16 pixels, a codec of 16 codes."""
 
 import random
 
@@ -13,8 +13,8 @@ CODEC = VQGANSpec((8, 8), 1, (), 8, 4, codebook_size=16, norm_groups=4)
 COLOURS = {"red": (200, 40, 40), "green": (40, 160, 60), "blue": (50, 90, 210)}
 
 
-class Pictures:
-    """A coloured picture with a brighter half, and its name."""
+class Images:
+    """A coloured image with a brighter half, and its name."""
 
     size = 16
 
@@ -22,11 +22,11 @@ class Pictures:
         self.colours = dict([*COLOURS.items()][:count])
         self.opened = []
 
-    def picture(self, rng):
+    def image(self, rng):
         return paint(rng.choice(list(self.colours.values())), rng.randint(2, 14))
 
     def captions(self):
-        return [f"a {colour} picture" for colour in self.colours]
+        return [f"a {colour} image" for colour in self.colours]
 
     def __len__(self):
         return len(self.colours)
@@ -34,22 +34,22 @@ class Pictures:
     def captioned(self, first=0, stride=1):
         for name, colour in [*self.colours.items()][first::stride]:
             self.opened.append(name)
-            yield paint(colour, 8), [f"a {name} picture", f"{name}"]
+            yield paint(colour, 8), [f"a {name} image", f"{name}"]
 
 
 def paint(colour, height):
-    picture = Image.new("RGB", (16, 16), colour)
-    picture.paste(tuple(channel + 45 for channel in colour), (0, 0, 16, height))
-    return picture
+    image = Image.new("RGB", (16, 16), colour)
+    image.paste(tuple(channel + 45 for channel in colour), (0, 0, 16, height))
+    return image
 
 
 def codec(folder, workers=ALONE, **settings):
-    return recipe.new_codec_training(CODEC, Pictures(), workers, **{"batch": 4, "continuous_steps": 3} | settings)
+    return recipe.new_codec_training(CODEC, Images(), workers, **{"batch": 4, "continuous_steps": 3} | settings)
 
 
 def diffusion(folder, workers=ALONE, model=None, kernel="absorbing", source=None, **settings):
     """Training of a new model, or of `model`."""
-    source = source or Pictures()
+    source = source or Images()
     if model is None:
         torch.manual_seed(1)
         codec = VQGAN(CODEC)

@@ -28,7 +28,7 @@ def share(folder, workers):
     """A run that begins with two images, one for each process, and what this process opened of them."""
     from pack.tests.core import tiny_training as tiny
 
-    source = tiny.Pictures(2)
+    source = tiny.Images(2)
     training = tiny.diffusion(folder, workers, source=source, batch=2)
     losses = [workers.gather(torch.tensor([training.step(step, 0.5)["loss"]])).mean() for step in range(STEPS)]
     return {"tokens": training.examples.tokens_SN, "losses": torch.stack(losses), "opened": source.opened}

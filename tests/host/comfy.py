@@ -21,7 +21,7 @@ from PIL import Image
 from .boot import ComfyError, Server
 
 _ANSWER_TIMEOUT = 300  # seconds; the last resort on a machine that is busy with something else
-_PREVIEW = 1  # the number that a binary message with a picture begins with
+_PREVIEW = 1  # the number that a binary message with an image begins with
 
 
 class Rejected(ComfyError):
@@ -78,7 +78,7 @@ class Result:
 
 
 class Comfy(Server):
-    """A running ComfyUI to work with: run workflows, see pictures, ask what nodes there are."""
+    """A running ComfyUI to work with: run workflows, see images, ask what nodes there are."""
 
     def run(
         self, prompt: dict[str, dict], timeout: float = 600, watch: Callable[[Event], None] = lambda event: None
@@ -101,12 +101,12 @@ class Comfy(Server):
         return self._result(prompt_id, events)
 
     def images(self, result: Result) -> list[Image.Image]:
-        """Every picture that the workflow's output nodes show, saved or previewed."""
-        shown = [picture for output in result.outputs.values() for picture in output.get("images", ())]
-        return [Image.open(io.BytesIO(self._get("/view", **picture).content)) for picture in shown]
+        """Every image that the workflow's output nodes show, saved or previewed."""
+        shown = [image for output in result.outputs.values() for image in output.get("images", ())]
+        return [Image.open(io.BytesIO(self._get("/view", **image).content)) for image in shown]
 
     def upload(self, image: Image.Image, name: str = "uploaded.png") -> str:
-        """Puts a picture into the input folder and returns the name that LoadImage and LoadImageMask take."""
+        """Puts an image into the input folder and returns the name that LoadImage and LoadImageMask take."""
         data = io.BytesIO()
         image.save(data, "PNG")
         return self._post("/upload/image", files={"image": (name, data.getvalue(), "image/png")}).json()["name"]

@@ -1,4 +1,4 @@
-"""`./dev demo ["prompt"]`: the shipped text-to-image workflow in a real ComfyUI, its picture saved as demo.png."""
+"""`./dev demo ["prompt"]`: the shipped text-to-image workflow in a real ComfyUI, its image saved as demo.png."""
 
 import itertools
 import json
@@ -15,12 +15,12 @@ from .fetch import CHECKOUT
 
 WORKFLOW = CHECKOUT / "example_workflows" / "api" / "text_to_image.json"
 PICTURE = CHECKOUT / "demo.png"
-SEED = 0  # fixed, so that two people who draw the same prompt can talk about the same picture
+SEED = 0  # fixed, so that two people who draw the same prompt can talk about the same image
 
 
 @dataclass(frozen=True)
 class Drawn:
-    """The picture of `text`, and how long its two parts took."""
+    """The image of `text`, and how long its two parts took."""
 
     text: str
     image: Image.Image
@@ -34,7 +34,7 @@ def main() -> None:
         drawn = draw(comfy, " ".join(sys.argv[1:]), _show_progress)
     _save(drawn.image, PICTURE)
     print(f"load    {drawn.load_seconds:5.1f} s  (models, text)")
-    print(f"draw    {drawn.draw_seconds:5.1f} s  (tokens, picture)")
+    print(f"draw    {drawn.draw_seconds:5.1f} s  (tokens, image)")
     print(f'{PICTURE.name}: "{drawn.text}", seed {SEED}')
 
 

@@ -1,4 +1,4 @@
-"""Workflows that nobody should send, through POST /prompt of a real ComfyUI: every one must end in a picture, in a
+"""Workflows that nobody should send, through POST /prompt of a real ComfyUI: every one must end in an image, in a
 refusal by ComfyUI, or in an error that a node raised on purpose, and the next good workflow must draw what it always
 drew.
 
@@ -219,11 +219,11 @@ class Fuzzer:
             )
             sampler["latent"] = [place, 0]
         elif place == "encode":
-            workflow["picture"] = node(
+            workflow["image"] = node(
                 "EmptyImage", width=chance.choice([96, 99, 104]), height=96, batch_size=1, color=255
             )
             encode = chance.choice(["VQDiffusionEncode", "VAEEncode"])
-            workflow[place] = node(encode, pixels=["picture", 0], vae=["Loader", 2])
+            workflow[place] = node(encode, pixels=["image", 0], vae=["Loader", 2])
             sampler["latent"] = [place, 0]
         elif place == "look":
             view = chance.choice(["tokens", "confidence", "history"])
@@ -317,7 +317,7 @@ def outcome(comfy, workflow):
             f"not one line: {error.message[:3000]}"
         )
         return "a clear error"
-    return "a picture"
+    return "an image"
 
 
 def memory(comfy):
@@ -363,7 +363,7 @@ def attack(comfy, workflows, report=print):
     time.
     """
     counts, findings, held = collections.Counter(), [], []
-    good = shipped.picture(comfy, text_to_image(seed=1)).tobytes()
+    good = shipped.image(comfy, text_to_image(seed=1)).tobytes()
     for sent, (name, workflow) in enumerate(workflows, 1):
         try:
             counts[outcome(comfy, workflow)] += 1
@@ -372,9 +372,9 @@ def attack(comfy, workflows, report=print):
             findings.append(f"{name}: {str(error)[:1500]}\nTo send it in every run: {keep(name, workflow)}")
             report(findings[-1])
         if sent % GOOD_EVERY == 0:
-            again = shipped.picture(comfy, text_to_image(shipped.anew(), seed=1)).tobytes()
+            again = shipped.image(comfy, text_to_image(shipped.anew(), seed=1)).tobytes()
             if again != good:
-                findings.append(f"after {name} the good workflow draws another picture")
+                findings.append(f"after {name} the good workflow draws another image")
             comfy.clear_history()  # of enormous prompts: what the host keeps by its own rule is not what grows
             held_now, kept = memory(comfy)
             held.append(held_now)

@@ -3,7 +3,7 @@
 python -m tests.host.reliability fuzz --workflows 2000      workflows that nobody should send
 python -m tests.host.reliability fuzz --workflows 1000 --times 3   all of them again and again: what a leak needs
 python -m tests.host.reliability fuzz --only 137            one of them, shown
-python -m tests.host.reliability soak --pictures 1000       pictures, one after the other, with everything changing
+python -m tests.host.reliability soak --images 1000       images, one after the other, with everything changing
 """
 
 import argparse
@@ -27,7 +27,7 @@ def main():
     command.add_argument("--only", type=int, help="the number of the only one")
     command = commands.add_parser("soak")
     command.set_defaults(run=soak)
-    command.add_argument("--pictures", type=int, default=1000)
+    command.add_argument("--images", type=int, default=1000)
     command.add_argument("--seed", type=int, default=0)
     chosen = parser.parse_args()
 
@@ -71,7 +71,7 @@ def soak(chosen):
     from pack.tests.host import soak
 
     with host() as comfy:
-        record = soak.soak(comfy, chosen.pictures, chosen.seed, report=say)
+        record = soak.soak(comfy, chosen.images, chosen.seed, report=say)
     say(soak.summary(record))
     if complaints := soak.complaints(record):
         sys.exit("\n".join(["error:", *complaints]))

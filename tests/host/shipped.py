@@ -69,8 +69,8 @@ def save_latent(source, prefix="latents/test"):
     return node("SaveLatent", samples=source, filename_prefix=prefix)
 
 
-def picture(comfy, workflow):
-    """The only picture of a workflow, as RGB."""
+def image(comfy, workflow):
+    """The only image of a workflow, as RGB."""
     (image,) = comfy.images(comfy.run(workflow))
     return image.convert("RGB")
 

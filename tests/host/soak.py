@@ -1,5 +1,5 @@
-"""Picture after picture in one ComfyUI, with everything changing: models, sizes, samplers, settings, and some runs
-interrupted. Memory, open files, threads and the time of a picture must stay what they were after the warm-up. The
+"""Image after image in one ComfyUI, with everything changing: models, sizes, samplers, settings, and some runs
+interrupted. Memory, open files, threads and the time of an image must stay what they were after the warm-up. The
 command for it is in reliability.py.
 """
 
@@ -16,20 +16,20 @@ from .comfy import Interrupted
 from .fuzz import options
 from .shipped import node, text_to_image
 
-READ_EVERY = 20  # pictures
+READ_EVERY = 20  # images
 LOOKS = 10  # at the process, between one request and the next
-WARM = 0.3  # of all pictures; ComfyUI and PyTorch fill their caches meanwhile
+WARM = 0.3  # of all images; ComfyUI and PyTorch fill their caches meanwhile
 GROWTH = 1.02  # of resident memory
-SLOWER = 1.25  # of the time of a picture: the machine is not alone
+SLOWER = 1.25  # of the time of an image: the machine is not alone
 PROMPTS = ("an owl on red", "a teddy bear on a blue background", "red", "")
 SIZES = ((0, 0), (0, 0), (96, 128), (128, 104))  # 0: the model's own
 
 
 @dataclass
 class Reading:
-    """What ComfyUI's process holds, after so many pictures."""
+    """What ComfyUI's process holds, after so many images."""
 
-    pictures: int
+    images: int
     resident: int  # bytes
     files: int
     threads: int  # but those of asyncio's pool, which are as many as were ever wanted at once
@@ -38,14 +38,14 @@ class Reading:
 @dataclass
 class Record:
     readings: list[Reading] = field(default_factory=list)
-    seconds: list[float] = field(default_factory=list)  # of the same picture, drawn again at each reading
+    seconds: list[float] = field(default_factory=list)  # of the same image, drawn again at each reading
     drawn: int = 0
     interrupted: int = 0
-    other_pictures: int = 0  # drawn again, and not the same
+    other_images: int = 0  # drawn again, and not the same
 
 
 def workflow(chance, samplers):
-    """A picture of the built-in model or of a small one."""
+    """An image of the built-in model or of a small one."""
     made = text_to_image(
         chance.choice(PROMPTS) + " " * chance.randrange(3),
         batch_size=chance.choice([1, 1, 1, 3]),
@@ -65,12 +65,12 @@ def workflow(chance, samplers):
     return made
 
 
-def soak(comfy, pictures, seed, report=print):
+def soak(comfy, images, seed, report=print):
     chance, record = random.Random(seed), Record()
     sampler = comfy.object_info()["VQDiffusionSampler"]["input"]["required"]["sampler"]
     good = text_to_image(seed=1, steps=4)
-    first = shipped.picture(comfy, good).tobytes()
-    while record.drawn < pictures:
+    first = shipped.image(comfy, good).tobytes()
+    while record.drawn < images:
         made = workflow(chance, options(sampler))
         if chance.random() < 0.1:
             interrupt(comfy, made, chance)
@@ -82,9 +82,9 @@ def soak(comfy, pictures, seed, report=print):
         record.drawn += 1
         if record.drawn % READ_EVERY == 0:
             begin = time.perf_counter()
-            again = shipped.picture(comfy, text_to_image(shipped.anew(), seed=1, steps=4)).tobytes()
+            again = shipped.image(comfy, text_to_image(shipped.anew(), seed=1, steps=4)).tobytes()
             record.seconds.append(time.perf_counter() - begin)
-            record.other_pictures += again != first
+            record.other_images += again != first
             record.readings.append(reading(comfy, record.drawn))
             report(f"{record.readings[-1]}, {record.seconds[-1]:.2f} s")
     return record
@@ -107,12 +107,12 @@ def interrupt(comfy, made, chance):
         pass
 
 
-def reading(comfy, pictures):
+def reading(comfy, images):
     process = psutil.Process(comfy.pid)
     looks = [(len(process.open_files()), process.num_threads() - pool(comfy)) for _ in range(LOOKS)]
     # Files without the connections of those who ask; the fewest, since ComfyUI opens one now and then.
     files, threads = map(min, zip(*looks, strict=True))
-    return Reading(pictures, process.memory_info().rss, files, threads)
+    return Reading(images, process.memory_info().rss, files, threads)
 
 
 def pool(comfy):
@@ -147,17 +147,17 @@ def complaints(record):
         if min(getattr(r, name) for r in end) > max(getattr(r, name) for r in begin):
             found.append(f"{name} have become more")
     if slowdown(record) > SLOWER:
-        found.append("a picture takes longer")
-    if record.other_pictures:
-        found.append(f"{record.other_pictures} pictures were not the same when they were drawn again")
+        found.append("an image takes longer")
+    if record.other_images:
+        found.append(f"{record.other_images} images were not the same when they were drawn again")
     return found
 
 
 def summary(record):
     begin, end = parts(record)
     return (
-        f"{record.drawn} pictures, {record.interrupted} interrupted; resident memory at the end "
+        f"{record.drawn} images, {record.interrupted} interrupted; resident memory at the end "
         f"{ratio(record, lambda r: r.resident):.4f} of the warm-up's ({begin[0].resident / 1e6:.0f} MB); open files "
         f"{begin[0].files} and {end[-1].files}, threads {begin[0].threads} and {end[-1].threads}; the time "
-        f"of a picture {slowdown(record):.2f} of the warm-up's"
+        f"of an image {slowdown(record):.2f} of the warm-up's"
     )

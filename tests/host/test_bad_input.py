@@ -14,14 +14,14 @@ WEIGHTS = "transformer/diffusion_pytorch_model.safetensors"
 
 @pytest.fixture(scope="module")
 def good(comfy):
-    """The picture that a good workflow draws."""
-    return shipped.picture(comfy, text_to_image())
+    """The image that a good workflow draws."""
+    return shipped.image(comfy, text_to_image())
 
 
 @pytest.fixture(autouse=True)
 def still_works(comfy, good):
     yield
-    assert shipped.picture(comfy, text_to_image(anew())).tobytes() == good.tobytes()
+    assert shipped.image(comfy, text_to_image(anew())).tobytes() == good.tobytes()
 
 
 @pytest.fixture
@@ -75,7 +75,7 @@ RAISED_BY_A_NODE = {
     ),
     "a canvas of another size": (
         with_latent(small=resized("EmptyTokens", "nearest-exact")),
-        "This latent has 8 x 8 tokens; this model draws 12 x 12 or more, a picture of 96 x 96 pixels",
+        "This latent has 8 x 8 tokens; this model draws 12 x 12 or more, an image of 96 x 96 pixels",
     ),
     "tokens that were blended": (
         with_nodes_before_decoding(smooth=resized("Sampler", "bilinear")),
@@ -92,7 +92,7 @@ RAISED_BY_A_NODE = {
         with_nodes_before_decoding(empty=node("VQDiffusionEmptyTokens", vq_model=["Loader", 0], batch_size=1)),
         "144 of 144 tokens are still masked",
     ),
-    "a picture smaller than a token": (
+    "an image smaller than a token": (
         with_latent(
             tiny=node("EmptyImage", width=4, height=4, batch_size=1, color=0),
             encode=node("VQDiffusionEncode", pixels=["tiny", 0], vae=["Loader", 2]),
@@ -149,7 +149,7 @@ def test_what_is_not_among_the_choices_is_refused_by_comfyui_or_the_node(comfy, 
 def test_a_very_long_prompt_is_read_as_far_as_the_model_reads(comfy):
     beginning = "a teddy bear on a blue background, " * 300
     assert len(beginning) > 10_000
-    first, second = (shipped.picture(comfy, text_to_image(beginning + end)) for end in ("red", "an owl"))
+    first, second = (shipped.image(comfy, text_to_image(beginning + end)) for end in ("red", "an owl"))
     assert first.tobytes() == second.tobytes()
 
 
@@ -195,7 +195,7 @@ def test_a_damaged_model_works_once_it_is_whole_again(comfy, copied_model, good)
     with pytest.raises(NodeError):
         comfy.run(with_model(copied_model.name))
     (copied_model / WEIGHTS).write_bytes(whole)
-    assert shipped.picture(comfy, with_model(copied_model.name)).tobytes() == good.tobytes()
+    assert shipped.image(comfy, with_model(copied_model.name)).tobytes() == good.tobytes()
 
 
 def test_an_empty_folder_is_no_model(comfy):

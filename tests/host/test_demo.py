@@ -4,7 +4,7 @@ from pack.tests.host import demo
 def test_the_demo_draws_what_its_prompt_says(comfy):
     drawn = demo.draw(comfy, "a red apple on a blue background")
     red, green, blue = drawn.image.convert("RGB").resize((8, 8)).getpixel((0, 0))
-    assert blue > max(red, green), "the corner of the picture is not blue"
+    assert blue > max(red, green), "the corner of the image is not blue"
 
 
 def test_without_a_prompt_the_demo_draws_the_one_of_the_workflow(comfy):

@@ -80,7 +80,7 @@ def test_a_confirmed_download_is_a_model_that_draws(far_comfy, hub, models, numb
     assert NAME in far_comfy.object_info()["VQDiffusionLoader"]["input"]["required"]["model"][1]["options"]
     own, fetched = text_to_image(), text_to_image()
     fetched["Loader"]["inputs"]["model"] = NAME
-    assert shipped.picture(far_comfy, own).tobytes() == shipped.picture(far_comfy, fetched).tobytes()
+    assert shipped.image(far_comfy, own).tobytes() == shipped.image(far_comfy, fetched).tobytes()
 
 
 def test_a_broken_connection_is_said_and_the_next_run_goes_on(far_comfy, hub, models, number):

@@ -10,7 +10,7 @@ from PIL import Image
 
 def run(comfy, name, **changes):
     """A shipped workflow, with these inputs of these nodes changed, and the tokens that every sampler in it gets and
-    gives: its picture, and {node id: (before, after)} as (B, h, w).
+    gives: its image, and {node id: (before, after)} as (B, h, w).
     """
     workflow = shipped.load(name)
     for place, inputs in changes.items():
@@ -22,8 +22,8 @@ def run(comfy, name, **changes):
         saves[f"after {place}"] = save_latent([place, 0], f"latents/{name}_after_{place}")
     result = comfy.run(workflow | saves)
     grids = {save: shipped.tokens(comfy, result, save).numpy() for save in saves}
-    pictures = [np.asarray(image.convert("RGB")) for image in comfy.images(result)]
-    return pictures, {place: (grids[f"before {place}"], grids[f"after {place}"]) for place in samplers}
+    images = [np.asarray(image.convert("RGB")) for image in comfy.images(result)]
+    return images, {place: (grids[f"before {place}"], grids[f"after {place}"]) for place in samplers}
 
 
 def last(edits):
@@ -40,18 +40,18 @@ def test_inpainting_changes_the_painted_tokens_alone(comfy, sampler):
     pixels = inside.repeat(8, 0).repeat(8, 1)
     changed = (first != second).any(-1)
     assert not changed[~pixels].any() and changed[pixels].any()
-    backgrounds = {metrics.background_of(Image.fromarray(picture)) for picture in (first, second)}
+    backgrounds = {metrics.background_of(Image.fromarray(image)) for image in (first, second)}
     assert backgrounds == {"blue"}
 
 
-def test_outpainting_keeps_the_picture_and_draws_beside_it(comfy):
+def test_outpainting_keeps_the_image_and_draws_beside_it(comfy):
     (wide,), edits = run(comfy, "outpaint")
     first, (before, after) = edits["4"][1], edits["11"]
     assert before.shape == after.shape == (1, 12, 24)
     assert (before[..., :12] == after[..., :12]).all() and (before[..., 12:] != after[..., 12:]).any()
     assert after.max() < shipped.CODES, "no token is left masked"
     show = node("SaveImage", images=["5", 0], filename_prefix="outpaint-first")
-    alone = np.asarray(shipped.picture(comfy, shipped.load("outpaint") | {"14": show}))
+    alone = np.asarray(shipped.image(comfy, shipped.load("outpaint") | {"14": show}))
     assert first.shape == (1, 12, 12) and (wide[:, :96] == alone).all()
 
 
@@ -67,9 +67,9 @@ def test_image_to_image_keeps_another_share_of_the_tokens_in_each_variation(comf
 
 def test_two_regions_hear_their_own_prompts(comfy):
     """The right side obeys a change of its prompt, the left side does not; with one prompt twice there are no sides."""
-    (picture,), _ = run(comfy, "regions", **{"3": {"text": "an owl on a red background"}})
-    left, right = (picture[:8, half].mean((0, 1)) for half in (slice(0, 80), slice(112, 192)))
-    assert picture.shape == (96, 192, 3)
+    (image,), _ = run(comfy, "regions", **{"3": {"text": "an owl on a red background"}})
+    left, right = (image[:8, half].mean((0, 1)) for half in (slice(0, 80), slice(112, 192)))
+    assert image.shape == (96, 192, 3)
     assert left[1] > left[0] and right[0] > right[1], "green stays on the left, red has come on the right"
     one = {"2": {"text": "an owl on a red background"}, "3": {"text": "an owl on a red background"}}
     both = last(run(comfy, "regions", **one)[1])[1]
@@ -77,8 +77,8 @@ def test_two_regions_hear_their_own_prompts(comfy):
     assert (both == whole).all()
 
 
-def test_an_upscaler_gets_the_picture_and_its_work_comes_back_as_tokens(comfy):
-    pictures, edits = run(comfy, "upscale_and_back")
+def test_an_upscaler_gets_the_image_and_its_work_comes_back_as_tokens(comfy):
+    images, edits = run(comfy, "upscale_and_back")
     before, after = last(edits)
     assert before.shape == after.shape and after.max() < shipped.CODES
-    assert after.shape == (1, 12, 12) and {picture.shape for picture in pictures} == {(384, 384, 3)}
+    assert after.shape == (1, 12, 12) and {image.shape for image in images} == {(384, 384, 3)}

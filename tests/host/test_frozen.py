@@ -20,8 +20,8 @@ def name_of(path):
 
 @pytest.mark.parametrize("path", FROZEN, ids=name_of)
 def test_a_workflow_of_an_earlier_version_still_draws(comfy, path):
-    pictures = comfy.images(comfy.run(json.loads(path.read_text())))
-    assert pictures and {picture.size for picture in pictures} == {(96, 96)}
+    images = comfy.images(comfy.run(json.loads(path.read_text())))
+    assert images and {image.size for image in images} == {(96, 96)}
 
 
 @pytest.fixture(scope="module")

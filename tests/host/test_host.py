@@ -22,17 +22,17 @@ def test_the_pack_has_its_nodes(comfy):
     assert nodes >= {f"VQDiffusion{name}" for name in expected}
 
 
-def test_a_workflow_gives_its_pictures_and_says_how_long_each_node_took(comfy):
+def test_a_workflow_gives_its_images_and_says_how_long_each_node_took(comfy):
     result = comfy.run({"draw": empty_image(batch_size=2, width=16), "show": preview("draw")})
     assert [(image.size, image.getpixel((0, 0))) for image in comfy.images(result)] == [((16, 32), (255, 0, 0))] * 2
     assert list(result.seconds()) == ["draw", "show"]
 
 
-def test_an_uploaded_picture_comes_back_as_it_was(comfy):
-    picture = Image.effect_noise((24, 16), 80).convert("RGB")
-    load = {"class_type": "LoadImage", "inputs": {"image": comfy.upload(picture, "noise.png")}}
+def test_an_uploaded_image_comes_back_as_it_was(comfy):
+    noise = Image.effect_noise((24, 16), 80).convert("RGB")
+    load = {"class_type": "LoadImage", "inputs": {"image": comfy.upload(noise, "noise.png")}}
     (image,) = comfy.images(comfy.run({"load": load, "show": preview("load")}))
-    assert image.tobytes() == picture.tobytes()
+    assert image.tobytes() == noise.tobytes()
 
 
 def test_a_workflow_with_an_unknown_node_is_rejected(comfy):

@@ -1,4 +1,4 @@
-"""Beside another pack, and under the switches of ComfyUI that change how models are kept, the pictures are the same."""
+"""Beside another pack, and under the switches of ComfyUI that change how models are kept, the images are the same."""
 
 import random
 import shutil
@@ -39,7 +39,7 @@ def test_the_neighbour_and_the_pack_both_have_their_nodes(crowded):
     assert {"NeighbourSeed", "NeighbourDraw", "VQDiffusionSampler"} <= host.object_info().keys()
 
 
-def test_the_picture_is_the_same_beside_the_neighbour(crowded, plain):
+def test_the_image_is_the_same_beside_the_neighbour(crowded, plain):
     host, sixteen_bits = crowded
     drawn = shipped.draw_tokens(host, text_to_image(seed=3, steps=4))
     assert drawn.shape == plain.shape and drawn.max() < shipped.CODES

@@ -31,15 +31,15 @@ def token_grids(comfy, workflow, *sources):
     return [shipped.tokens(comfy, result, name) for name in saves]
 
 
-def picture_and_mask(comfy):
-    """A "picture" of 96 x 96, and a "mask" with a hard rectangle that touches rows 3 to 8 and columns 2 to 6."""
+def image_and_mask(comfy):
+    """A "image" of 96 x 96, and a "mask" with a hard rectangle that touches rows 3 to 8 and columns 2 to 6."""
     gradient = Image.radial_gradient("L").resize((96, 96)).convert("RGB")
     return {
-        "picture": node("LoadImage", image=comfy.upload(gradient, "gradient.png")),
+        "image": node("LoadImage", image=comfy.upload(gradient, "gradient.png")),
         "nothing": node("SolidMask", value=0.0, width=96, height=96),
         "all": node("SolidMask", value=1.0, width=30, height=40),
         "mask": node("MaskComposite", destination=["nothing", 0], source=["all", 0], x=20, y=30, operation="add"),
-        "encode": node("VQDiffusionEncode", pixels=["picture", 0], vae=["Loader", 2]),
+        "encode": node("VQDiffusionEncode", pixels=["image", 0], vae=["Loader", 2]),
     }
 
 
@@ -47,15 +47,15 @@ def picture_and_mask(comfy):
 
 
 def test_vae_encode_tiled_gives_the_same_tokens(comfy):
-    workflow = drawing() | picture_and_mask(comfy)
-    workflow["tiled"] = node("VAEEncodeTiled", pixels=["picture", 0], vae=["Loader", 2], **TILES)
+    workflow = drawing() | image_and_mask(comfy)
+    workflow["tiled"] = node("VAEEncodeTiled", pixels=["image", 0], vae=["Loader", 2], **TILES)
     ours, tiled = token_grids(comfy, workflow, "encode", "tiled")
     assert torch.equal(ours, tiled)
 
 
 def test_vae_encode_for_inpaint_sets_a_region_that_is_drawn_anew(comfy):
-    workflow = drawing() | picture_and_mask(comfy)
-    link = {"pixels": ["picture", 0], "vae": ["Loader", 2], "mask": ["mask", 0]}
+    workflow = drawing() | image_and_mask(comfy)
+    link = {"pixels": ["image", 0], "vae": ["Loader", 2], "mask": ["mask", 0]}
     workflow["inpaint"] = node("VAEEncodeForInpaint", **link, grow_mask_by=0)
     workflow["drawn"] = also_drawn(workflow, latent=["inpaint", 0])
     before, after = token_grids(comfy, workflow, "inpaint", "drawn")
@@ -64,8 +64,8 @@ def test_vae_encode_for_inpaint_sets_a_region_that_is_drawn_anew(comfy):
     assert all(low <= high for low, high in zip(changed.amax(0).tolist(), [8, 6], strict=True))
 
 
-def test_a_picture_with_a_hole_can_be_laid_over_another(comfy):
-    workflow = drawing() | picture_and_mask(comfy)
+def test_an_image_with_a_hole_can_be_laid_over_another(comfy):
+    workflow = drawing() | image_and_mask(comfy)
     tokens = {"destination": ["Sampler", 0], "source": ["encode", 0], "x": 0, "y": 0, "resize_source": False}
     workflow["together"] = node("LatentCompositeMasked", **tokens)
     drawn, encoded, together = token_grids(comfy, workflow, "Sampler", "encode", "together")
@@ -90,7 +90,7 @@ def test_tokens_survive_being_saved_and_loaded(comfy):
     assert torch.equal(drawn, loaded)
 
 
-def test_one_picture_of_a_batch_can_be_drawn_again_alone(comfy):
+def test_one_image_of_a_batch_can_be_drawn_again_alone(comfy):
     workflow = drawing(steps=2, seed=30)
     workflow["EmptyTokens"]["inputs"]["batch_size"] = 3
     workflow["third"] = node("LatentFromBatch", samples=["EmptyTokens", 0], batch_index=2, length=1)
@@ -100,7 +100,7 @@ def test_one_picture_of_a_batch_can_be_drawn_again_alone(comfy):
 
 
 def test_the_region_of_the_token_mask_is_whole_tokens(comfy):
-    workflow = drawing() | picture_and_mask(comfy)
+    workflow = drawing() | image_and_mask(comfy)
     workflow["marked"] = node("VQDiffusionTokenMask", samples=["encode", 0], mask=["mask", 0], grow=1)
     workflow["as image"] = node("MaskToImage", mask=["marked", 1])
     workflow["show"] = node("PreviewImage", images=["as image", 0])
@@ -172,7 +172,7 @@ def test_one_prompt_in_two_halves_or_twice_or_all_the_time_is_that_prompt(comfy)
         assert torch.equal(plain, other), name
 
 
-def test_a_prompt_for_a_part_of_the_picture_or_of_the_run_draws_another_picture(comfy):
+def test_a_prompt_for_a_part_of_the_image_or_of_the_run_draws_another_image(comfy):
     workflow = drawing() | {
         "other": node("VQDiffusionTextEncode", clip=["Loader", 1], text="a frog on a white background"),
         "left": area("TextEncode", 0.0, 0.5),

@@ -16,14 +16,14 @@ def hardened(tmp_path_factory):
         yield host
 
 
-def test_bad_workflows_end_in_a_picture_a_refusal_or_a_clear_error_and_good_ones_as_ever(hardened):
+def test_bad_workflows_end_in_an_image_a_refusal_or_a_clear_error_and_good_ones_as_ever(hardened):
     workflows = fuzz.examples() | fuzz.random_workflows(hardened, range(WORKFLOWS), seed=0)
     counts, findings, _ = fuzz.attack(hardened, workflows.items())
     assert findings == []
-    assert all(counts[kind] for kind in ("a picture", "refused by ComfyUI", "a clear error")), counts
+    assert all(counts[kind] for kind in ("an image", "refused by ComfyUI", "a clear error")), counts
 
 
-def test_a_changing_load_leaves_files_threads_and_pictures_as_they_were(hardened):
+def test_a_changing_load_leaves_files_threads_and_images_as_they_were(hardened):
     record = soak.soak(hardened, PICTURES, seed=0)
     kept = [
         complaint for complaint in soak.complaints(record) if "memory" not in complaint and "longer" not in complaint

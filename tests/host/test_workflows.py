@@ -36,34 +36,34 @@ every_workflow = pytest.mark.parametrize("name", shipped.NAMES)
 
 @pytest.fixture(scope="module")
 def drawn(comfy):
-    """A picture of each scene, drawn as it is asked for in words."""
+    """An image of each scene, drawn as it is asked for in words."""
     prompts = [scenes.plain(SUBJECTS[subject], colour).caption for subject, colour in SCENES]
-    return [shipped.picture(comfy, text_to_image(prompt)) for prompt in prompts]
+    return [shipped.image(comfy, text_to_image(prompt)) for prompt in prompts]
 
 
 @needs_font
-def test_pictures_show_the_subjects_of_their_prompts(drawn):
+def test_images_show_the_subjects_of_their_prompts(drawn):
     ranks = [metrics.ranking(image).index(subject) for image, (subject, _) in zip(drawn, SCENES, strict=True)]
     assert sum(rank < FIRST for rank in ranks) >= SUBJECTS_RIGHT, f"ranks of the subjects asked for: {ranks}"
 
 
-def test_pictures_have_the_backgrounds_of_their_prompts(drawn):
+def test_images_have_the_backgrounds_of_their_prompts(drawn):
     colours = [metrics.background_of(image) for image in drawn]
     asked = [colour for _, colour in SCENES]
     right = sum(got == wanted for got, wanted in zip(colours, asked, strict=True))
     assert right >= COLOURS_RIGHT, f"asked for {asked}, got {colours}"
 
 
-def test_pictures_have_the_size_of_the_model(drawn):
+def test_images_have_the_size_of_the_model(drawn):
     assert {image.size for image in drawn} == {(scenes.CANVAS, scenes.CANVAS)}
 
 
-def test_the_same_seed_gives_the_same_picture(comfy):
-    first, second, other = (shipped.picture(comfy, text_to_image(anew(), seed=seed)) for seed in (7, 7, 8))
+def test_the_same_seed_gives_the_same_image(comfy):
+    first, second, other = (shipped.image(comfy, text_to_image(anew(), seed=seed)) for seed in (7, 7, 8))
     assert first.tobytes() == second.tobytes() != other.tobytes()
 
 
-def test_a_picture_of_a_batch_is_that_of_its_own_seed(comfy):
+def test_an_image_of_a_batch_is_that_of_its_own_seed(comfy):
     batch = shipped.draw_tokens(comfy, text_to_image(batch_size=2, seed=40))
     alone = [shipped.draw_tokens(comfy, text_to_image(seed=seed)) for seed in (40, 41)]
     assert batch.shape == (2, *GRID)
@@ -76,7 +76,7 @@ def test_a_picture_of_a_batch_is_that_of_its_own_seed(comfy):
 def test_clip_text_encode_does_the_same(comfy):
     ours, core = text_to_image(anew()), text_to_image(anew())
     core["TextEncode"]["class_type"] = "CLIPTextEncode"
-    assert shipped.picture(comfy, ours).tobytes() == shipped.picture(comfy, core).tobytes()
+    assert shipped.image(comfy, ours).tobytes() == shipped.image(comfy, core).tobytes()
 
 
 @pytest.mark.parametrize("settings", [{}, TILES], ids=["whole", "tiled"])
@@ -84,7 +84,7 @@ def test_vae_decode_does_the_same(comfy, settings):
     ours, core = text_to_image(), text_to_image()
     inputs = core["Decode"]["inputs"] | settings
     core["Decode"] = node("VAEDecodeTiled" if settings else "VAEDecode", **inputs)
-    assert shipped.picture(comfy, ours).tobytes() == shipped.picture(comfy, core).tobytes()
+    assert shipped.image(comfy, ours).tobytes() == shipped.image(comfy, core).tobytes()
 
 
 def test_vae_encode_does_the_same(comfy):
@@ -130,7 +130,7 @@ def test_the_class_workflow_draws_a_class_by_name_or_by_number(comfy, class_mode
         workflow = shipped.load("class_to_image")
         assert workflow[the(workflow, "VQDiffusionLoader")]["inputs"]["model"] == class_model
         workflow[the(workflow, "VQDiffusionClassEncode")]["inputs"]["class_label"] = label
-        return shipped.picture(comfy, workflow)
+        return shipped.image(comfy, workflow)
 
     retriever, number, other = (drawn(label) for label in ("Golden retriever", "207", "volcano"))
     assert retriever.size == (256, 256)

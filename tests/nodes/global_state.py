@@ -111,7 +111,7 @@ def import_as_comfyui_does(checkout: Path) -> types.ModuleType:
 
 
 def run(pack: types.ModuleType) -> None:
-    """A picture, and the picture encoded, by the nodes themselves."""
+    """An image, and the image encoded, by the nodes themselves."""
     extension = asyncio.run(pack.comfy_entrypoint())
     nodes = {node.__name__: node for node in asyncio.run(extension.get_node_list())}
     for node in nodes.values():

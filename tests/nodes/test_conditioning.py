@@ -27,10 +27,10 @@ def test_text_of_any_length_is_read_as_it_is():
     ("cond", "words"),
     [
         (text(width=768), r"positive has text vectors of shape \(1, 7, 768\); this model reads \(1, any, 24\)"),
-        (text(batch=3), "3 texts for 2 pictures"),
+        (text(batch=3), "3 texts for 2 images"),
         ([], "positive has no prompt in it"),
-        (text(mask="left"), "positive has a mask that is no picture"),
-        (text(area=(2, 2, 9, 9)), "positive has an area that lies outside of the picture of 32 x 32 pixels"),
+        (text(mask="left"), "positive has a mask that is no image"),
+        (text(area=(2, 2, 9, 9)), "positive has an area that lies outside of the image of 32 x 32 pixels"),
         (text(area=(2, float("nan"), 0, 0)), "positive has an area"),
         (text(strength=-1.0), "positive has strength -1.0; expected a number from 0"),
         (text(start_percent=2), "positive has start_percent 2; expected a number from 0 to 1"),
@@ -55,7 +55,7 @@ def test_a_mask_speaks_for_a_token_as_much_as_it_covers_of_it():
     assert prompt.strength.view(4, 4).tolist() == [[1.5, 0, 0, 0]] * 4
 
 
-def test_each_picture_of_a_batch_can_have_a_mask_of_its_own():
+def test_each_image_of_a_batch_can_have_a_mask_of_its_own():
     (prompt,) = read(text(mask=torch.stack([torch.ones(4, 4), torch.zeros(4, 4)])))
     assert prompt.strength.tolist() == [[1.0] * 16, [0.0] * 16]
 

@@ -1,4 +1,4 @@
-"""Token Mask and Token Inspector, and the pictures of tokens."""
+"""Token Mask and Token Inspector, and the images of tokens."""
 
 import re
 
@@ -42,7 +42,7 @@ def test_a_feathered_region_fades_in_from_its_edge_and_marks_the_same_tokens():
     assert torch.equal(hard[0]["noise_mask"], soft[0]["noise_mask"])
     across = soft[1][0, 10]
     assert hard[1][0, 10].tolist() == [1.0] * 16 + [0.0] * 16
-    assert across[:12].min() == 1 and not across[16:].any(), "the border of the picture is no edge"
+    assert across[:12].min() == 1 and not across[16:].any(), "the border of the image is no edge"
     assert (across[12:16].diff() < 0).all() and 0 < across[15] < 0.3
 
 
@@ -53,13 +53,13 @@ def test_what_is_painted_is_added_to_the_mask_and_both_grow():
     assert marked["noise_mask"][0, 0].tolist() == [[1, 1, 0, 0], [1, 1, 0, 0], [0, 0, 1, 1], [0, 0, 1, 1]]
 
 
-def test_a_painting_alone_is_a_region_in_the_pixels_of_the_picture(model):
+def test_a_painting_alone_is_a_region_in_the_pixels_of_the_image(model):
     marked, region = VQDiffusionTokenMask.execute(tokens(), grow=0, vae=model.vae, painted="4x4: 1-2,1").args
     assert marked["noise_mask"][0, 0].nonzero().tolist() == [[1, 1], [1, 2]]
     assert region.shape == (1, 16, 16) and region[0].nonzero().amin(0).tolist() == [4, 4] and region.sum() == 32
 
 
-def test_a_painting_of_another_grid_is_laid_over_the_whole_picture():
+def test_a_painting_of_another_grid_is_laid_over_the_whole_image():
     marked, _ = VQDiffusionTokenMask.execute(tokens(), grow=0, painted="2x2: 1,0").args
     assert marked["noise_mask"][0, 0].tolist() == [[0, 0, 1, 1], [0, 0, 1, 1], [0, 0, 0, 0], [0, 0, 0, 0]]
 
@@ -101,15 +101,15 @@ def test_what_is_no_painting_is_refused(text, words):
         VQDiffusionTokenMask.execute(tokens(), grow=0, painted=text)
 
 
-def test_the_canvas_gets_the_first_picture_with_its_masked_tokens(model, temp):
+def test_the_canvas_gets_the_first_image_with_its_masked_tokens(model, temp):
     half = tokens(2)
     half["samples"][0, 0, :2] = MASK
     (canvas,) = VQDiffusionTokenMask.execute(half, grow=0, vae=model.vae).ui["vq_canvas"]
-    (file,) = canvas["pictures"]
+    (file,) = canvas["images"]
     assert canvas["grid"] == [4, 4] and file["type"] == "temp"
-    with Image.open(temp / file["filename"]) as picture:
-        assert picture.size == (16, 16)
-        upper = {colour for _, colour in picture.crop((0, 0, 16, 8)).getcolors()}
+    with Image.open(temp / file["filename"]) as image:
+        assert image.size == (16, 16)
+        upper = {colour for _, colour in image.crop((0, 0, 16, 8)).getcolors()}
     assert upper == {(33, 33, 33), (61, 61, 61)}
 
 
@@ -136,7 +136,7 @@ def drawn(model, **changes):
     return VQDiffusionSampler.execute(model, positive, canvas, **settings | changes)[0]
 
 
-def test_the_history_is_a_picture_for_every_step_with_what_changed_in_a_frame(model):
+def test_the_history_is_an_image_for_every_step_with_what_changed_in_a_frame(model):
     latent = drawn(model)
     (images,) = VQDiffusionTokenInspector.execute(latent, model.vae, "history").args
     assert images.shape == (5, 4 * CELL, 4 * CELL, 3)
@@ -188,7 +188,7 @@ def test_the_palette_has_a_colour_for_every_code(model):
 
 def test_a_token_is_a_square_of_its_colour():
     colours = torch.tensor([[1.0, 0, 0], [0, 0, 1.0]])
-    picture = preview.token_picture(torch.tensor([[0, 1], [2, 1]]), colours, cell=4)
-    assert picture.size == (8, 8)
-    assert [picture.getpixel(xy) for xy in ((0, 0), (3, 3), (4, 0), (7, 7))] == [(255, 0, 0)] * 2 + [(0, 0, 255)] * 2
-    assert picture.getpixel((0, 4)) == (33, 33, 33) and picture.getpixel((2, 4)) == (61, 61, 61)
+    image = preview.token_image(torch.tensor([[0, 1], [2, 1]]), colours, cell=4)
+    assert image.size == (8, 8)
+    assert [image.getpixel(xy) for xy in ((0, 0), (3, 3), (4, 0), (7, 7))] == [(255, 0, 0)] * 2 + [(0, 0, 255)] * 2
+    assert image.getpixel((0, 4)) == (33, 33, 33) and image.getpixel((2, 4)) == (61, 61, 61)

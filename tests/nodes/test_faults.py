@@ -57,16 +57,16 @@ def patched(monkeypatch, cls, name, **limits):
 @pytest.mark.parametrize("most", [2, 4, 6])
 def test_a_batch_that_does_not_fit_through_the_network_is_drawn_in_parts(model, monkeypatch, most):
     whole = draw(model, batch=7)
-    short = patched(monkeypatch, Transformer, "hidden", most=most)  # rows: two branches of guidance a picture
+    short = patched(monkeypatch, Transformer, "hidden", most=most)  # rows: two branches of guidance an image
     assert torch.equal(draw(model, batch=7), whole)
     assert 0 < short.largest <= most
 
 
-def test_one_picture_that_does_not_fit_through_the_network_is_a_clear_error(model, monkeypatch):
+def test_one_image_that_does_not_fit_through_the_network_is_a_clear_error(model, monkeypatch):
     before = draw(model)
     with monkeypatch.context() as patch:
         patched(patch, Transformer, "hidden", most=0)
-        with pytest.raises(OutOfMemory, match="too small for one picture, even in the smallest pieces"):
+        with pytest.raises(OutOfMemory, match="too small for one image, even in the smallest pieces"):
             draw(model, batch=3)
     assert torch.equal(draw(model), before)
 
@@ -79,7 +79,7 @@ def test_a_batch_that_does_not_fit_through_the_decoder_is_decoded_in_parts(model
     assert short.largest == 2
 
 
-def test_a_picture_that_does_not_fit_whole_is_decoded_and_encoded_in_tiles(model, monkeypatch):
+def test_an_image_that_does_not_fit_whole_is_decoded_and_encoded_in_tiles(model, monkeypatch):
     whole_decode, whole_latents = VQGAN.decode, VQGAN.latents
 
     def small(image, side):
@@ -102,11 +102,11 @@ def test_a_picture_that_does_not_fit_whole_is_decoded_and_encoded_in_tiles(model
     assert model.vae.encode(image).shape == tokens.shape
 
 
-def test_a_picture_that_does_not_fit_in_the_smallest_tiles_is_a_clear_error(model, monkeypatch):
+def test_an_image_that_does_not_fit_in_the_smallest_tiles_is_a_clear_error(model, monkeypatch):
     tokens = draw(model)
     with monkeypatch.context() as patch:
         patched(patch, VQGAN, "decode", most=0)
-        with pytest.raises(OutOfMemory, match="too small for this picture"):
+        with pytest.raises(OutOfMemory, match="too small for this image"):
             model.vae.decode(tokens)
     assert model.vae.decode(tokens).isfinite().all()
 
@@ -162,7 +162,7 @@ def test_a_run_can_be_interrupted_at_every_step_and_leaves_nothing_behind(model,
         if step < STEPS:
             with pytest.raises(management.InterruptProcessingException):
                 draw(model, sampler=sampler, **canvas)
-        else:  # after the last step the picture is done; who asks next is stopped
+        else:  # after the last step the image is done; who asks next is stopped
             assert torch.equal(draw(model, sampler=sampler, **canvas), before)
             with pytest.raises(management.InterruptProcessingException):
                 management.throw_exception_if_processing_interrupted()

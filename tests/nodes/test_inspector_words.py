@@ -43,8 +43,8 @@ def readings(sent):
 
 
 def sent_by_the_inspector(latent, model, monkeypatch):
-    monkeypatch.setattr("comfy_api.latest.ui.PreviewImage.as_dict", lambda preview: {"images": ["a picture"] * 5})
-    monkeypatch.setattr("comfy_api.latest.ui.PreviewImage.__init__", lambda preview, pictures, cls: None)
+    monkeypatch.setattr("comfy_api.latest.ui.PreviewImage.as_dict", lambda preview: {"images": ["an image"] * 5})
+    monkeypatch.setattr("comfy_api.latest.ui.PreviewImage.__init__", lambda preview, images, cls: None)
     history = latent.get("vq_history")
     return json.loads(json.dumps(about(latent["samples"][:, 0].long(), history, model.vae, None)))
 
@@ -52,8 +52,8 @@ def sent_by_the_inspector(latent, model, monkeypatch):
 def test_a_token_that_an_inpainting_kept_reads_kept_and_the_others_by_their_step(model, monkeypatch):
     region = torch.zeros(4, 4)
     region[2:] = 1
-    picture = draw(model, canvas(model))
-    drawn = draw(model, picture | {"noise_mask": region}, seed=9)
+    image = draw(model, canvas(model))
+    drawn = draw(model, image | {"noise_mask": region}, seed=9)
     before, after = readings(sent_by_the_inspector(drawn, model, monkeypatch))
     ids = drawn["samples"].flatten().int().tolist()
     assert after[:8] == [f"Column {i % 4}, row {i // 4}: id {ids[i]}, kept" for i in range(8)] == before[:8]
@@ -62,7 +62,7 @@ def test_a_token_that_an_inpainting_kept_reads_kept_and_the_others_by_their_step
     )
 
 
-def test_no_token_of_a_new_picture_reads_kept(model, monkeypatch):
+def test_no_token_of_a_new_image_reads_kept(model, monkeypatch):
     before, after = readings(sent_by_the_inspector(draw(model, canvas(model)), model, monkeypatch))
     assert not any("kept" in said for said in before + after)
 

@@ -42,7 +42,7 @@ def test_what_is_no_token_grid_is_refused(bad, words):
 
 
 def test_a_smaller_grid_is_refused_with_both_sizes_and_the_pixels_to_use():
-    words = "3 x 5 tokens; this model draws 5 x 4 or more, a picture of 40 x 32 pixels"
+    words = "3 x 5 tokens; this model draws 5 x 4 or more, an image of 40 x 32 pixels"
     with pytest.raises(latents.LatentError, match=words):
         latents.read_canvas({"samples": torch.zeros(1, 1, 5, 3)}, K, (4, 5), 8)
 
@@ -65,7 +65,7 @@ def test_a_region_grows_by_tokens_on_every_side():
     assert latents.to_region(mask, 1, (4, 4), grow=1)[0].sum() == 9
 
 
-def test_fewer_masks_than_pictures_repeat_as_in_the_core():
+def test_fewer_masks_than_images_repeat_as_in_the_core():
     masks = torch.tensor([0.0, 1.0]).view(2, 1, 1).expand(2, 4, 4)
     assert latents.to_region(masks, 3, (2, 2))[:, 0, 0].tolist() == [0, 1, 0]
 

@@ -19,7 +19,7 @@ CODECS = {
     "f16": VQGANSpec((128, 128, 256, 256, 512), 2, (4,), latent_channels=256, code_dim=256, codebook_size=974),
     "one block a level": VQGANSpec((32, 64, 128, 128), 1, (3,), latent_channels=64, code_dim=64, codebook_size=512),
 }
-SIDE = 64  # pixels; what a picture needs grows with its pixels
+SIDE = 64  # pixels; what an image needs grows with its pixels
 
 
 def within_a_quarter(estimate, measured):
@@ -38,7 +38,7 @@ def test_the_measure_counts_what_is_alive_at_once():
 
 @pytest.mark.parametrize("codec", CODECS)
 @pytest.mark.parametrize("encoding", [True, False], ids=["encode", "decode"])
-def test_of_a_picture(codec, encoding):
+def test_of_an_image(codec, encoding):
     spec = CODECS[codec]
     vqgan, side = VQGAN(spec).eval(), SIDE // spec.downscale
     with Peak() as peak:

@@ -30,7 +30,7 @@ def test_neither_the_import_nor_a_run_changes_anything_that_others_share():
 
 
 @pytest.mark.parametrize("state", ["NO_VRAM", "LOW_VRAM", "HIGH_VRAM"])
-def test_the_picture_is_the_same_however_little_is_kept_in_graphics_memory(model, state, monkeypatch):
+def test_the_image_is_the_same_however_little_is_kept_in_graphics_memory(model, state, monkeypatch):
     """--novram, --lowvram and --highvram, which ComfyUI does not take together with --cpu."""
 
     def drawn():

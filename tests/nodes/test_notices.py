@@ -64,9 +64,9 @@ def draw(model, latent=None, options=None, extra=None, **changes):
         ({"denoise": 0.0}, "nothing but masked tokens is drawn"),
         ({"options": {"luck": 1.0}}, "luck is 1.0, which has no effect on the sampler ancestral, but on confidence"),
         ({"options": {"remask_strength": 0.5}, "sampler": "purity"}, "no effect on the sampler purity, but on remask"),
-        ({"extra": {"reference_latents": [torch.zeros(1, 4, 8, 8)]}}, "positive carries reference pictures"),
+        ({"extra": {"reference_latents": [torch.zeros(1, 4, 8, 8)]}}, "positive carries reference images"),
         ({"extra": {"hooks": object()}}, "positive carries hooks"),
-        ({"extra": {"mask": torch.ones(3, 8, 8)}}, "positive has 3 masks for 1 pictures"),
+        ({"extra": {"mask": torch.ones(3, 8, 8)}}, "positive has 3 masks for 1 images"),
     ],
 )
 def test_what_has_no_effect_on_a_run_is_said_in_one_line(model, said, run, words):
@@ -92,19 +92,19 @@ def test_a_run_that_heeds_all_says_nothing(model, said, run):
     assert said == []
 
 
-def test_masks_without_a_picture_are_counted(model, said):
+def test_masks_without_an_image_are_counted(model, said):
     latent = VQDiffusionEmptyTokens.execute(model, 1)[0]
     draw(model, latent | {"noise_mask": torch.ones(2, 4, 4)})
-    assert said == ["There are 2 masks for 1 pictures; the last ones are left out."]
+    assert said == ["There are 2 masks for 1 images; the last ones are left out."]
 
 
-def test_a_picture_that_is_cut_to_whole_tokens_is_told_by_its_sizes(model, said):
-    picture = torch.zeros(1, 17, 22, 3)
-    for encode in (lambda: VQDiffusionEncode.execute(picture, model.vae), lambda: model.vae.encode(picture)):
+def test_an_image_that_is_cut_to_whole_tokens_is_told_by_its_sizes(model, said):
+    image = torch.zeros(1, 17, 22, 3)
+    for encode in (lambda: VQDiffusionEncode.execute(image, model.vae), lambda: model.vae.encode(image)):
         said.clear()
         encode()
-        assert said == ["The picture of 22 x 17 pixels is cut around its middle to 20 x 16, whole tokens."]
-    VQDiffusionEncode.execute(picture[:, :16, :20], model.vae)
+        assert said == ["The image of 22 x 17 pixels is cut around its middle to 20 x 16, whole tokens."]
+    VQDiffusionEncode.execute(image[:, :16, :20], model.vae)
     assert len(said) == 1
 
 
@@ -115,7 +115,7 @@ def test_a_canvas_of_whole_tokens_is_told_by_its_size(model, said):
 
 def test_a_history_that_leaves_steps_out_says_so(model, said, monkeypatch):
     monkeypatch.setattr("pack.nodes.inspector.MOST_FRAMES", 2)
-    monkeypatch.setattr("comfy_api.latest.ui.PreviewImage.__init__", lambda preview, pictures, cls: None)
+    monkeypatch.setattr("comfy_api.latest.ui.PreviewImage.__init__", lambda preview, images, cls: None)
     monkeypatch.setattr("comfy_api.latest.ui.PreviewImage.as_dict", lambda preview: {"images": []})
     VQDiffusionTokenInspector.execute(draw(model), model.vae, "history")
     assert said == ["The run has 3 states; 2 of them are shown."]

@@ -38,13 +38,13 @@ def test_an_empty_canvas_is_filled(model):
     assert samples.shape == (1, 1, 4, 4) and samples.max() < MASK
 
 
-def test_picture_i_of_a_batch_is_that_of_seed_plus_i_alone(model):
+def test_image_i_of_a_batch_is_that_of_seed_plus_i_alone(model):
     batch = draw(model, canvas(model, 3), seed=5)["samples"]
     alone = [draw(model, seed=5 + i)["samples"] for i in range(3)]
     assert torch.equal(batch, torch.cat(alone))
 
 
-def test_a_picture_cut_from_a_batch_keeps_its_seed(model):
+def test_an_image_cut_from_a_batch_keeps_its_seed(model):
     cut = canvas(model) | {"batch_index": [2]}  # as LatentFromBatch leaves it
     assert torch.equal(draw(model, cut)["samples"], draw(model, canvas(model, 3))["samples"][2:])
 
@@ -60,7 +60,7 @@ def test_the_places_in_a_batch_may_be_whole_numbers_of_any_kind(model, kind):
 
 @pytest.mark.parametrize("places", [[0, 1, 2], [0.5, 1], ["0", "1"], np.zeros(3, int)])
 def test_places_that_do_not_fit_the_batch_are_refused(model, places):
-    with pytest.raises(LatentError, match=r"2 pictures and the batch index .*; expected a whole number for each"):
+    with pytest.raises(LatentError, match=r"2 images and the batch index .*; expected a whole number for each"):
         draw(model, canvas(model, 2) | {"batch_index": places})
 
 
@@ -70,28 +70,28 @@ def test_the_largest_seed_goes_on_from_zero(model):
 
 
 def test_tokens_outside_the_region_come_out_as_they_went_in(model):
-    picture = draw(model)
+    image = draw(model)
     region = torch.zeros(16, 16)
     region[:8] = 1
-    drawn = draw(model, picture | {"noise_mask": region}, seed=9)["samples"]
-    assert torch.equal(drawn[:, :, 2:], picture["samples"][:, :, 2:])
-    assert not torch.equal(drawn[:, :, :2], picture["samples"][:, :, :2])
+    drawn = draw(model, image | {"noise_mask": region}, seed=9)["samples"]
+    assert torch.equal(drawn[:, :, 2:], image["samples"][:, :, 2:])
+    assert not torch.equal(drawn[:, :, :2], image["samples"][:, :, :2])
 
 
-def test_pictures_of_a_batch_may_have_regions_of_different_size(model):
-    pictures = draw(model, canvas(model, 3))
+def test_images_of_a_batch_may_have_regions_of_different_size(model):
+    images = draw(model, canvas(model, 3))
     regions = torch.zeros(3, 4, 4)
     regions[1, :1] = regions[2, :3] = 1
-    batch = draw(model, pictures | {"noise_mask": regions}, seed=9)["samples"]
+    batch = draw(model, images | {"noise_mask": regions}, seed=9)["samples"]
     for i in range(3):
-        one = {"samples": pictures["samples"][i : i + 1], "noise_mask": regions[i : i + 1]}
+        one = {"samples": images["samples"][i : i + 1], "noise_mask": regions[i : i + 1]}
         assert torch.equal(batch[i : i + 1], draw(model, one, seed=9 + i)["samples"])
-    assert torch.equal(batch[0], pictures["samples"][0])
+    assert torch.equal(batch[0], images["samples"][0])
 
 
 def test_denoise_zero_changes_nothing(model):
-    picture = draw(model)
-    assert torch.equal(draw(model, picture, denoise=0.0)["samples"], picture["samples"])
+    image = draw(model)
+    assert torch.equal(draw(model, image, denoise=0.0)["samples"], image["samples"])
 
 
 def test_other_keys_of_the_latent_survive(model):
@@ -152,12 +152,12 @@ def test_a_setting_without_a_meaning_is_refused(model, changes, words):
 def test_latents_of_other_models_are_refused(model):
     with pytest.raises(LatentError, match="belongs to another kind of model"):
         draw(model, {"samples": torch.zeros(1, 4, 8, 8)})
-    with pytest.raises(LatentError, match="4 x 3 tokens; this model draws 4 x 4 or more, a picture of 16 x 16 pixels"):
+    with pytest.raises(LatentError, match="4 x 3 tokens; this model draws 4 x 4 or more, an image of 16 x 16 pixels"):
         draw(model, {"samples": torch.zeros(1, 1, 3, 4)})
 
 
 def previews_of_a_run(model, monkeypatch, method, size=512):
-    """The pictures that a run of two steps shows, with the host's settings for them."""
+    """The images that a run of two steps shows, with the host's settings for them."""
     shown = []
     monkeypatch.setattr(args, "preview_method", method)
     monkeypatch.setattr(args, "preview_size", size)
@@ -167,11 +167,11 @@ def previews_of_a_run(model, monkeypatch, method, size=512):
     for limit in ("INTERVAL", "PERCENT"):  # newer ComfyUIs leave out what follows soon
         monkeypatch.setattr(f"comfy.utils.PROGRESS_THROTTLE_MIN_{limit}", 0, raising=False)
     draw(model, steps=2)
-    assert len(shown) == 3, "the progress bar goes on without pictures too"
+    assert len(shown) == 3, "the progress bar goes on without images too"
     return shown
 
 
-def test_no_picture_is_shown_where_the_host_wants_none(model, monkeypatch):
+def test_no_image_is_shown_where_the_host_wants_none(model, monkeypatch):
     monkeypatch.setattr(type(model.vae), "palette", property(lambda vae: pytest.fail("made for nothing")))
     assert previews_of_a_run(model, monkeypatch, LatentPreviewMethod.NoPreviews) == [None] * 3
 
@@ -184,7 +184,7 @@ def test_every_other_method_shows_the_tokens_no_larger_than_the_host_wants(model
     assert [most for _, _, most in previews_of_a_run(model, monkeypatch, method, 512)] == [256] * 3
 
 
-def test_each_step_shows_the_picture_so_far_and_can_be_the_last(model, monkeypatch):
+def test_each_step_shows_the_image_so_far_and_can_be_the_last(model, monkeypatch):
     shown = []
     monkeypatch.setattr(args, "preview_method", LatentPreviewMethod.Auto)
 
@@ -245,28 +245,28 @@ def test_the_memory_estimate_grows_with_the_work(model):
 
 
 def test_a_canvas_that_is_partly_drawn_is_finished_and_the_rest_kept(model):
-    picture = draw(model)["samples"]
-    half = picture.clone()
+    image = draw(model)["samples"]
+    half = image.clone()
     half[:, :, 2:] = MASK
     nothing = torch.zeros(1, 1, 4, 4)
     finished = draw(model, {"samples": half, "noise_mask": nothing})["samples"]
-    assert torch.equal(finished[:, :, :2], picture[:, :, :2]) and finished.max() < MASK
+    assert torch.equal(finished[:, :, :2], image[:, :, :2]) and finished.max() < MASK
     assert latents.read_region({"samples": half}) is None
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
 @pytest.mark.parametrize(("count", "expected"), [(16, [9, 7, 5, 3, 1]), (8, [4, 3, 2, 1, 0])])
 def test_the_network_is_told_the_rows_that_it_was_trained_on(model, monkeypatch, sampler, count, expected):
-    """For a whole picture those of the chain, for half of one those of half as many masked tokens."""
+    """For a whole image those of the chain, for half of one those of half as many masked tokens."""
     told, hidden = [], Transformer.hidden
 
     def heard(self, x_BN, index_B, *rest):
         told.append(index_B[0].item())
         return hidden(self, x_BN, index_B, *rest)
 
-    picture = draw(model)
+    image = draw(model)
     monkeypatch.setattr(Transformer, "hidden", heard)
     region = (torch.arange(16) < count).float().view(1, 4, 4)
-    draw(model, picture | {"noise_mask": region}, steps=5, sampler=sampler)
+    draw(model, image | {"noise_mask": region}, steps=5, sampler=sampler)
     left = iter(expected)
     assert told[0] == expected[0] and all(row in left for row in told), "a step that draws nothing does not ask"

@@ -66,8 +66,8 @@ def test_every_node_has_a_help_page_that_explains_each_input_and_shows_the_node(
     page = (ROOT / "web" / "docs" / f"{schema.node_id}.md").read_text()
     assert page.startswith(f"# {schema.display_name}\n")
     assert [part.id for part in schema.inputs if f"**{part.id}**" not in page] == []
-    picture = f"{schema.node_id}/result.png"  # ./dev images
-    assert f"]({picture})" in page and (ROOT / "web" / "docs" / picture).exists()
+    image = f"{schema.node_id}/result.png"  # ./dev images
+    assert f"]({image})" in page and (ROOT / "web" / "docs" / image).exists()
 
 
 def test_the_seed_can_change_by_itself_after_each_run():

@@ -29,7 +29,7 @@ Filled = TypeVar("Filled", bound=nn.Module)
 class Dtypes(NamedTuple):
     """What the weights of a model are turned into; None: left as they are in the file.
 
-    VQGAN and text encoder stay float32: they are a tenth of a model and run once a picture, and both lose by half
+    VQGAN and text encoder stay float32: they are a tenth of a model and run once an image, and both lose by half
     precision: near ties between codes flip, and half-precision text is the largest difference between the two reference
     implementations.
     """
@@ -39,7 +39,7 @@ class Dtypes(NamedTuple):
 
 
 def choose_dtype(name: str, device: torch.device | str = "cpu") -> torch.dtype:
-    """The transformer's dtype by name. "auto" is float32 on a CPU, so that a seed means the same picture on each CPU
+    """The transformer's dtype by name. "auto" is float32 on a CPU, so that a seed means the same image on each CPU
     (bfloat16 is faster on some of them), else bfloat16, which has the range of float32. Raises CheckpointError for any
     other name.
     """

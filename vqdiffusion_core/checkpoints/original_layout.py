@@ -43,7 +43,7 @@ from .formats import (
     vqgan_spec,
 )
 from .read import holds_tensors, read_tensors
-from .releases import CLASSES, HEADS, MIRROR, PICTURE, parts_for
+from .releases import CLASSES, HEADS, MIRROR, IMAGE_SIDE, parts_for
 from .rename import Renamed, apply, unwrapped
 
 SUFFIXES = (".pth", ".pt", ".ckpt", ".bin", ".safetensors")
@@ -223,10 +223,10 @@ def add_null_class(weights: Renamed) -> None:
 
 
 def grid_of(transformer: Renamed, vqgan: VQGANSpec) -> tuple[int, int] | None:
-    """The tokens of a picture. Models without text keep larger position tables than they use."""
+    """The tokens of an image. Models without text keep larger position tables than they use."""
     if "blocks.0.attn2.key.weight" in transformer.tensors:
         return None
-    return PICTURE // vqgan.downscale, PICTURE // vqgan.downscale
+    return IMAGE_SIDE // vqgan.downscale, IMAGE_SIDE // vqgan.downscale
 
 
 def load_vqgan(checkpoint: File, files: list[File], codes: int, dtypes: Dtypes) -> VQGAN:

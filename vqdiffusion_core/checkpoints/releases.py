@@ -8,7 +8,7 @@ from typing import Literal
 from ..networks.specs import TransformerSpec
 
 HEADS = 16  # of every transformer in the authors' configurations; no file tells it
-PICTURE = 256  # pixels a side, of every model
+IMAGE_SIDE = 256  # pixels a side, of every model
 CLASSES = 1000  # ImageNet's; a model with one row more has a trained null class
 MIRROR = "https://github.com/tzco/storage/releases/tag/vqdiffusion"
 ON_HUB = ("microsoft/vq-diffusion-ithq",)  # repositories of the Hugging Face hub in the diffusers layout

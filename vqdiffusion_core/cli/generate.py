@@ -1,4 +1,4 @@
-"""`vqdiffusion generate`: pictures from the command line, one prompt or a list of them."""
+"""`vqdiffusion generate`: images from the command line, one prompt or a list of them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ SOURCES = {
     "none": "nothing but its training; give it no prompt and no --class",
 }
 SETTINGS_HELP = {
-    "steps": "network evaluations a picture",
+    "steps": "network evaluations an image",
     "guidance": "how closely to follow the prompt; 1 is none",
     "truncation": "kept probability, 0..1",
     "sampler": "how tokens are drawn",
@@ -53,7 +53,7 @@ SETTINGS_HELP = {
 
 
 def add_generate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    command = commands.add_parser("generate", help="draw pictures of a prompt")
+    command = commands.add_parser("generate", help="draw images of a prompt")
     command.set_defaults(run=run_generate)
     command.add_argument("prompt", nargs="?", help="what to draw, for models that read text")
     command.add_argument("--class", dest="class_label", metavar="CLASS", help="name or number, for models of classes")
@@ -78,9 +78,9 @@ def add_generate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
         action="append",
         default=[],
         metavar=("WHERE", "PROMPT"),
-        help="a prompt for a part: LEFT,TOP,RIGHT,BOTTOM[,START,END[,STRENGTH]], in 0..1 of the picture and of the run",
+        help="a prompt for a part: LEFT,TOP,RIGHT,BOTTOM[,START,END[,STRENGTH]], in 0..1 of the image and of the run",
     )
-    command.add_argument("--picture", type=Path, help="a picture to work on")
+    command.add_argument("--picture", type=Path, help="an image to work on")
     command.add_argument(
         "--mask",
         type=Path,
@@ -91,7 +91,7 @@ def add_generate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     command.add_argument("--feather", type=int, default=0, help="pixels over which the drawn part blends in")
     command.add_argument("--size", type=size, metavar="WIDTHxHEIGHT", help="pixels; larger than the model's own")
     command.add_argument("--seed", type=int, default=0)
-    command.add_argument("--count", type=int, default=1, help="pictures; picture i has the seed + i")
+    command.add_argument("--count", type=int, default=1, help="images; image i has the seed + i")
     add_settings(command)
     add_model(command)
 
@@ -147,7 +147,7 @@ def run_generate(options: argparse.Namespace) -> None:
         return
     settings = settings_of(options)
     if options.count < 1:
-        raise ValueError(f"count is {options.count}; expected 1 or more pictures.")
+        raise ValueError(f"count is {options.count}; expected 1 or more images.")
     paths = numbered(options.output or Path("picture.png"), options.count)
     for path in paths:
         check_output(path)
@@ -158,7 +158,7 @@ def run_generate(options: argparse.Namespace) -> None:
     def report(step: int, tokens: object) -> None:
         print(f"\rstep {step}/{settings.steps}", end="" if step < settings.steps else "\n", file=sys.stderr, flush=True)
 
-    pictures = generate(
+    images = generate(
         model,
         prompt,
         parts=parts,
@@ -170,8 +170,8 @@ def run_generate(options: argparse.Namespace) -> None:
         settings=settings,
         on_step=report,
     )
-    for picture, path in zip(pictures, paths, strict=True):
-        write_image(picture, path)
+    for image, path in zip(images, paths, strict=True):
+        write_image(image, path)
         print(path)
 
 
@@ -207,7 +207,7 @@ def part(where: str, prompt: str) -> RegionalPrompt:
 def edit_of(options: argparse.Namespace) -> Inpaint | None:
     if options.picture is None:
         if options.mask is not None:
-            raise ValueError("--mask is given without a picture to lay it over; expected --picture too.")
+            raise ValueError("--mask is given without an image to lay it over; expected --picture too.")
         return None
     mask = None if options.mask is None else open_mask(options.mask)
     return Inpaint(open_image(options.picture, options.background), mask, options.grow, options.feather)
@@ -236,7 +236,7 @@ def run_list(options: argparse.Namespace) -> None:
         with notices_to(print_notice), few_notices():
             failed = draw(model, jobs, workers, say=lambda line: print(line, flush=True))
         if failed and workers.is_main:
-            raise ValueError(f"{failed} of {len(jobs)} pictures failed; the same command tries them again.")
+            raise ValueError(f"{failed} of {len(jobs)} images failed; the same command tries them again.")
     if failed:
         sys.exit(1)  # the leading process has said why
 

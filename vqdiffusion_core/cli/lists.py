@@ -1,6 +1,6 @@
 """A list of prompts, drawn by any number of processes on any number of machines (torchrun starts them).
 
-Every line is one picture with a seed of its own, so it does not matter who draws it, or when: what is there already is
+Every line is one image with a seed of its own, so it does not matter who draws it, or when: what is there already is
 not drawn again, and the same command goes on where it was cut off.
 """
 
@@ -30,7 +30,7 @@ HALF = re.compile("[\ud800-\udfff]")  # half of a letter, as "\\ud83d" in JSON, 
 
 @dataclass(frozen=True)
 class Job:
-    """One picture to draw."""
+    """One image to draw."""
 
     line: int  # where it stands in the list, from 1
     prompt: str
@@ -41,11 +41,11 @@ class Job:
 
 
 def read_jobs(file: Path, folder: Path, seed: int, settings: Settings, negative: str | None, model: str) -> list[Job]:
-    """The pictures that a list asks for: one prompt a line, or, if its name ends in .jsonl, one JSON object a line with
-    "prompt" and, if wanted, "name" (of the picture's file), "negative", "seed" and any of `Settings`. The arguments
+    """The images that a list asks for: one prompt a line, or, if its name ends in .jsonl, one JSON object a line with
+    "prompt" and, if wanted, "name" (of the image's file), "negative", "seed" and any of `Settings`. The arguments
     stand in for what a line leaves out; line n then has the seed `seed` + n - 1. Empty lines are passed over.
 
-    A picture without a name is called by its line and by everything that it depends on, the model's name too, so that a
+    An image without a name is called by its line and by everything that it depends on, the model's name too, so that a
     changed line is drawn anew. Raises ValueError, which lists every line that is wrong.
     """
     text = read_text(file)
@@ -65,7 +65,7 @@ def read_jobs(file: Path, folder: Path, seed: int, settings: Settings, negative:
     seen: dict[Path, int] = {}
     for job in jobs:
         if (first := seen.setdefault(job.path, job.line)) != job.line:
-            wrong.append((job.line, f"its picture is called {job.path.name}, as that of line {first}."))
+            wrong.append((job.line, f"its image is called {job.path.name}, as that of line {first}."))
     if wrong:
         listed = [f"line {line}: {what}" for line, what in sorted(wrong)]
         raise ValueError("\n  ".join([f"{file} cannot be drawn:", *listed]))
@@ -104,7 +104,7 @@ def check_kind(key: str, value: Any, like: Any) -> None:
 
 
 def file_name(name: str) -> str:
-    """The name of a picture's file, which stays in the folder.
+    """The name of an image's file, which stays in the folder.
 
     >>> file_name("fox"), file_name("fox.jpg"), file_name("fox 1.5")
     ('fox.png', 'fox.jpg', 'fox 1.5.png')
@@ -116,14 +116,14 @@ def file_name(name: str) -> str:
 
 
 def file_of(job: Job, model: str) -> str:
-    """The file of a picture that was not given a name: another for any other picture."""
+    """The file of an image that was not given a name: another for any other image."""
     content = [job.prompt, job.negative, job.seed, asdict(job.settings), model]
     digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
     return f"{job.line:05}-{digest[:8]}.png"
 
 
 def check_outputs(jobs: Sequence[Job]) -> None:
-    """Raises ValueError or OSError where pictures that are not there yet cannot be written: all go to one folder, and
+    """Raises ValueError or OSError where images that are not there yet cannot be written: all go to one folder, and
     the longest name shows whether it takes them.
     """
     if wanted := [job for job in jobs if not job.path.exists()]:
@@ -133,9 +133,9 @@ def check_outputs(jobs: Sequence[Job]) -> None:
 def draw(
     model: VQDiffusion, jobs: Sequence[Job], workers: Workers = ALONE, say: Callable[[str], None] = lambda line: None
 ) -> int:
-    """Draw this process's part of the pictures that are not there yet; returns how many failed, of all processes.
+    """Draw this process's part of the images that are not there yet; returns how many failed, of all processes.
 
-    A picture that fails does not end the others: `say` is told of each that is drawn or fails. Call it in every
+    An image that fails does not end the others: `say` is told of each that is drawn or fails. Call it in every
     process: it returns when all of them are done.
     """
     failed = 0
@@ -144,8 +144,8 @@ def draw(
             continue
         try:
             with notices_of(f"line {job.line}"):
-                (picture,) = generate(model, job.prompt, negative=job.negative, seed=job.seed, settings=job.settings)
-            write_image(picture, job.path)
+                (image,) = generate(model, job.prompt, negative=job.negative, seed=job.seed, settings=job.settings)
+            write_image(image, job.path)
         except Exception as error:  # whatever it is, the next prompt may be drawn
             failed += 1
             say(f"line {job.line} failed: {type(error).__name__}: {error}")

@@ -27,7 +27,7 @@ def add_train(commands: argparse._SubParsersAction) -> None:
     train = commands.add_parser("train", help="train a model, or fine-tune one; a run can be cut off and resumed")
     kinds = train.add_subparsers(required=True, metavar="WHAT")
 
-    command = kinds.add_parser("codec", help="the VQGAN that turns pictures into tokens and back")
+    command = kinds.add_parser("codec", help="the VQGAN that turns images into tokens and back")
     command.set_defaults(run=run_codec)
     add_run(command)
     add_pace(command, batch=16, steps=pocket.CODEC_STEPS)
@@ -63,15 +63,15 @@ def add_train(commands: argparse._SubParsersAction) -> None:
 
 def add_run(command: argparse.ArgumentParser) -> None:
     command.add_argument("folder", type=Path, help="where the run keeps its checkpoint, log.csv and sample sheets")
-    command.add_argument("--data", type=Path, help="folder of pictures with captions; without it, the built-in scenes")
+    command.add_argument("--data", type=Path, help="folder of images with captions; without it, the built-in scenes")
     add_background(command)
     command.add_argument("--new-data", action="store_true", help="go on though the images or captions changed")
-    command.add_argument("--size", type=int, help="side of the pictures in pixels; without it, 96 or the model's own")
+    command.add_argument("--size", type=int, help="side of the images in pixels; without it, 96 or the model's own")
 
 
 def add_pace(command: argparse.ArgumentParser, batch: int, steps: int) -> None:
     command.add_argument("--steps", type=int, default=steps)
-    command.add_argument("--batch", type=int, default=batch, help="pictures a step, over all processes")
+    command.add_argument("--batch", type=int, default=batch, help="images a step, over all processes")
     command.add_argument("--learning-rate", type=float, default=1e-3)
     command.add_argument("--seed", type=int, default=0)
     command.add_argument("--save-every", type=int, default=200, help="steps between checkpoints")

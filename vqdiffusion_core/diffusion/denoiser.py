@@ -87,13 +87,13 @@ class Denoiser:
         return torch.tensor([self.schedule.network_index(t, share) for share in share_B.tolist()])
 
     def look(self, x_BN: Tensor, where_BN: Tensor, index_B: Tensor, weights: Sequence[float | Tensor]) -> Tensor:
-        """What all branches say together of the asked tokens of one window; a share of the pictures at a time, where
+        """What all branches say together of the asked tokens of one window; a share of the images at a time, where
         all at once do not fit into memory.
         """
 
-        def some(pictures: slice) -> Tensor:
-            index = index_B if len(index_B) == 1 else index_B[pictures]
-            return self.mixed(x_BN[pictures], where_BN[pictures], index, weights, (pictures.start, pictures.stop))
+        def some(images: slice) -> Tensor:
+            index = index_B if len(index_B) == 1 else index_B[images]
+            return self.mixed(x_BN[images], where_BN[images], index, weights, (images.start, images.stop))
 
         return self.shares(some, len(x_BN))
 
@@ -103,13 +103,13 @@ class Denoiser:
         where_BN: Tensor,
         index_B: Tensor,
         weights: Sequence[float | Tensor],
-        pictures: tuple[int, int],
+        images: tuple[int, int],
     ) -> Tensor:
         parts = []
         places_BM, asked_BM = places(where_BN)
         for group in self.groups(weights):
             times = len(group)
-            memory = self.memory(group, pictures)
+            memory = self.memory(group, images)
             index = index_B.to(x_BN.device).repeat(1 if len(index_B) == 1 else times)
             hidden = self.transformer.hidden(x_BN.repeat(times, 1), index, memory, places_BM.repeat(times, 1))
             for i, h_BMW in zip(group, hidden.chunk(times), strict=True):
@@ -126,14 +126,14 @@ class Denoiser:
                 groups.setdefault(None if condition is None else condition.shape[1:], []).append(i)
         return [tuple(group) for group in groups.values()]
 
-    def memory(self, group: tuple[int, ...], pictures: tuple[int, int]) -> TextKV | Tensor | None:
-        """What the network reads of the group's conditions, for the pictures from one to before another; kept from step
+    def memory(self, group: tuple[int, ...], images: tuple[int, int]) -> TextKV | Tensor | None:
+        """What the network reads of the group's conditions, for the images from one to before another; kept from step
         to step.
         """
-        if (group, pictures) not in self.memories:
-            conditions = [expand(self.terms[i].condition, *pictures) for i in group]
-            self.memories[group, pictures] = self.read(conditions)
-        return self.memories[group, pictures]
+        if (group, images) not in self.memories:
+            conditions = [expand(self.terms[i].condition, *images) for i in group]
+            self.memories[group, images] = self.read(conditions)
+        return self.memories[group, images]
 
     def read(self, conditions: list[Condition]) -> TextKV | Tensor | None:
         given = [condition for condition in conditions if condition is not None]
@@ -149,8 +149,8 @@ def shaped(predict: Predict, *shapes: Shape) -> Predict:
 
 
 def sharpened(predict: Predict, weight: float) -> Shaped:
-    """`predict` with sure tokens made surer: by their purity in parts of the highest in the picture (Tang et al. 2022).
-    For that, it is asked of the whole picture where the weight is not 0.
+    """`predict` with sure tokens made surer: by their purity in parts of the highest in the image (Tang et al. 2022).
+    For that, it is asked of the whole image where the weight is not 0.
     """
 
     def run(x_BN: Tensor, t: float, where_BN: Tensor) -> Prediction:
@@ -177,7 +177,7 @@ def across(predict: Shaped, network: torch.device, sampler: torch.device) -> Sha
 
 
 def places(where_BN: Tensor) -> tuple[Tensor, Tensor]:
-    """Where it is true in each picture, in order, and filled up to as many places as any picture has and on to one of
+    """Where it is true in each image, in order, and filled up to as many places as any image has and on to one of
     `SIZES` numbers, (B, M); and which of these places are no filling.
 
     A CPU's kernels are compiled for every number of rows anew and kept, which at any number would be without end.
@@ -190,7 +190,7 @@ def places(where_BN: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def expand(condition: Condition, start: int, stop: int) -> Condition:
-    """The condition of some pictures; one of batch 1 is everybody's."""
+    """The condition of some images; one of batch 1 is everybody's."""
     if condition is None or len(condition) > 1:
         return None if condition is None else condition[start:stop]
     return condition.expand(stop - start, *condition.shape[1:])

@@ -47,7 +47,7 @@ def compose_guidance(
     """Guidance by any number of prompts; `null` stands in for a negative one where none speaks.
 
     Where several prompts of one kind meet, each has its share of their strengths, so that equal prompts in two regions
-    are one prompt in none. Where no positive prompt speaks, the picture goes on without one.
+    are one prompt in none. Where no positive prompt speaks, the image goes on without one.
     """
 
     def positive_weight(i: int) -> Weight:

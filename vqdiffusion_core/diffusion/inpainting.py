@@ -30,7 +30,7 @@ def token_region(mask_BHW: Tensor, grid: tuple[int, int], grow: int = 0) -> Tens
 
 def feathered(mask_BHW: Tensor, pixels: int) -> Tensor:
     """A mask of 0 and 1 -> one that rises from 0 to 1 over so many pixels inside of the marked part's edge, and stays 0
-    outside. The picture's own border is no edge.
+    outside. The image's own border is no edge.
     """
     around = F.pad(mask_BHW[:, None].float(), [pixels] * 4, mode="replicate")
     share_BHW = F.avg_pool2d(around, 2 * pixels + 1, stride=1)[:, 0]  # half, and a little, just inside a straight edge
@@ -53,7 +53,7 @@ class Region:
 
     @classmethod
     def of(cls, tokens_BN: Tensor, mask_strength_BN: Tensor | None, schedule: Schedule, denoise: float) -> Region:
-        """A token that is masked already is free, whatever its level and `denoise`: it has no picture to keep."""
+        """A token that is masked already is free, whatever its level and `denoise`: it has no image to keep."""
         tokens_BN = tokens_BN.cpu()
         mask_strength_BN = torch.ones(tokens_BN.shape) if mask_strength_BN is None else mask_strength_BN.float().cpu()
         mask_strength_BN = mask_strength_BN * (denoise > 0)

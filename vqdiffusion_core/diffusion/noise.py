@@ -1,4 +1,4 @@
-"""Randomness of a run: one generator a picture, so that a picture does not depend on the batch that it is drawn in."""
+"""Randomness of a run: one generator an image, so that an image does not depend on the batch that it is drawn in."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def exact_device(device: torch.device) -> torch.device:
 
 
 class Noise:
-    """Uniform numbers for B pictures, each from the generator of its own seed.
+    """Uniform numbers for B images, each from the generator of its own seed.
 
     They are drawn on the CPU in float64 whatever the device of the model, so that a seed means the same everywhere;
     float32 numbers would cut off every choice rarer than 6e-8 (Zheng et al. 2024).

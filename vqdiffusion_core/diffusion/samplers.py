@@ -1,4 +1,4 @@
-"""Samplers: generators that draw the tokens of a picture from a denoiser, one network evaluation a step at most.
+"""Samplers: generators that draw the tokens of an image from a denoiser, one network evaluation a step at most.
 
 Each goes from time to time along a falling list that ends at 0, whatever its spacing, and changes a token only where
 `drawn_BN`, how likely each token is masked in parts of gamma_bar, is above 0 (see `Region`). The state at the first

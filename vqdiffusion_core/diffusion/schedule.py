@@ -1,6 +1,6 @@
 """The noise schedule: how likely a token is still itself, replaced or masked after t steps (Gu et al. 2022, eq. 7-8).
 
-Time t runs from 0 (the clean picture) to T (every token masked), the paper's indices; between whole steps the bars are
+Time t runs from 0 (the clean image) to T (every token masked), the paper's indices; between whole steps the bars are
 interpolated, which again is a chain of the same family. The network numbers its T states from 0: see `network_index`.
 """
 

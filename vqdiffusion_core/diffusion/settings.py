@@ -1,4 +1,4 @@
-"""How a picture is drawn: every choice that a run leaves open, and what each choice means."""
+"""How an image is drawn: every choice that a run leaves open, and what each choice means."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from .schedule import SPACINGS
 
 @dataclass(frozen=True)
 class Settings:
-    """How a picture is drawn. Raises ValueError where a value has no meaning.
+    """How an image is drawn. Raises ValueError where a value has no meaning.
 
     The defaults are what measured best on the embedded model: docs/quality.md and the model's card.
     """
 
-    steps: int = 16  # network evaluations a picture, 1 or more
+    steps: int = 16  # network evaluations an image, 1 or more
     guidance: float = 1.5  # 1: none
     truncation: float = 0.86  # 0..1, the kept probability mass; 1: all
     sampler: str = "confidence"  # one of SAMPLERS

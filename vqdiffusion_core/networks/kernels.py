@@ -43,11 +43,11 @@ def attention(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
     if not (worthwhile and on_cpu(queries, keys)):
         return F.scaled_dot_product_attention(queries, keys, values)
     mixed = torch.empty_like(queries)
-    for picture in range(queries.shape[0]):
+    for image in range(queries.shape[0]):
         for head in range(queries.shape[1]):
-            q_ND, k_LD, v_LD = queries[picture, head], keys[picture, head], values[picture, head]
+            q_ND, k_LD, v_LD = queries[image, head], keys[image, head], values[image, head]
             scores_NL = linear(q_ND * queries.shape[3] ** -0.5, k_LD.contiguous())
-            mixed[picture, head] = linear(scores_NL.softmax(-1), v_LD.contiguous().t().contiguous())
+            mixed[image, head] = linear(scores_NL.softmax(-1), v_LD.contiguous().t().contiguous())
     return mixed
 
 

@@ -32,13 +32,13 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 class Shares:
-    """Does work on pictures in shares as large as memory allows. What did not fit once is not tried again."""
+    """Does work on images in shares as large as memory allows. What did not fit once is not tried again."""
 
     def __init__(self, most: int | None = None):
-        self.most = most  # pictures at once; None: all
+        self.most = most  # images at once; None: all
 
     def __call__(self, work: Callable[[slice], Tensor], count: int) -> Tensor:
-        """The results of `work`, one row or more a picture, for `count` pictures in order. Raises OutOfMemory."""
+        """The results of `work`, one row or more an image, for `count` images in order. Raises OutOfMemory."""
         done, start = [], 0
         while start < count:
             share = slice(start, min(count, start + (self.most or count)))
@@ -49,7 +49,7 @@ class Shares:
             elif share.stop - start > 1:
                 self.most = (share.stop - start) // 2
             else:
-                raise too_much("one picture")
+                raise too_much("one image")
         return torch.cat(done)
 
 

@@ -45,7 +45,7 @@ class TransformerSpec:
 
     @property
     def num_tokens(self) -> int:
-        """N, the tokens of one picture."""
+        """N, the tokens of one image."""
         return self.grid[0] * self.grid[1]
 
     @property

@@ -207,5 +207,5 @@ class QuickGELU(nn.Module):
 
 
 def at(places_BM: Tensor, h_BNW: Tensor) -> Tensor:
-    """(B, N, W) -> (B, M, W), the rows at these positions of each picture."""
+    """(B, N, W) -> (B, M, W), the rows at these positions of each image."""
     return h_BNW.gather(1, places_BM[..., None].expand(-1, -1, h_BNW.shape[2]))

@@ -1,4 +1,4 @@
-"""VQGAN: picture -> token grid -> picture (Esser et al. 2021), with the module names of the published checkpoints.
+"""VQGAN: image -> token grid -> image (Esser et al. 2021), with the module names of the published checkpoints.
 
 Shapes: image_BCHW in -1..1, tokens_Bhw int64 ids below K.
 """
@@ -24,19 +24,19 @@ class VQGAN(nn.Module):
         self.post_quant_conv = nn.Conv2d(spec.code_dim, spec.latent_channels, 1)
 
     def latents(self, image_BCHW: Tensor) -> Tensor:
-        """Picture in -1..1 -> continuous latents (B, code_dim, h, w), before they are quantised."""
+        """Image in -1..1 -> continuous latents (B, code_dim, h, w), before they are quantised."""
         return self.quant_conv(self.encoder(image_BCHW))
 
     def encode(self, image_BCHW: Tensor) -> Tensor:
-        """Picture in -1..1, sides a multiple of `spec.downscale` -> token ids (B, h, w). Deterministic."""
+        """Image in -1..1, sides a multiple of `spec.downscale` -> token ids (B, h, w). Deterministic."""
         return self.quantize.nearest(self.latents(image_BCHW))
 
     def decode(self, tokens_Bhw: Tensor) -> Tensor:
-        """Token ids (B, h, w), each below K -> picture (B, 3, H, W), clamped to -1..1."""
+        """Token ids (B, h, w), each below K -> image (B, 3, H, W), clamped to -1..1."""
         return self.render(self.quantize.lookup(tokens_Bhw)).clamp(-1, 1)
 
     def render(self, latents_BDhw: Tensor) -> Tensor:
-        """Quantised latents -> picture, not clamped (what training compares)."""
+        """Quantised latents -> image, not clamped (what training compares)."""
         return self.decoder(self.post_quant_conv(latents_BDhw))
 
 

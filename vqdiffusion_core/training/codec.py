@@ -21,7 +21,7 @@ COMMITMENT = 0.25  # weight of the pull of latents towards their codes
 CODE_DECAY = 0.98
 REVIVE_BELOW = 0.02  # a code used less than this, in latents a step, is moved to a latent at random
 CODEBOOK_BATCHES = 16  # whose latents the codebook is started from
-SHEET = 8  # pictures
+SHEET = 8  # images
 
 
 class CodecTraining:
@@ -70,7 +70,7 @@ class CodecTraining:
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + step)
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate * cosine(progress)
-        image = self.pictures(generator)
+        image = self.images(generator)
         if step == self.continuous_steps:
             self.start_codebook(generator)
 
@@ -92,11 +92,11 @@ class CodecTraining:
             "used_codes": float((self.code_uses > REVIVE_BELOW).sum()) if quantised else 0.0,
         }
 
-    def pictures(self, generator: torch.Generator) -> Tensor:
-        """This worker's pictures of the next batch, (B, 3, H, W) in -1..1. Each follows from one drawn number."""
+    def images(self, generator: torch.Generator) -> Tensor:
+        """This worker's images of the next batch, (B, 3, H, W) in -1..1. Each follows from one drawn number."""
         tickets_B = self.workers.share(torch.randint(2**62, (self.batch,), generator=generator))
-        pictures = [to_tensor(self.source.picture(random.Random(ticket))) for ticket in tickets_B.tolist()]
-        return torch.stack(pictures).to(self.workers.device)
+        images = [to_tensor(self.source.image(random.Random(ticket))) for ticket in tickets_B.tolist()]
+        return torch.stack(images).to(self.workers.device)
 
     @torch.no_grad()
     def quantise(self, latents_BDhw: Tensor, generator: torch.Generator) -> Tensor:
@@ -119,8 +119,8 @@ class CodecTraining:
 
     @torch.no_grad()
     def start_codebook(self, generator: torch.Generator) -> None:
-        """K-means over the latents of many pictures, so that no code starts where nothing is."""
-        flat_MD = torch.cat([self.flat(self.model.latents(self.pictures(generator))) for _ in range(CODEBOOK_BATCHES)])
+        """K-means over the latents of many images, so that no code starts where nothing is."""
+        flat_MD = torch.cat([self.flat(self.model.latents(self.images(generator))) for _ in range(CODEBOOK_BATCHES)])
 
         def some(count: int) -> Tensor:
             return flat_MD[torch.randint(len(flat_MD), (count,), generator=generator).to(flat_MD.device)]
@@ -138,14 +138,14 @@ class CodecTraining:
         self.model.quantize.embedding.weight.copy_(centres)
 
     def flat(self, latents_BDhw: Tensor) -> Tensor:
-        """The latents of all workers' pictures, (pictures * h * w, D), in the order of the batch."""
+        """The latents of all workers' images, (images * h * w, D), in the order of the batch."""
         return self.workers.gather(latents_BDhw.float()).permute(0, 2, 3, 1).flatten(0, 2)
 
     @torch.no_grad()
     def sample_grid(self) -> Image.Image:
-        """Pictures, and below them their reconstructions."""
-        pictures = [to_tensor(self.source.picture(random.Random(i))) for i in range(SHEET)]
-        image = torch.stack(pictures).to(self.workers.device)
+        """Images, and below them their reconstructions."""
+        images = [to_tensor(self.source.image(random.Random(i))) for i in range(SHEET)]
+        image = torch.stack(images).to(self.workers.device)
         return to_grid([image, self.model.decode(self.model.encode(image))])
 
     def state_dict(self) -> dict[str, Any]:
@@ -164,7 +164,7 @@ class CodecTraining:
 
 
 class Reconstruction(nn.Module):
-    """A picture's way through the codec as one call, as DistributedDataParallel wants it."""
+    """An image's way through the codec as one call, as DistributedDataParallel wants it."""
 
     def __init__(self, model: VQGAN):
         super().__init__()
@@ -178,5 +178,5 @@ class Reconstruction(nn.Module):
 
 
 def psnr(drawn: Tensor, image: Tensor) -> float:
-    """Peak signal-to-noise ratio in dB of pictures in -1..1."""
+    """Peak signal-to-noise ratio in dB of images in -1..1."""
     return float(-10 * torch.log10((drawn.clamp(-1, 1) - image).square().mean() / 4))

@@ -1,4 +1,4 @@
-"""Pictures with captions to learn from: a folder of them, and what any source of them gives."""
+"""Images with captions to learn from: a folder of them, and what any source of them gives."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ MOST_NAMED = 20  # bad files in one message
 
 
 class Source(Protocol):
-    """What a codec and a diffusion model can learn from: RGB pictures of `size` x `size` pixels, and captions."""
+    """What a codec and a diffusion model can learn from: RGB images of `size` x `size` pixels, and captions."""
 
     size: int
 
-    def picture(self, rng: random.Random) -> Image.Image:
-        """One picture; everything random about it follows from `rng`."""
+    def image(self, rng: random.Random) -> Image.Image:
+        """One image; everything random about it follows from `rng`."""
         ...
 
     def captions(self) -> Iterable[str]:
@@ -34,11 +34,11 @@ class Source(Protocol):
         ...
 
     def __len__(self) -> int:
-        """How many pictures `captioned` gives."""
+        """How many images `captioned` gives."""
         ...
 
     def captioned(self, first: int = 0, stride: int = 1) -> Iterable[tuple[Image.Image, list[str]]]:
-        """Pictures, each with everything that it may be called: the same ones in the same order at every call. Only
+        """Images, each with everything that it may be called: the same ones in the same order at every call. Only
         those of the numbers first, first + stride, ... are opened.
         """
         ...
@@ -69,7 +69,7 @@ class Folder:
         for line in found.notices() + read.notices:
             notify(line)
 
-    def picture(self, rng: random.Random) -> Image.Image:
+    def image(self, rng: random.Random) -> Image.Image:
         return self.open(rng.choice(self.paths))
 
     def captions(self) -> Iterable[str]:
@@ -102,13 +102,13 @@ def together(folder: Path, wrong: list[str]) -> str:
     return " ".join([f"{folder} cannot be learned from for {len(wrong)} reasons:", *wrong[:MOST_NAMED], *rest])
 
 
-def to_tensor(picture: Image.Image) -> Tensor:
-    """RGB picture -> (3, H, W) in -1..1."""
-    return torch.from_numpy(np.array(picture)).permute(2, 0, 1).float() / 127.5 - 1
+def to_tensor(image: Image.Image) -> Tensor:
+    """RGB image -> (3, H, W) in -1..1."""
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1).float() / 127.5 - 1
 
 
 def to_grid(rows: Iterable[Tensor]) -> Image.Image:
-    """Rows of pictures, (B, 3, H, W) in -1..1 each, as one picture."""
+    """Rows of images, (B, 3, H, W) in -1..1 each, as one image."""
     joined = torch.cat([torch.cat([*row_B3HW], -1) for row_B3HW in rows], -2)
     pixels = ((joined.float().cpu().clamp(-1, 1) + 1) * 127.5).round().byte()
     return Image.fromarray(np.asarray(pixels.permute(1, 2, 0)))

@@ -35,7 +35,7 @@ EMA_DECAY = 0.999
 # The rows of the logits are filled up to a multiple of this: a CPU's kernels are compiled for every number of rows anew
 # and kept. At any number the pocket model's training took 6 GB after 2,000 steps, which had become a fifth slower.
 ROWS = 128
-SHEET = 8  # pictures
+SHEET = 8  # images
 
 Learn = Literal["all", "transformer", "null"]  # each with what comes after it
 
@@ -67,10 +67,10 @@ class Networks(nn.Module):
 
 @dataclass(frozen=True)
 class Examples:
-    """Pictures as tokens, each with its captions as ids."""
+    """Images as tokens, each with its captions as ids."""
 
     tokens_SN: Tensor
-    ids: list[Tensor]  # of each picture: (its captions, L)
+    ids: list[Tensor]  # of each image: (its captions, L)
     codec: str  # `fingerprint` of the VQGAN whose tokens they are
     data: str | None = None  # `changes.settle` of what was encoded; version 0.1.0 kept none
 
@@ -208,7 +208,7 @@ class DiffusionTraining:
         return Batch(x0_BN, xt_BN, t_B, ids_BL, share(drop_B))
 
     def losses(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """(bound_B, auxiliary_B), means over the tokens of each picture."""
+        """(bound_B, auxiliary_B), means over the tokens of each image."""
         where_BN = loss_mask(batch.xt_BN, self.schedule)
         t_M = batch.t_B[:, None].expand_as(where_BN)[where_BN].numpy()
         index_B = batch.t_B - 1  # the network counts from 0
@@ -217,7 +217,7 @@ class DiffusionTraining:
         with precision(self.workers.device, self.mixed):
             logits_MK = self.predict(xt_BN, index_B, ids_BL, drop_B, where_BN)
         terms = loss_terms(logits_MK, x0_BN[where_BN], xt_BN[where_BN], t_M, self.schedule)
-        bound_B, auxiliary_B = (mean_by_picture(term_M, where_BN) for term_M in terms)
+        bound_B, auxiliary_B = (mean_by_image(term_M, where_BN) for term_M in terms)
         return bound_B, auxiliary_B
 
     @torch.no_grad()
@@ -235,7 +235,7 @@ class DiffusionTraining:
 
     @torch.no_grad()
     def sample_grid(self) -> Image.Image:
-        """Pictures of the training as their tokens show them, and below them what is drawn from their captions."""
+        """Images of the training as their tokens show them, and below them what is drawn from their captions."""
         spec, device = self.networks.transformer.spec, self.workers.device
         settings = Settings(sampler="ancestral")  # the one that every kernel has
         drawn = [self.examples.draw(ticket) for ticket in range(SHEET)]
@@ -280,8 +280,8 @@ def optimizers(networks: Networks) -> list[torch.optim.Optimizer]:
     return [*chosen, torch.optim.AdamW(others, betas=(0.9, 0.96), weight_decay=0.01)]
 
 
-def mean_by_picture(term_M: Tensor, where_BN: Tensor) -> Tensor:
-    """Means over the N tokens of each picture; those that were not asked for cost nothing."""
+def mean_by_image(term_M: Tensor, where_BN: Tensor) -> Tensor:
+    """Means over the N tokens of each image; those that were not asked for cost nothing."""
     return torch.zeros(where_BN.shape, device=term_M.device).masked_scatter(where_BN, term_M.float()).mean(1)
 
 

@@ -32,7 +32,7 @@ GUIDANCES = (1.0, 1.5, 2.0, 3.0, 5.0)
 TRUNCATIONS = (0.5, 0.86, 1.0)
 SETTINGS = ("guidance", "truncation")  # of a point of a curve
 CURVE_PICTURES = 5  # of each of the curves' prompts
-TIMED = 5  # pictures
+TIMED = 5  # images
 
 Figures = dict[str, Any]
 Say = Callable[[scenes.Scene, random.Random], str]  # the prompt for a scene
@@ -93,9 +93,9 @@ def one_object(model: VQDiffusion, count: int, say: Say) -> Figures:
     figures = {}
     for name, part in (("seen", seen), ("unseen", unseen)):
         asked = [rng.choice(part) for _ in range(count // 2)]
-        pictures = draw(model, [say(scene, rng) for scene in asked])
-        judged = list(zip(asked, pictures, strict=True))
-        figures[f"{name}: subject first"] = share(is_first(scene, picture, 0) for scene, picture in judged)
+        images = draw(model, [say(scene, rng) for scene in asked])
+        judged = list(zip(asked, images, strict=True))
+        figures[f"{name}: subject first"] = share(is_first(scene, image, 0) for scene, image in judged)
         figures[f"{name}: background"] = share(
             metrics.background_of(image) == scene.background[0] for scene, image in judged
         )
@@ -105,8 +105,8 @@ def one_object(model: VQDiffusion, count: int, say: Say) -> Figures:
 def two_objects(model: VQDiffusion, count: int) -> Figures:
     rng = random.Random(3)
     asked = [scenes.any_scene(rng, "two") for _ in range(count)]
-    pictures = draw(model, [any_words(scene, rng) for scene in asked])
-    right = [[is_first(scene, picture, i) for i in range(2)] for scene, picture in zip(asked, pictures, strict=True)]
+    images = draw(model, [any_words(scene, rng) for scene in asked])
+    right = [[is_first(scene, image, i) for i in range(2)] for scene, image in zip(asked, images, strict=True)]
     return {
         "both right, each on its side": share(all(sides) for sides in right),
         "left right": share(sides[0] for sides in right),
@@ -115,7 +115,7 @@ def two_objects(model: VQDiffusion, count: int) -> Figures:
 
 
 def inpainting(model: VQDiffusion, count: int) -> Figures:
-    """Two subjects are drawn, and the right half of the picture anew for another one in the place of the second."""
+    """Two subjects are drawn, and the right half of the image anew for another one in the place of the second."""
     rng = random.Random(4)
     first = [scenes.any_scene(rng, "two") for _ in range(count)]
     second = [replace(scene, subjects=(scene.subjects[0], rng.choice(scenes.SUBJECTS))) for scene in first]
@@ -123,16 +123,16 @@ def inpainting(model: VQDiffusion, count: int) -> Figures:
     rows, columns = model.transformer.spec.grid
     right_N = (torch.arange(columns) >= columns // 2).repeat(rows)
     painted_BN = draw_tokens(model, [scene.caption for scene in second], tokens_BN, right_N)
-    pictures = decode(model, painted_BN.unflatten(1, model.transformer.spec.grid))
+    images = decode(model, painted_BN.unflatten(1, model.transformer.spec.grid))
     return {
-        "asked object there": share(is_first(scene, image, 1) for scene, image in zip(second, pictures, strict=True)),
+        "asked object there": share(is_first(scene, image, 1) for scene, image in zip(second, images, strict=True)),
         "other half unchanged": share((tokens_BN == painted_BN)[:, ~right_N].all(1).tolist()),
     }
 
 
 def curve(model: VQDiffusion, count: int, settings: Sequence[Settings]) -> list[Figures]:
-    """For each of the settings, from a quarter of `count` pictures. Fidelity: the share whose subject is first.
-    Diversity: how far pictures of one prompt lie apart, root mean square in grey levels of 255. Likeness: to the true
+    """For each of the settings, from a quarter of `count` images. Fidelity: the share whose subject is first.
+    Diversity: how far images of one prompt lie apart, root mean square in grey levels of 255. Likeness: to the true
     rendering.
     """
     rng = random.Random(5)
@@ -143,17 +143,17 @@ def curve(model: VQDiffusion, count: int, settings: Sequence[Settings]) -> list[
     every = [scene for scene in asked for _ in range(CURVE_PICTURES)]
     points = []
     for setting in settings:
-        pictures = draw(model, [scene.caption for scene in every], setting)
-        groups = [pictures[i : i + CURVE_PICTURES] for i in range(0, len(pictures), CURVE_PICTURES)]
-        images = [
-            (to_tensor(scenes.render(scene)), to_tensor(image)) for scene, image in zip(every, pictures, strict=True)
+        images = draw(model, [scene.caption for scene in every], setting)
+        groups = [images[i : i + CURVE_PICTURES] for i in range(0, len(images), CURVE_PICTURES)]
+        pairs = [
+            (to_tensor(scenes.render(scene)), to_tensor(image)) for scene, image in zip(every, images, strict=True)
         ]
         points.append(
             {
                 "guidance": setting.guidance,
                 "truncation": setting.truncation,
-                "subject first": share(is_first(scene, image, 0) for scene, image in zip(every, pictures, strict=True)),
-                "likeness in dB": statistics.mean(psnr(drawn, true) for true, drawn in images),
+                "subject first": share(is_first(scene, image, 0) for scene, image in zip(every, images, strict=True)),
+                "likeness in dB": statistics.mean(psnr(drawn, true) for true, drawn in pairs),
                 "diversity": statistics.mean(apart(a, b) for group in groups for a, b in combinations(group, 2)),
             }
         )
@@ -161,7 +161,7 @@ def curve(model: VQDiffusion, count: int, settings: Sequence[Settings]) -> list[
 
 
 def seconds(model: VQDiffusion) -> float:
-    """From a prompt to the bytes of a PNG, one picture at default settings, the median of a few."""
+    """From a prompt to the bytes of a PNG, one image at default settings, the median of a few."""
 
     def one(seed: int) -> float:
         begun = time.perf_counter()
@@ -185,7 +185,7 @@ def draw_tokens(
     region_N: Tensor | None = None,
     settings: Settings = DEFAULTS,
 ) -> Tensor:
-    """Tokens (B, N) of one picture a prompt, of the seeds 0 to B - 1."""
+    """Tokens (B, N) of one image a prompt, of the seeds 0 to B - 1."""
     spec, text_encoder = model.transformer.spec, model.text_encoder
     if text_encoder is None:
         raise ValueError(f"{model.name} does not draw from prompts; the built-in scenes are asked for in words.")
@@ -204,9 +204,9 @@ def draw_tokens(
     return torch.cat(drawn)
 
 
-def is_first(scene: scenes.Scene, picture: Image.Image, which: int) -> bool:
-    """Whether, of all subjects, the scene's is the one that its place in the picture looks most like."""
-    return metrics.ranking(picture, scene.boxes[which])[0] == scene.subjects[which].name
+def is_first(scene: scenes.Scene, image: Image.Image, which: int) -> bool:
+    """Whether, of all subjects, the scene's is the one that its place in the image looks most like."""
+    return metrics.ranking(image, scene.boxes[which])[0] == scene.subjects[which].name
 
 
 def share(outcomes: Sequence[bool] | Iterator[bool]) -> float:

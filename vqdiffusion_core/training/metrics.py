@@ -1,4 +1,4 @@
-"""A judge of the pocket model's pictures that is not the model: the nearest rendering, and the border's colours."""
+"""A judge of the pocket model's images that is not the model: the nearest rendering, and the border's colours."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ EDGE = 4  # pixels of border that are looked at
 LARGE_BOX = scenes.plain(scenes.SUBJECTS[0], "white").boxes[0]
 
 
-def background_of(picture: Image.Image) -> str:
-    """The palette colour nearest to the median of the picture's border."""
-    pixels = to_pixels(picture)
+def background_of(image: Image.Image) -> str:
+    """The palette colour nearest to the median of the image's border."""
+    pixels = to_pixels(image)
     sides = (pixels[:EDGE], pixels[-EDGE:], pixels[:, :EDGE], pixels[:, -EDGE:])
     return nearest_colour(np.concatenate([side.reshape(-1, 3) for side in sides]))
 
 
-def gradient_of(picture: Image.Image) -> tuple[str, str]:
+def gradient_of(image: Image.Image) -> tuple[str, str]:
     """The palette colours nearest to the medians of the top and the bottom edge."""
-    pixels = to_pixels(picture)
+    pixels = to_pixels(image)
     return nearest_colour(pixels[:EDGE].reshape(-1, 3)), nearest_colour(pixels[-EDGE:].reshape(-1, 3))
 
 
@@ -31,14 +31,14 @@ def nearest_colour(pixels_P3: np.ndarray) -> str:
     return min(scenes.COLOURS, key=lambda name: float(np.abs(median - scenes.COLOURS[name]).sum()))
 
 
-def ranking(picture: Image.Image, box: tuple[int, int, int, int] = LARGE_BOX) -> list[str]:
-    """All subjects' names, the one whose rendering in the box is nearest to the picture there (mean square) first.
+def ranking(image: Image.Image, box: tuple[int, int, int, int] = LARGE_BOX) -> list[str]:
+    """All subjects' names, the one whose rendering in the box is nearest to the image there (mean square) first.
 
-    The renderings stand on the background that the picture has, whatever was asked for.
+    The renderings stand on the background that the image has, whatever was asked for.
     """
-    top, bottom = gradient_of(picture)
+    top, bottom = gradient_of(image)
     background = (top,) if top == bottom else (top, bottom)
-    distance = ((renderings(box, background) - to_pixels(picture.crop(box))) ** 2).mean(axis=(1, 2, 3))
+    distance = ((renderings(box, background) - to_pixels(image.crop(box))) ** 2).mean(axis=(1, 2, 3))
     return [scenes.SUBJECTS[i].name for i in np.argsort(distance)]
 
 
@@ -49,11 +49,11 @@ def renderings(box: tuple[int, int, int, int], background: tuple[str, ...]) -> n
     ground = scenes.backdrop([scenes.COLOURS[colour] for colour in background])
     shown = []
     for subject in scenes.SUBJECTS:
-        picture = ground.copy()
-        scenes.place(picture, subject.glyph, right - left, (left, top))
-        shown.append(to_pixels(picture.crop(box)))
+        image = ground.copy()
+        scenes.place(image, subject.glyph, right - left, (left, top))
+        shown.append(to_pixels(image.crop(box)))
     return np.stack(shown)
 
 
-def to_pixels(picture: Image.Image) -> np.ndarray:
-    return np.asarray(picture.convert("RGB"), dtype=np.float32)
+def to_pixels(image: Image.Image) -> np.ndarray:
+    return np.asarray(image.convert("RGB"), dtype=np.float32)

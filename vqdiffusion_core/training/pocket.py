@@ -45,7 +45,7 @@ class Scenes:
         for scene, wordings in zip(self.pool[first::stride], self.wordings[first::stride], strict=True):
             yield scenes.render(scene), wordings
 
-    def picture(self, rng: random.Random) -> Image.Image:
+    def image(self, rng: random.Random) -> Image.Image:
         """What the codec learns from: scenes of every kind, and one in six with a subject of any size, place and
         colour.
         """
@@ -53,9 +53,9 @@ class Scenes:
             return scenes.render(seen_scene(rng))
         size = rng.randint(scenes.SMALL, scenes.LARGE)
         corner = (rng.randint(0, scenes.CANVAS - size), rng.randint(0, scenes.CANVAS - size))
-        picture = scenes.backdrop([(rng.randint(0, 255), rng.randint(0, 255), rng.randint(0, 255))])
-        scenes.place(picture, rng.choice(scenes.SUBJECTS).glyph, size, corner)
-        return picture
+        image = scenes.backdrop([(rng.randint(0, 255), rng.randint(0, 255), rng.randint(0, 255))])
+        scenes.place(image, rng.choice(scenes.SUBJECTS).glyph, size, corner)
+        return image
 
 
 def seen_scene(rng: random.Random) -> scenes.Scene:

@@ -1,4 +1,4 @@
-"""From pictures to a model: the parts of a run put together, for the built-in scenes and for a folder alike."""
+"""From images to a model: the parts of a run put together, for the built-in scenes and for a folder alike."""
 
 from __future__ import annotations
 
@@ -150,7 +150,7 @@ def diffusion_training(
     if model.transformer.spec.grid != (side, side):
         rows, columns = model.transformer.spec.grid
         raise ValueError(
-            f"Pictures of {source.size} pixels are {side} x {side} tokens, but {model.name} draws {rows} x {columns}; "
+            f"Images of {source.size} pixels are {side} x {side} tokens, but {model.name} draws {rows} x {columns}; "
             f"train it with --size {rows * model.vqgan.spec.downscale}."
         )
     vqgan = model.vqgan.to(workers.device).eval().requires_grad_(False)

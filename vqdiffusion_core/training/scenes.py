@@ -1,7 +1,7 @@
 """The pocket model's world: one emoji or two on a background of one colour or a gradient, and captions that say so.
 
 Noto Color Emoji is (c) Google, SIL Open Font License 1.1; Debian's package is fonts-noto-color-emoji. The font is read
-from the machine when pictures are made for training or judging; nothing of it is part of this pack.
+from the machine when images are made for training or judging; nothing of it is part of this pack.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def plain(subject: Subject, colour: str) -> Scene:
 
 
 def held_out(subject: Subject, colour: str) -> bool:
-    """Combinations that no training picture has, one in ten, so that a judge can ask for what was never seen."""
+    """Combinations that no training image has, one in ten, so that a judge can ask for what was never seen."""
     return (SUBJECTS.index(subject) + 3 * list(COLOURS).index(colour)) % 10 == 0
 
 
@@ -97,7 +97,7 @@ def any_scene(rng: random.Random, kind: str) -> Scene:
 
 BACKGROUND_WORDINGS = ("on a {} background", "on {}", "in front of a {} background", "with a {} background")
 GRADIENT_WORDINGS = ("on a background from {} to {}", "on a {} to {} gradient", "on a {} and {} gradient")
-STYLES = ("a picture of", "an emoji of", "a drawing of", "a cartoon of", "an icon of")
+STYLES = ("an image of", "an emoji of", "a drawing of", "a cartoon of", "an icon of")
 PAIRS = (  # left, right
     "{0} and {1}",
     "{0} on the left and {1} on the right",
@@ -148,15 +148,15 @@ def sized(word: str, phrase: str) -> str:
     return f"{'the' if article == 'the' else 'a'} {word} {name}"
 
 
-# Pictures
+# Images
 
 
 def render(scene: Scene) -> Image.Image:
-    """The scene as an RGB picture, 96 x 96."""
-    picture = backdrop([COLOURS[colour] for colour in scene.background])
+    """The scene as an RGB image, 96 x 96."""
+    image = backdrop([COLOURS[colour] for colour in scene.background])
     for subject, box in zip(scene.subjects, scene.boxes, strict=True):
-        place(picture, subject.glyph, box[2] - box[0], box[:2])
-    return picture
+        place(image, subject.glyph, box[2] - box[0], box[:2])
+    return image
 
 
 def backdrop(colours: list[tuple[int, int, int]]) -> Image.Image:
@@ -166,10 +166,10 @@ def backdrop(colours: list[tuple[int, int, int]]) -> Image.Image:
     return Image.fromarray(np.repeat(rows.round().astype(np.uint8)[:, None], CANVAS, axis=1))
 
 
-def place(picture: Image.Image, glyph: str, size: int, corner: tuple[int, int]) -> None:
+def place(image: Image.Image, glyph: str, size: int, corner: tuple[int, int]) -> None:
     """Draw an emoji of `size` pixels with its top left at `corner`."""
     drawn = resized_glyph(glyph, size)
-    picture.paste(drawn, corner, drawn)
+    image.paste(drawn, corner, drawn)
 
 
 @lru_cache(maxsize=2048)

@@ -1,6 +1,6 @@
 // @ts-check
 /**
- * How a token grid looks on a canvas. Lines and edges are drawn dark under light, to be seen on every picture and in
+ * How a token grid looks on a canvas. Lines and edges are drawn dark under light, to be seen on every image and in
  * every theme.
  *
  * @typedef {import("./painting.js").Cell} Cell
@@ -17,11 +17,11 @@ const DARK = "rgba(0, 0, 0, 0.55)";
 const LIGHT = "rgba(255, 255, 255, 0.35)";
 const PAPER = "#3a3a3a";
 
-/** The picture, or grey paper where none is known. @type {(pen: CanvasRenderingContext2D, box: Box, picture: CanvasImageSource | null) => void} */
-export function drawPicture(pen, box, picture) {
+/** The image, or grey paper where none is known. @type {(pen: CanvasRenderingContext2D, box: Box, image: CanvasImageSource | null) => void} */
+export function drawImage(pen, box, image) {
   pen.fillStyle = PAPER;
   pen.fillRect(box.left, box.top, box.width, box.height);
-  if (picture) pen.drawImage(picture, box.left, box.top, box.width, box.height);
+  if (image) pen.drawImage(image, box.left, box.top, box.width, box.height);
 }
 
 /** @type {(pen: CanvasRenderingContext2D, box: Box, grid: Grid) => void} */

@@ -3,7 +3,7 @@
  * The widget of VQ-Diffusion Token Mask: tools, the canvas, and a line that says how it stands.
  *
  * @typedef {import("./easel.js").Easel} Easel
- * @typedef {{ grid: [number, number], picture: string | null }} Shown  rows and columns, and the picture's address
+ * @typedef {{ grid: [number, number], image: string | null }} Shown  rows and columns, and the image's address
  */
 
 import { make } from "./dom.js";
@@ -28,7 +28,7 @@ export class Painter {
     /** @type {Shown | null} */
     this.shown = null;
     /** @type {HTMLImageElement | null} */
-    this.picture = null;
+    this.image = null;
     /** @type {{ text: string, problem: string } | null} what cannot be read is kept until something is painted */
     this.unreadable = null;
     this.toolbar = createToolbar(words, (change) => this.apply(change));
@@ -56,10 +56,10 @@ export class Painter {
   /** What the last run had before it. @param {Shown} shown */
   show(shown) {
     this.shown = shown;
-    this.picture = null;
+    this.image = null;
     this.easel = easels.onGrid(this.easel, { rows: shown.grid[0], columns: shown.grid[1] });
     this.update();
-    if (shown.picture) this.loadPicture(shown.picture);
+    if (shown.image) this.loadImage(shown.image);
   }
 
   focus() {
@@ -87,20 +87,20 @@ export class Painter {
   }
 
   /** @param {string} address */
-  loadPicture(address) {
-    const picture = new Image();
-    picture.addEventListener("load", () => {
-      if (this.shown?.picture !== address) return; // another run came in between
-      this.picture = picture;
+  loadImage(address) {
+    const image = new Image();
+    image.addEventListener("load", () => {
+      if (this.shown?.image !== address) return; // another run came in between
+      this.image = image;
       this.update();
     });
-    picture.src = address;
+    image.src = address;
   }
 
   update() {
     const { grid } = this.easel;
     this.toolbar.update(this.easel);
-    this.stage.draw(this.easel, this.picture);
+    this.stage.draw(this.easel, this.image);
     this.count.textContent = fill(this.words.count, {
       painted: easels.painted(this.easel),
       all: grid.columns * grid.rows,
@@ -111,6 +111,6 @@ export class Painter {
   advice() {
     if (this.unreadable) return fill(this.words.unreadable, this.unreadable);
     if (!this.shown) return this.words.runFirst;
-    return this.shown.picture ? "" : this.words.connectVae;
+    return this.shown.image ? "" : this.words.connectVae;
   }
 }

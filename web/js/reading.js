@@ -1,6 +1,6 @@
 // @ts-check
 /**
- * What VQ-Diffusion Token Inspector tells of the first picture's tokens, and of the run that drew them if it knows it.
+ * What VQ-Diffusion Token Inspector tells of the first image's tokens, and of the run that drew them if it knows it.
  *
  * @typedef {import("./painting.js").Cell} Cell
  * @typedef {{ filename: string, subfolder: string, type: string }} ServerFile

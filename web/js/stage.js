@@ -5,7 +5,7 @@
  * @typedef {import("./easel.js").Easel} Easel
  */
 
-import { drawFrame, drawGrid, drawPainting, drawPicture } from "./drawing.js";
+import { drawFrame, drawGrid, drawPainting, drawImage } from "./drawing.js";
 import * as easels from "./easel.js";
 import { GridCanvas } from "./gridcanvas.js";
 import { isPainted } from "./painting.js";
@@ -35,13 +35,13 @@ export class Stage {
     this.surface.focus();
   }
 
-  /** @param {Easel} easel @param {CanvasImageSource | null} picture */
-  draw(easel, picture) {
+  /** @param {Easel} easel @param {CanvasImageSource | null} image */
+  draw(easel, image) {
     const { grid } = easel;
-    this.redraw = () => this.draw(easel, picture);
+    this.redraw = () => this.draw(easel, image);
     this.surface.name(fill(this.words.canvas, { ...grid }));
     this.surface.draw(grid, (pen, box) => {
-      drawPicture(pen, box, picture);
+      drawImage(pen, box, image);
       drawGrid(pen, box, grid);
       drawPainting(pen, box, easels.shown(easel));
       if (this.hovers || this.surface.isFocused) drawFrame(pen, box, grid, easels.reach(easel));

@@ -7,7 +7,7 @@
  */
 
 import { make } from "./dom.js";
-import { drawFrame, drawGrid, drawPicture } from "./drawing.js";
+import { drawFrame, drawGrid, drawImage } from "./drawing.js";
 import { arrow } from "./easel.js";
 import { GridCanvas } from "./gridcanvas.js";
 import { gridOf, lastFrame, stepOf, tell } from "./reading.js";
@@ -23,7 +23,7 @@ export class Viewer {
     this.words = words;
     this.tokens = NOTHING;
     /** @type {HTMLImageElement[]} one a frame */
-    this.pictures = [];
+    this.images = [];
     this.frame = 0;
     /** @type {Cell} */
     this.cursor = { column: 0, row: 0 };
@@ -40,11 +40,11 @@ export class Viewer {
     this.update();
   }
 
-  /** @param {Tokens} tokens @param {string[]} addresses  of a picture for each frame */
+  /** @param {Tokens} tokens @param {string[]} addresses  of an image for each frame */
   show(tokens, addresses) {
     this.tokens = tokens;
     this.cursor = clamped(this.cursor, gridOf(tokens));
-    this.pictures = addresses.map((address) => Object.assign(new Image(), { onload: () => this.draw(), src: address }));
+    this.images = addresses.map((address) => Object.assign(new Image(), { onload: () => this.draw(), src: address }));
     this.goTo(lastFrame(tokens));
   }
 
@@ -95,10 +95,10 @@ export class Viewer {
 
   draw() {
     const grid = gridOf(this.tokens);
-    const picture = this.pictures[this.frame];
+    const image = this.images[this.frame];
     this.surface.name(fill(this.words.canvas, { ...grid }));
     this.surface.draw(grid, (pen, box) => {
-      drawPicture(pen, box, picture?.complete && picture.naturalWidth ? picture : null);
+      drawImage(pen, box, image?.complete && image.naturalWidth ? image : null);
       drawGrid(pen, box, grid);
       if (this.hovers || this.surface.isFocused) drawFrame(pen, box, grid, [this.cursor]);
     });

@@ -59,8 +59,8 @@ function addPainter(node, name) {
   const painter = new Painter(words, noteChange);
   painters.set(node, painter);
   onOutput(node, painter.element, ({ vq_canvas: canvases }) => {
-    const [{ grid, pictures }] = canvases;
-    painter.show({ grid, picture: pictures.length ? addressOf(pictures[0]) : null });
+    const [{ grid, images }] = canvases;
+    painter.show({ grid, image: images.length ? addressOf(images[0]) : null });
   });
   return addWidget(node, name, painter.element, {
     getValue: () => painter.text,

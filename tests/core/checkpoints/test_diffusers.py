@@ -46,15 +46,15 @@ def test_transformer_gives_the_log_probabilities_of_diffusers_at_every_time(mode
         torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=0)
 
 
-def test_vqgan_encodes_to_the_same_codes_and_decodes_to_the_same_picture(model):
+def test_vqgan_encodes_to_the_same_codes_and_decodes_to_the_same_image(model):
     peer = tiny.peer_vqgan()
     image_BCHW = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(2)) * 2 - 1
     codes = peer.quantize(peer.encode(image_BCHW).latents)[2][2].view(2, 4, 4)
     assert torch.equal(model.vqgan.encode(image_BCHW), codes)
     assert codes.unique().numel() > 3
     latents = peer.quantize.get_codebook_entry(codes.flatten(), shape=(2, 4, 4, 5))
-    picture = peer.decode(latents, force_not_quantize=True).sample.clamp(-1, 1)
-    torch.testing.assert_close(model.vqgan.decode(codes), picture, atol=1e-5, rtol=0)
+    image = peer.decode(latents, force_not_quantize=True).sample.clamp(-1, 1)
+    torch.testing.assert_close(model.vqgan.decode(codes), image, atol=1e-5, rtol=0)
 
 
 def test_text_encoder_gives_the_vectors_of_transformers(model):
@@ -79,7 +79,7 @@ def test_saving_and_loading_gives_the_same_tensors_and_numbers(model, tmp_path):
     assert model.vqgan.spec == again.vqgan.spec
 
 
-# The whole way, from a prompt to a picture
+# The whole way, from a prompt to an image
 
 
 def peer_pipeline(folder):
@@ -101,11 +101,11 @@ def peer_pipeline(folder):
 
 @pytest.mark.parametrize(("prompt", "seed"), [("a red b", 0), ("bad", 1), ("", 2)])
 @pytest.mark.parametrize(("guidance", "rate"), [(1.0, 1.0), (5.0, 1.0), (1.0, 0.86), (3.0, 0.86)])
-def test_a_whole_run_has_the_tokens_of_the_diffusers_pipeline_at_every_step_and_its_picture(
+def test_a_whole_run_has_the_tokens_of_the_diffusers_pipeline_at_every_step_and_its_image(
     folder, model, guidance, rate, prompt, seed, monkeypatch
 ):
     theirs, ours = [], []
-    (picture,) = peer_pipeline(folder)(
+    (image,) = peer_pipeline(folder)(
         prompt,
         num_inference_steps=tiny.T,
         guidance_scale=guidance,
@@ -121,7 +121,7 @@ def test_a_whole_run_has_the_tokens_of_the_diffusers_pipeline_at_every_step_and_
     assert [tokens.tolist() for tokens in ours[1:]] == [tokens.tolist() for tokens in theirs]
     assert len(ours[-1].unique()) > 2
     decoded = (model.vqgan.decode(ours[-1].unflatten(1, (tiny.GRID, tiny.GRID))) + 1) / 2
-    torch.testing.assert_close(decoded[0].permute(1, 2, 0), torch.from_numpy(picture), atol=1e-4, rtol=0)
+    torch.testing.assert_close(decoded[0].permute(1, 2, 0), torch.from_numpy(image), atol=1e-4, rtol=0)
 
 
 # The forms that a folder has been published in

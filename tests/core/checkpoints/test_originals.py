@@ -4,7 +4,7 @@ originals.json was made once by running the classes of microsoft/VQ-Diffusion (c
 weights of tiny_originals.py by name (their state dicts had exactly these names and shapes), GELU2, 16 heads, and the
 inputs that the tests below build. Log-probabilities are those of `DiffusionTransformer.transformer`, log-softmaxed in
 float64; those of models without text are kept at the positions WHERE. Codes come from `only_get_indices` (ITHQ), the
-argmax of `quantize.proj` (Gumbel; the original draws at random) and VectorQuantizer2; pictures from
+argmax of `quantize.proj` (Gumbel; the original draws at random) and VectorQuantizer2; images from
 get_codebook_entry, the decoder and a clamp. Text vectors are those of clip.model.Transformer and ln_final in float32,
 every 16th number.
 """
@@ -82,7 +82,7 @@ def test_the_unconditional_transformer_agrees_with_the_original(ffhq, t):
     assert_golden(log_p(ffhq, t, None)[..., WHERE], GOLDEN["none"][str(t)])
 
 
-def picture():
+def image():
     return tiny.value("image", (1, 3, 64, 64), 1.0)
 
 
@@ -94,7 +94,7 @@ def check_decoding(vqgan, side, golden):
 
 
 def test_the_ithq_codec_agrees_with_the_original(ithq):
-    assert ithq.vqgan.encode(picture()).flatten().tolist() == GOLDEN["ithq codec"]["codes"]
+    assert ithq.vqgan.encode(image()).flatten().tolist() == GOLDEN["ithq codec"]["codes"]
     check_decoding(ithq.vqgan, 8, GOLDEN["ithq codec"])
 
 
@@ -104,7 +104,7 @@ def test_codecs_cut_by_a_code_map_agree_with_the_original(name, side, coco, imag
     one, never number 0, which stands for all the unused.
     """
     vqgan = (coco if name == "gumbel codec" else imagenet).vqgan
-    ours = vqgan.encode(picture()).flatten().tolist()
+    ours = vqgan.encode(image()).flatten().tolist()
     for code, full in zip(ours, GOLDEN[name]["full codes"], strict=True):
         assert code > 0
         assert full not in tiny.KEPT[1:] or tiny.KEPT[code] == full

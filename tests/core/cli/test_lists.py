@@ -1,4 +1,4 @@
-"""Lists of prompts: read whole before anything is drawn, and drawn to the same pictures by any number of processes."""
+"""Lists of prompts: read whole before anything is drawn, and drawn to the same images by any number of processes."""
 
 import json
 import subprocess
@@ -52,7 +52,7 @@ def test_a_line_of_json_may_say_everything(tmp_path):
     assert (usual.negative, usual.seed, usual.settings) == (None, 11, SETTINGS)
 
 
-def test_a_picture_is_called_by_all_that_it_depends_on(tmp_path):
+def test_an_image_is_called_by_all_that_it_depends_on(tmp_path):
     def name(seed=10, model="pocket", prompt="a fox"):
         return read(text_file(tmp_path, prompt), seed, model)[0].path.name
 
@@ -74,7 +74,7 @@ def test_a_picture_is_called_by_all_that_it_depends_on(tmp_path):
         ({"prompt": "", "sampler": "euler"}, "sampler is 'euler'"),
         ({"prompt": "", "seed": -1}, "seed is -1"),
         ({"prompt": "", "name": "../fox"}, "expected a plain file name"),
-        ({"prompt": "", "name": "good"}, "its picture is called good.png, as that of line 1"),
+        ({"prompt": "", "name": "good"}, "its image is called good.png, as that of line 1"),
     ],
 )
 def test_every_wrong_line_is_named_before_anything_is_drawn(tmp_path, line, complaint):
@@ -158,7 +158,7 @@ def test_a_failed_prompt_does_not_end_the_others_and_the_next_run_draws_it_alone
     monkeypatch.setattr(lists, "generate", generate)
     assert main.main(command(file, folder)) == 1
     out, err = capsys.readouterr()
-    assert "line 2 failed: RuntimeError: out of memory" in out and "1 of 3 pictures failed" in err
+    assert "line 2 failed: RuntimeError: out of memory" in out and "1 of 3 images failed" in err
     assert sorted(path.name for path in folder.iterdir()) == ["ant.png", "cat.png"]
     assert main.main(command(file, folder)) == 0
     assert drawn == ["ant", "bee", "cat", "bee"]
@@ -170,8 +170,8 @@ def test_a_list_and_a_prompt_are_not_both_drawn(tmp_path, capsys):
     assert "give no prompt, --class, --part or --count besides" in capsys.readouterr().err
 
 
-def test_two_processes_draw_the_pictures_of_one(tmp_path):
-    """One of them fails in one picture, by a folder in its place, and finishes all the same."""
+def test_two_processes_draw_the_images_of_one(tmp_path):
+    """One of them fails in one image, by a folder in its place, and finishes all the same."""
     file = json_file(tmp_path, *({"prompt": f"a {name}", "name": name} for name in ("fox", "bee", "cat", "dog")))
     alone, together = tmp_path / "alone", tmp_path / "together"
     assert main.main(command(file, alone)) == 0
@@ -180,7 +180,7 @@ def test_two_processes_draw_the_pictures_of_one(tmp_path):
     draw = [*torchrun, "-m", "vqdiffusion_core.cli", *command(file, together)]
     result = subprocess.run(draw, cwd=CHECKOUT, capture_output=True, text=True, timeout=300)
     assert result.returncode != 0 and "line 2 failed: IsADirectoryError" in result.stdout
-    assert result.stderr.count("1 of 4 pictures failed") == 1
+    assert result.stderr.count("1 of 4 images failed") == 1
     for name in ("fox", "cat", "dog"):
         assert (together / f"{name}.png").read_bytes() == (alone / f"{name}.png").read_bytes()
     assert not (together / "bee.png").exists()

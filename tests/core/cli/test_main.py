@@ -132,8 +132,8 @@ def test_the_authors_files_draw_and_their_conversion_draws_the_same(tmp_path, ca
     for model in (source / "ithq.pth", target):
         arguments = ["generate", "a red car", "-o", str(tmp_path / f"{model.stem}.png"), "--model", str(model)]
         assert main([*arguments, "--steps", "2"]) == 0
-    pictures = [Image.open(tmp_path / name) for name in ("ithq.png", "target.png")]
-    assert ImageChops.difference(*pictures).getbbox() is None
+    images = [Image.open(tmp_path / name) for name in ("ithq.png", "target.png")]
+    assert ImageChops.difference(*images).getbbox() is None
     capsys.readouterr()
     assert main(["convert", str(source), str(target)]) == 1
     assert "target exists already" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""`vqdiffusion train`: from a folder of pictures to a model that draws, and on from there."""
+"""`vqdiffusion train`: from a folder of images to a model that draws, and on from there."""
 
 import pytest
 import torch
@@ -16,7 +16,7 @@ def data(tmp_path_factory):
     folder = tmp_path_factory.mktemp("data")
     for name, colour in COLOURS.items():
         paint(colour, 8).save(folder / f"{name}.png")
-        (folder / f"{name}.txt").write_text(f"a {name} picture")
+        (folder / f"{name}.txt").write_text(f"a {name} image")
     return folder
 
 
@@ -36,11 +36,11 @@ def model(data, codec, tmp_path_factory):
     return folder / "model"
 
 
-def test_a_folder_of_pictures_becomes_a_model_that_draws(model, tmp_path):
-    picture = tmp_path / "picture.png"
-    draw = ["generate", "a red picture", "--model", str(model), "--steps", "2", "-o", str(picture)]
+def test_a_folder_of_images_becomes_a_model_that_draws(model, tmp_path):
+    image = tmp_path / "picture.png"
+    draw = ["generate", "a red image", "--model", str(model), "--steps", "2", "-o", str(image)]
     assert main([*draw, "--sampler", "ancestral"]) == 0  # its kernel masks nothing, and the others uncover masks
-    assert Image.open(picture).size == (16, 16)
+    assert Image.open(image).size == (16, 16)
 
 
 def test_a_model_remembers_the_kernel_that_it_was_trained_with(model):
@@ -60,7 +60,7 @@ def test_a_saved_model_is_fine_tuned_at_its_own_size(model, data, tmp_path):
 
 @pytest.mark.parametrize("batch", ["1", "5"])
 @pytest.mark.parametrize("kernel", ["absorbing", "uniform"])
-def test_one_picture_trains_in_batches_of_any_size(batch, kernel, codec, data, tmp_path):
+def test_one_image_trains_in_batches_of_any_size(batch, kernel, codec, data, tmp_path):
     one = tmp_path / "one"
     one.mkdir()
     for name in ("red.png", "red.txt"):

@@ -23,17 +23,17 @@ every_sampler = pytest.mark.parametrize("sampler", SAMPLERS)
 
 
 class World:
-    """Pictures of three tokens of two codes each, with known probabilities, and the denoiser that knows them."""
+    """Images of three tokens of two codes each, with known probabilities, and the denoiser that knows them."""
 
     K, N = 2, 3
-    pictures = torch.tensor(list(product(range(2), repeat=3)))
+    images = torch.tensor(list(product(range(2), repeat=3)))
     p = torch.tensor([0.30, 0.02, 0.05, 0.13, 0.03, 0.17, 0.20, 0.10], dtype=torch.float64)
     schedule = Schedule.absorbing(100, 2)
 
     def predict(self, x_BN, t, where_BN):
-        fits_BP = ((x_BN[:, None] == self.pictures) | (x_BN[:, None] == self.K)).all(-1)
+        fits_BP = ((x_BN[:, None] == self.images) | (x_BN[:, None] == self.K)).all(-1)
         p_BP = fits_BP * self.p
-        one_BN = p_BP @ self.pictures.double() / p_BP.sum(1, keepdim=True)
+        one_BN = p_BP @ self.images.double() / p_BP.sum(1, keepdim=True)
         log_p_MK = torch.stack([1 - one_BN, one_BN], -1)[where_BN].log().float()
         return Prediction(log_p_MK, log_p_MK.amax(-1))
 
@@ -47,7 +47,7 @@ class World:
 
 
 class OneNoise(Noise):
-    """One generator for all pictures: thousands of them would take most of a test's time."""
+    """One generator for all images: thousands of them would take most of a test's time."""
 
     def __init__(self, count):
         self.count, self.generator = count, torch.Generator().manual_seed(0)
@@ -67,7 +67,7 @@ class OneNoise(Noise):
         ("remask", 200, {"remask": "cap", "remask_strength": 0.05}),
     ],
 )
-def test_a_true_denoiser_draws_the_worlds_own_pictures(sampler, steps, changes):
+def test_a_true_denoiser_draws_the_worlds_own_images(sampler, steps, changes):
     """One token at a time, in whatever order, is exact; hundreds of jumps nearly are."""
     world = World()
     drawn = world.draw(sampler, steps, **changes).double()
@@ -216,7 +216,7 @@ def test_windows_see_every_token_and_share_what_they_say_of_it(canvas, overlap):
 
 
 @every_sampler
-def test_a_wide_canvas_is_drawn_whole_and_its_picture_is_its_seeds_alone(sampler):
+def test_a_wide_canvas_is_drawn_whole_and_its_image_is_its_seeds_alone(sampler):
     both = draw((3, 4), canvas=(5, 11), sampler=sampler)[-1].x_BN
     assert both.shape == (2, 55) and both.max() < MASK
     assert torch.equal(both[1:], draw((4,), canvas=(5, 11), sampler=sampler)[-1].x_BN)

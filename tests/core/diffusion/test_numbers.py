@@ -1,4 +1,4 @@
-"""Whatever numbers come in, every id in every state of a run is one, no finished picture has a masked token, and none
+"""Whatever numbers come in, every id in every state of a run is one, no finished image has a masked token, and none
 is ever not a number: in every number type, at the ends of every setting, for networks that are certain or undecided.
 """
 
@@ -115,7 +115,7 @@ def runs(draw):
 
 @settings(max_examples=80)
 @given(runs(), seeds)
-def test_every_run_ends_in_a_picture_and_keeps_what_is_not_its_own(run, seed):
+def test_every_run_ends_in_an_image_and_keeps_what_is_not_its_own(run, seed):
     network, schedule, chosen, tokens, level, canvas = run
     K = network.spec.codebook_size
     assume(chosen.sampler == "ancestral" or schedule.gamma_bar[-1] >= 0.5)  # else it is refused, with a reason
@@ -125,8 +125,8 @@ def test_every_run_ends_in_a_picture_and_keeps_what_is_not_its_own(run, seed):
     half = torch.linspace(0, 1, tokens.shape[1])
     prompts = [Prompt(None, half), Prompt(None, 1 - half, start=0.3)], [Prompt(None, end=0.5)]
     terms = compose_guidance(*prompts, None, chosen.scale())
-    picture_seeds = list(range(seed, seed + len(tokens)))
-    for state in sample(network, schedule, terms, tokens, level, chosen, picture_seeds, canvas):
+    image_seeds = list(range(seed, seed + len(tokens)))
+    for state in sample(network, schedule, terms, tokens, level, chosen, image_seeds, canvas):
         assert state.x_BN.dtype == torch.int64 and 0 <= state.x_BN.min() and state.x_BN.max() <= K
         assert state.confidence_BN.isfinite().all()
         assert 0 <= state.confidence_BN.min() and state.confidence_BN.max() <= 1 + 1e-5
@@ -189,7 +189,7 @@ def test_the_ends_of_the_sizes_draw_with_every_sampler(sampler, dtype, K, grid):
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
-def test_a_network_that_predicts_no_numbers_is_an_error_and_no_picture(sampler, value):
+def test_a_network_that_predicts_no_numbers_is_an_error_and_no_image(sampler, value):
     spec = TransformerSpec(11, (4, 4), 1, 1, 1, 10, condition="none")
 
     class Broken(Network):

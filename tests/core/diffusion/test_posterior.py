@@ -108,7 +108,7 @@ def test_the_cheap_draw_has_the_law_of_the_table(schedule, t, s, x, expected):
 
 
 @pytest.mark.parametrize(("t", "s"), [(9, 8), (10, 8), (10, 9)])
-def test_the_cheap_draw_has_the_law_where_hardly_anything_is_left_of_the_picture(t, s):
+def test_the_cheap_draw_has_the_law_where_hardly_anything_is_left_of_the_image(t, s):
     schedule = Schedule.linear(10, 3, alpha_end=0.0, gamma_start=0.0, gamma_end=0.0)
     assert schedule.bar(s).alpha < schedule.bar(s).beta
     law = q_posterior(P.view(1, 1, 3), torch.tensor([[0]]), s, t, schedule)[0, 0]
@@ -168,7 +168,7 @@ def test_a_schedule_that_ends_all_but_masked_is_taken_to_end_so():
     assert draw_prior(Schedule.linear(9, 3, gamma_end=0.998), coin).tolist() == [m, m, 0, 2]
 
 
-def test_each_picture_of_a_batch_may_be_at_a_time_of_its_own():
+def test_each_image_of_a_batch_may_be_at_a_time_of_its_own():
     s_B, t_B = np.array([0, 4, 8]), np.array([1, 9, 10])
     p_BNK, x_BN = P.expand(3, 2, 3), torch.tensor([[0, m]] * 3)
     together = q_posterior(p_BNK, x_BN, s_B, t_B, REPLACING)

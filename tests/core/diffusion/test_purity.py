@@ -31,7 +31,7 @@ class World:
 
 
 def of_the_original(p_NK, rate, weight):
-    """What its p_sample draws from, in its order and with its floor: p_NK, of all tokens of a picture."""
+    """What its p_sample draws from, in its order and with its floor: p_NK, of all tokens of an image."""
     falling, order = p_NK.sort(descending=True, stable=True)
     kept = torch.zeros_like(p_NK, dtype=torch.bool).scatter_(1, order, falling.cumsum(1) - falling < rate)
     log_p_NK = p_NK.log().masked_fill(~kept, -70.0)
@@ -83,7 +83,7 @@ def test_the_order_is_by_purity_as_it_was_before_sharpening(sharpness, weight):
     assert chisquare([sure, loss_mask], expected / expected.sum() * (sure + loss_mask)).pvalue > 1e-3
 
 
-def test_a_picture_does_not_depend_on_the_purest_token_of_another():
+def test_an_image_does_not_depend_on_the_purest_token_of_another():
     tokens = torch.stack([torch.full((N,), K), torch.tensor([0, K]).repeat(N // 2)])
     level = torch.stack([torch.ones(N), torch.tensor([0.0, 1.0]).repeat(N // 2)])
     always = [GuidanceTerm(None, lambda progress: 1.0)]

@@ -1,4 +1,4 @@
-"""Whole runs: the law of the masked share, what stays, and that a picture is its seed's alone."""
+"""Whole runs: the law of the masked share, what stays, and that an image is its seed's alone."""
 
 import numpy as np
 import pytest
@@ -51,7 +51,7 @@ def test_the_masked_share_after_every_jump_is_gamma_bar(sampler, steps, spacing)
 
 
 def test_exact_count_chooses_by_lot():
-    """Which tokens come first is no matter of their place: a quarter of them lies in each quarter of the picture."""
+    """Which tokens come first is no matter of their place: a quarter of them lies in each quarter of the image."""
     _, states = states_of("exact count", 4)
     first = (states[0].x_BN[0] != 8).view(4, -1).sum(1)
     assert chisquare(first.numpy()).pvalue > 1e-4
@@ -77,7 +77,7 @@ def test_the_network_is_asked_only_for_what_is_drawn_and_not_at_all_for_nothing(
         assert sum(asked) == 30
     again = len(asked)
     list(draw(counting, State.of(torch.zeros_like(masked), 8), never_replaces, times, Noise([0]), free))
-    assert len(asked) == again, "a picture without masks is finished"
+    assert len(asked) == again, "an image without masks is finished"
 
 
 def test_a_token_that_the_law_replaced_is_none_that_the_network_was_sure_of():
@@ -109,7 +109,7 @@ def run(seeds, *, tokens=None, region=None, history=False, canvas=None, **change
     return [state.x_BN for state in states] if history else states[-1].x_BN
 
 
-def test_a_picture_of_a_batch_is_that_of_its_seed_alone():
+def test_an_image_of_a_batch_is_that_of_its_seed_alone():
     batch = run([3, 4, 5])
     for i, seed in enumerate([3, 4, 5]):
         assert torch.equal(batch[i : i + 1], run([seed]))
@@ -145,15 +145,15 @@ def test_known_tokens_never_change(denoise):
     assert not torch.equal(state, known)
 
 
-def test_an_empty_region_gives_the_picture_back():
+def test_an_empty_region_gives_the_image_back():
     assert torch.equal(run([0], tokens=tiny.tokens(), region=region()), tiny.tokens())
 
 
-def test_denoise_zero_gives_the_picture_back():
+def test_denoise_zero_gives_the_image_back():
     assert torch.equal(run([0], tokens=tiny.tokens(), denoise=0.0), tiny.tokens())
 
 
-def test_a_region_of_everything_is_a_new_picture():
+def test_a_region_of_everything_is_a_new_image():
     everything = torch.ones(1, tiny.SPEC.num_tokens, dtype=torch.bool)
     assert torch.equal(run([0], tokens=tiny.tokens(), region=everything), run([0]))
 
@@ -173,7 +173,7 @@ def test_a_mask_at_a_time_that_has_none_is_drawn_at_once(sampler):
     assert (last.x_BN < 8).all()
 
 
-def test_pictures_with_holes_of_different_size_stay_those_of_their_seeds():
+def test_images_with_holes_of_different_size_stay_those_of_their_seeds():
     known, holes = tiny.tokens(batch=2), torch.cat([region(0, 1), region(*range(12))])
     both = run([7, 8], tokens=known, region=holes)
     for i, seed in enumerate([7, 8]):

@@ -22,7 +22,7 @@ class Listening:
     """A network that finds all ids alike, and writes down what it is told and shown."""
 
     spec: TransformerSpec
-    rows: list = field(default_factory=list)  # told, one list of a row a picture for each evaluation
+    rows: list = field(default_factory=list)  # told, one list of a row an image for each evaluation
     masked: list = field(default_factory=list)  # shares, likewise
 
     def hidden(self, x_BN, index_B, memory, places_BM=None):
@@ -98,7 +98,7 @@ def test_a_larger_canvas_is_told_the_same_in_every_window(sampler, canvas):
 
 @every_sampler
 @pytest.mark.parametrize(("denoise", "expected"), [(0.5, [49, 39, 29, 19, 9]), (0.25, [24, 19, 14, 9, 4])])
-def test_a_picture_taken_back_half_way_is_told_the_states_of_the_rest(sampler, denoise, expected):
+def test_an_image_taken_back_half_way_is_told_the_states_of_the_rest(sampler, denoise, expected):
     assert rows(known(900), grid=(30, 30), denoise=denoise, sampler=sampler, steps=5) == expected
 
 
@@ -125,11 +125,11 @@ def is_part_of(some, more):
     return bool(some) and all(each in left for each in some)
 
 
-def test_half_of_a_picture_is_told_so():
+def test_half_of_an_image_is_told_so():
     assert rows(known(), marked(32), sampler="exact count", steps=10) == [49, 44, 39, 34, 29, 24, 19, 14, 9, 4]
 
 
-def test_a_part_is_told_to_each_picture_and_to_each_window():
+def test_a_part_is_told_to_each_image_and_to_each_window():
     tokens = known().repeat(2, 1)
     levels = torch.cat([marked(16), marked(64)])
     assert listen(tokens, levels, sampler="exact count", steps=2).rows == [[25, 99], [12, 49]]

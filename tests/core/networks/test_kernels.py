@@ -104,13 +104,13 @@ def test_states_at_some_places_are_those_of_all():
         memory = fast.precompute_kv(torch.cat([tiny.text(1), tiny.text(2)]))
         everywhere = fast.hidden(masked_in_part(), index, memory)
         here = fast.hidden(masked_in_part(), index, memory, places)
-    for picture, at in enumerate(places):
-        torch.testing.assert_close(here[picture], everywhere[picture, at], atol=1e-5, rtol=1e-5)
+    for image, at in enumerate(places):
+        torch.testing.assert_close(here[image], everywhere[image, at], atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("mlp", ["linear", "conv"])
 def test_asking_for_some_tokens_gives_what_asking_for_all_does(mlp):
-    """Unequally many in two pictures; with convolutions in the last block too, which look at their neighbours."""
+    """Unequally many in two images; with convolutions in the last block too, which look at their neighbours."""
     network = tiny.transformer(spec=replace(WIDE, mlp=mlp))
     where = torch.zeros(2, WIDE.num_tokens, dtype=torch.bool)
     where[0, [3, 77]] = where[1, [0, 1, 2, 143]] = True

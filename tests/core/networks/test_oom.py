@@ -13,14 +13,14 @@ NO_MEMORY = [
 
 
 @pytest.mark.parametrize("error", NO_MEMORY, ids=lambda error: type(error).__name__)
-def test_work_is_halved_until_it_fits_and_no_picture_is_left_out(error):
+def test_work_is_halved_until_it_fits_and_no_image_is_left_out(error):
     tried = []
 
-    def work(pictures):
-        tried.append(pictures.stop - pictures.start)
+    def work(images):
+        tried.append(images.stop - images.start)
         if tried[-1] > 3:
             raise error
-        return torch.arange(pictures.start, pictures.stop)
+        return torch.arange(images.start, images.stop)
 
     shares = Shares()
     assert shares(work, 17).tolist() == list(range(17))
@@ -30,10 +30,10 @@ def test_work_is_halved_until_it_fits_and_no_picture_is_left_out(error):
 
 
 def test_what_does_not_fit_alone_is_a_clear_error():
-    def work(pictures):
+    def work(images):
         raise NO_MEMORY[0]
 
-    with pytest.raises(OutOfMemory, match="The memory is too small for one picture, even in the smallest pieces"):
+    with pytest.raises(OutOfMemory, match="The memory is too small for one image, even in the smallest pieces"):
         Shares()(work, 8)
     with pytest.raises(OutOfMemory, match="too small for the decoder"):
         first_that_fits([lambda: work(slice(0)), lambda: work(slice(0))], "the decoder")
@@ -48,7 +48,7 @@ def test_the_best_way_that_fits_is_taken():
 
 @pytest.mark.parametrize("error", [RuntimeError("shape mismatch"), ValueError("out of memory"), KeyboardInterrupt()])
 def test_other_errors_are_not_taken_for_it(error):
-    def work(pictures):
+    def work(images):
         raise error
 
     assert not is_out_of_memory(error)

@@ -128,7 +128,7 @@ def test_a_run_without_a_record_of_its_images_goes_on_as_before(place):
     (run / "data.json").unlink()
     examples, checkpoint = torch.load(run / "examples.pt"), torch.load(run / "checkpoint.pt")
     del examples["data"], checkpoint["setup"]["kernel"]
-    checkpoint["setup"]["pictures"] = 3
+    checkpoint["setup"]["images"] = 3
     torch.save(examples, run / "examples.pt")
     torch.save(checkpoint, run / "checkpoint.pt")
     before = contents(run)[run / "examples.pt"]

@@ -19,7 +19,7 @@ def data(tmp_path_factory):
     folder = tmp_path_factory.mktemp("data")
     for name, colour in COLOURS.items():
         paint(colour, 8).save(folder / f"{name}.png")
-        (folder / f"{name}.txt").write_text(f"a {name} picture")
+        (folder / f"{name}.txt").write_text(f"a {name} image")
     return folder
 
 

@@ -1,4 +1,4 @@
-"""Folders of pictures: what is learned from them, and what is wrong with them, said before the work begins."""
+"""Folders of images: what is learned from them, and what is wrong with them, said before the work begins."""
 
 import json
 import random
@@ -28,7 +28,7 @@ def test_captions_are_the_lines_of_text_files(folder):
     source = Folder(folder, 16)
     assert [captions for _, captions in source.captioned()] == [["a fox", "the animal in the fog"], ["an owl"]]
     assert [*source.captions()] == ["a fox", "the animal in the fog", "an owl"]
-    assert {picture.size for picture, _ in source.captioned()} == {(16, 16)}
+    assert {image.size for image, _ in source.captioned()} == {(16, 16)}
 
 
 def test_captions_are_the_lines_of_metadata(folder):
@@ -38,17 +38,17 @@ def test_captions_are_the_lines_of_metadata(folder):
     assert [captions for _, captions in Folder(folder, 16).captioned()] == [["a fox", "a red fox"], ["an owl"]]
 
 
-def test_pictures_are_cut_to_the_middle(tmp_path):
+def test_images_are_cut_to_the_middle(tmp_path):
     stripes = np.zeros((16, 48, 3), dtype=np.uint8)
     stripes[:, 16:32] = 255
     Image.fromarray(stripes).save(tmp_path / "stripes.png")
-    picture = Folder(tmp_path, 16, captions=False).picture(random.Random(0))
-    assert np.asarray(picture).min() == 255
+    image = Folder(tmp_path, 16, captions=False).image(random.Random(0))
+    assert np.asarray(image).min() == 255
 
 
-def test_a_picture_follows_from_its_number(folder):
+def test_an_image_follows_from_its_number(folder):
     source = Folder(folder, 16, captions=False)
-    first, again = (source.picture(random.Random(3)) for _ in range(2))
+    first, again = (source.image(random.Random(3)) for _ in range(2))
     assert first.tobytes() == again.tobytes()
 
 
@@ -57,21 +57,21 @@ def test_an_empty_folder_is_refused(tmp_path):
         Folder(tmp_path, 16)
 
 
-def test_a_picture_without_caption_is_refused(folder):
+def test_an_image_without_caption_is_refused(folder):
     caption(folder, "fox", "a fox")
     with pytest.raises(ValueError, match=r"owl\.png has no caption; expected owl\.txt"):
         Folder(folder, 16)
 
 
-def test_a_picture_that_cannot_be_read_is_refused(folder):
+def test_an_image_that_cannot_be_read_is_refused(folder):
     whole = (folder / "owl.png").read_bytes()
-    for content in (b"no picture", whole[: len(whole) // 2]):
+    for content in (b"no image", whole[: len(whole) // 2]):
         (folder / "owl.png").write_bytes(content)
         with pytest.raises(ValueError, match=r"owl\.png cannot be read as an image"):
             Folder(folder, 16, captions=False)
 
 
-def test_a_picture_that_is_too_small_is_refused(folder):
+def test_an_image_that_is_too_small_is_refused(folder):
     with pytest.raises(ValueError, match=r"fox\.png is 24 x 20 pixels; expected 32 x 32 or more"):
         Folder(folder, 32, captions=False)
 
@@ -286,8 +286,8 @@ def test_images_are_upright_before_they_are_cut(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6
     Image.fromarray(stripes).save(tmp_path / "lying.png", exif=exif)
-    picture = Folder(tmp_path, 16, captions=False).picture(random.Random(0))
-    assert np.asarray(picture).max() == 0, "the middle third"
+    image = Folder(tmp_path, 16, captions=False).image(random.Random(0))
+    assert np.asarray(image).max() == 0, "the middle third"
     with pytest.raises(ValueError, match="is 48 x 16 pixels"):
         Folder(tmp_path, 32, captions=False)
 
@@ -296,8 +296,8 @@ def test_transparent_images_are_laid_on_white_or_a_chosen_colour(tmp_path):
     layer = Image.new("RGBA", (16, 16), (0, 200, 0, 0))
     layer.save(tmp_path / "clear.png")
     for options, colour in (({}, 255), ({"background": (0, 0, 0)}, 0)):
-        picture = Folder(tmp_path, 16, captions=False, **options).picture(random.Random(0))
-        assert set(np.asarray(picture).flatten()) == {colour}
+        image = Folder(tmp_path, 16, captions=False, **options).image(random.Random(0))
+        assert set(np.asarray(image).flatten()) == {colour}
 
 
 def test_the_command_names_bad_files_and_makes_nothing(folder, tmp_path_factory, capsys):

@@ -131,7 +131,7 @@ def test_the_codebook_is_used_whole(tmp_path):
     assert numbers["used_codes"] == 16
 
 
-def test_training_teaches_the_pictures(tmp_path):
+def test_training_teaches_the_images(tmp_path):
     training = tiny.diffusion(tmp_path, learning_rate=1e-2)
     losses = [training.step(step, 0.1)["bound"] for step in range(60)]
     assert np.mean(losses[-10:]) < 0.7 * np.mean(losses[:10])

@@ -1,4 +1,4 @@
-"""The built-in scenes: what they show, how they are called, and the judge that looks at pictures of them."""
+"""The built-in scenes: what they show, how they are called, and the judge that looks at images of them."""
 
 import random
 
@@ -22,10 +22,10 @@ def test_subjects_have_names_of_their_own():
 
 
 @needs_font
-def test_every_subject_has_a_picture_of_its_own():
+def test_every_subject_has_an_image_of_its_own():
     drawn = [scenes.draw_glyph(subject.glyph) for subject in scenes.SUBJECTS]
-    assert len({picture.tobytes() for picture in drawn}) == len(scenes.SUBJECTS)
-    assert min(np.asarray(picture)[..., 3].mean() for picture in drawn) > 15
+    assert len({image.tobytes() for image in drawn}) == len(scenes.SUBJECTS)
+    assert min(np.asarray(image)[..., 3].mean() for image in drawn) > 15
 
 
 @pytest.mark.parametrize(
@@ -66,25 +66,25 @@ def test_one_combination_in_ten_is_held_out():
 
 @needs_font
 def test_the_same_scenes_come_every_time():
-    first, again = ([picture.tobytes() for picture, _ in Scenes(5).captioned()] for _ in range(2))
+    first, again = ([image.tobytes() for image, _ in Scenes(5).captioned()] for _ in range(2))
     assert first == again and len(set(first)) == 5
 
 
 @needs_font
 @pytest.mark.parametrize("background", [("red",), ("white",), ("blue", "yellow")])
-def test_the_judge_knows_what_a_true_picture_shows(background):
+def test_the_judge_knows_what_a_true_image_shows(background):
     for subject, other in zip(SOME, reversed(SOME), strict=True):
         if subject == other:
             continue
         for chosen, size in (((subject,), "large"), ((subject,), "small"), ((subject, other), "small")):
             scene = scenes.Scene(chosen, background, size)
-            picture = scenes.render(scene)
+            image = scenes.render(scene)
             for i in range(len(chosen)):
-                assert evaluate.is_first(scene, picture, i), scene
+                assert evaluate.is_first(scene, image, i), scene
             if len(background) == 1:
-                assert metrics.background_of(picture) == background[0]
+                assert metrics.background_of(image) == background[0]
             else:
-                assert metrics.gradient_of(picture) == background
+                assert metrics.gradient_of(image) == background
 
 
 @needs_font

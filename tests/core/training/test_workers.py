@@ -20,7 +20,7 @@ TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--np
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
-    alone = train(folder, ALONE)  # first: it learns the vocabulary and encodes the pictures that both use
+    alone = train(folder, ALONE)  # first: it learns the vocabulary and encodes the images that both use
     script = Path(__file__).parents[1] / "two_workers.py"
     result = subprocess.run([*TORCHRUN, str(script), str(folder)], capture_output=True, text=True, timeout=300)
     assert result.returncode == 0, result.stderr[-3000:]
