@@ -43,7 +43,7 @@ from .formats import (
     vqgan_spec,
 )
 from .read import holds_tensors, read_tensors
-from .releases import CLASSES, HEADS, MIRROR, IMAGE_SIDE, parts_for
+from .releases import CLASSES, HEADS, IMAGE_SIDE, MIRROR, parts_for
 from .rename import Renamed, apply, unwrapped
 
 SUFFIXES = (".pth", ".pt", ".ckpt", ".bin", ".safetensors")
