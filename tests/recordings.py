@@ -97,15 +97,15 @@ def command(*arguments: object) -> str:
 def drawings(place: Path) -> Iterator[tuple[str, object]]:
     from PIL import Image
 
-    image, mask = place / "picture.png", place / "mask.png"
-    command("generate", "a lion on a white background", "-o", image)
+    whole, mask = place / "picture.png", place / "mask.png"
+    command("generate", "a lion on a white background", "-o", whole)
     marked = Image.new("L", (96, 96))
     marked.paste(255, (24, 24, 72, 80))
     marked.paste(120, (24, 24, 40, 80))
     marked.save(mask)
     for name, options in RUNS.items():
         out = place / f"{name.replace(' ', '_')}.png"
-        given = [re.sub("=[PM]$", lambda m: f"={image if m[0] == '=P' else mask}", word) for word in words(options)]
+        given = [re.sub("=[PM]$", lambda m: f"={whole if m[0] == '=P' else mask}", word) for word in words(options)]
         command("generate", PROMPT, "--seed", 7, "-o", out, *given)
         drawn = [Image.open(path).convert("RGB") for path in sorted(place.glob(f"{out.stem}*.png"))]
         yield f"generate {name}", [hashed(image.tobytes()) for image in drawn]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from pack.vqdiffusion_core.checkpoints import POCKET_FOLDER, load
-from pack.vqdiffusion_core.cli.main import main
+from pack.vqdiffusion_core.cli import main
 from pack.vqdiffusion_core.diffusion.inpainting import feathered
 from pack.vqdiffusion_core.diffusion.settings import Settings
 from pack.vqdiffusion_core.editing import Inpaint, RegionalPrompt, canvas_of

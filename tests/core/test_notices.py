@@ -2,7 +2,7 @@
 
 import pytest
 from pack.vqdiffusion_core.checkpoints import load
-from pack.vqdiffusion_core.cli.main import main
+from pack.vqdiffusion_core.cli import main
 from pack.vqdiffusion_core.diffusion.settings import Settings
 from pack.vqdiffusion_core.editing import RegionalPrompt
 from pack.vqdiffusion_core.notices import Notice, few_notices, notices_of, notices_to, notify

@@ -1,5 +1,5 @@
 """`vqdiffusion`: the core without an editor."""
 
-from .main import main
+from .command import main
 
 __all__ = ["main"]

@@ -18,7 +18,7 @@ from diffusers import Transformer2DModel, VQModel
 from pack.vqdiffusion_core.checkpoints import CheckpointError, load, load_codec
 from pack.vqdiffusion_core.checkpoints.convert import convert
 from pack.vqdiffusion_core.checkpoints.write import replace_folder
-from pack.vqdiffusion_core.cli.main import main
+from pack.vqdiffusion_core.cli import main
 from safetensors.torch import load_file
 
 from .. import tiny_checkpoints, tiny_originals

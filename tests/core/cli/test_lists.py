@@ -110,7 +110,7 @@ def test_a_list_is_read_in_any_common_encoding(encoding, suffix, tmp_path):
 
 def test_the_suffix_of_a_name_decides_the_format(tmp_path):
     file, folder = json_file(tmp_path, {"prompt": "a fox", "name": "fox.jpg"}), tmp_path / "o"
-    assert main.main(command(file, folder)) == 0
+    assert main(command(file, folder)) == 0
     with Image.open(folder / "fox.jpg") as image:
         assert image.format == "JPEG"
 
@@ -118,7 +118,7 @@ def test_the_suffix_of_a_name_decides_the_format(tmp_path):
 def test_a_folder_that_is_a_file_is_refused_before_drawing(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(lists, "generate", lambda *given, **rest: pytest.fail("it draws"))
     file = text_file(tmp_path, "a fox")
-    assert main.main(command(file, file)) == 1
+    assert main(command(file, file)) == 1
     assert "cannot be written (Not a directory)" in capsys.readouterr().err
 
 
@@ -130,7 +130,7 @@ def test_a_name_that_is_too_long_is_refused_before_drawing(tmp_path, capsys, mon
     monkeypatch.setattr(lists, "generate", lambda *_, **__: pytest.fail("drawn"))
     lines = [{"prompt": "a fox", "name": "fox"}, {"prompt": "a cat", "name": "c" * 250}]
     out = tmp_path / "out"
-    assert main.main(["generate", "--prompts", str(json_file(tmp_path, *lines)), "-o", str(out)]) == 1
+    assert main(["generate", "--prompts", str(json_file(tmp_path, *lines)), "-o", str(out)]) == 1
     error = capsys.readouterr().err
     assert "ccc.png cannot be written (File name too long)" in error and error.count("\n") == 1
     assert not out.exists()
@@ -156,17 +156,17 @@ def test_a_failed_prompt_does_not_end_the_others_and_the_next_run_draws_it_alone
         return real(model, prompt, **rest)
 
     monkeypatch.setattr(lists, "generate", generate)
-    assert main.main(command(file, folder)) == 1
+    assert main(command(file, folder)) == 1
     out, err = capsys.readouterr()
     assert "line 2 failed: RuntimeError: out of memory" in out and "1 of 3 images failed" in err
     assert sorted(path.name for path in folder.iterdir()) == ["ant.png", "cat.png"]
-    assert main.main(command(file, folder)) == 0
+    assert main(command(file, folder)) == 0
     assert drawn == ["ant", "bee", "cat", "bee"]
     assert sorted(path.name for path in folder.iterdir()) == ["ant.png", "bee.png", "cat.png"]
 
 
 def test_a_list_and_a_prompt_are_not_both_drawn(tmp_path, capsys):
-    assert main.main(["generate", "a fox", "--prompts", str(text_file(tmp_path, "a cat"))]) == 1
+    assert main(["generate", "a fox", "--prompts", str(text_file(tmp_path, "a cat"))]) == 1
     assert "give no prompt, --class, --part or --count besides" in capsys.readouterr().err
 
 
@@ -174,7 +174,7 @@ def test_two_processes_draw_the_images_of_one(tmp_path):
     """One of them fails in one image, by a folder in its place, and finishes all the same."""
     file = json_file(tmp_path, *({"prompt": f"a {name}", "name": name} for name in ("fox", "bee", "cat", "dog")))
     alone, together = tmp_path / "alone", tmp_path / "together"
-    assert main.main(command(file, alone)) == 0
+    assert main(command(file, alone)) == 0
     (together / ".bee.png.part").mkdir(parents=True)
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     draw = [*torchrun, "-m", "vqdiffusion_core.cli", *command(file, together)]

@@ -4,7 +4,7 @@ import pytest
 import torch
 from pack.tests.core.tiny_training import COLOURS, paint
 from pack.vqdiffusion_core.checkpoints import load
-from pack.vqdiffusion_core.cli.main import main
+from pack.vqdiffusion_core.cli import main
 from PIL import Image
 
 CODEC = ["--size", "16", "--channels", "8,8", "--codes", "16", "--steps", "3", "--batch", "2"]

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 import torch
-from pack.vqdiffusion_core.cli.main import main
+from pack.vqdiffusion_core.cli import main
 from pack.vqdiffusion_core.diffusion.guidance import GuidanceTerm
 from pack.vqdiffusion_core.diffusion.schedule import SPACINGS, Schedule
 from pack.vqdiffusion_core.diffusion.settings import SAMPLERS, Settings

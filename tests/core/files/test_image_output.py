@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from pack.vqdiffusion_core.cli import generate as generate_command
-from pack.vqdiffusion_core.cli.main import main
+from pack.vqdiffusion_core.cli import main
 from pack.vqdiffusion_core.files.image_output import write_image
 from PIL import Image
 

@@ -8,7 +8,7 @@ import torch
 from pack.tests.core import tiny_checkpoints, tiny_originals
 from pack.tests.core.tiny_training import COLOURS, paint
 from pack.vqdiffusion_core.checkpoints import load
-from pack.vqdiffusion_core.cli.main import main
+from pack.vqdiffusion_core.cli import main
 
 CODEC = ["--size", "16", "--channels", "8,8", "--codes", "16", "--steps", "1", "--batch", "2"]
 DIFFUSION = ["--size", "16", "--layers", "1", "--width", "16", "--heads", "2", "--steps", "1", "--batch", "2"]

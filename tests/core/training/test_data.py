@@ -5,7 +5,7 @@ import random
 
 import numpy as np
 import pytest
-from pack.vqdiffusion_core.cli.main import main
+from pack.vqdiffusion_core.cli import main
 from pack.vqdiffusion_core.notices import notices_to
 from pack.vqdiffusion_core.training.data import MOST_NAMED, Folder
 from PIL import Image

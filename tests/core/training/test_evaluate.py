@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from pack.vqdiffusion_core.cli.main import main
+from pack.vqdiffusion_core.cli import main
 from pack.vqdiffusion_core.training import evaluate, scenes
 
 

@@ -7,7 +7,7 @@ import signal
 import pytest
 import torch
 from pack.tests.core.tiny_training import COLOURS, paint
-from pack.vqdiffusion_core.cli.main import main
+from pack.vqdiffusion_core.cli import main
 from pack.vqdiffusion_core.training.codec import CodecTraining
 from pack.vqdiffusion_core.training.diffusion import DiffusionTraining
 

@@ -5,8 +5,7 @@ import sys
 
 import pytest
 from pack.vqdiffusion_core.checkpoints import POCKET_FOLDER, load
-from pack.vqdiffusion_core.cli import train
-from pack.vqdiffusion_core.cli.main import main
+from pack.vqdiffusion_core.cli import main, train
 from pack.vqdiffusion_core.diffusion.settings import Settings
 from pack.vqdiffusion_core.networks.transformer import Transformer
 from pack.vqdiffusion_core.networks.vqgan import VQGAN
