@@ -32,7 +32,9 @@ def test_a_listener_hears_each_line_once_and_only_within_its_block():
 @pytest.mark.parametrize(("rank", "said"), [("0", 1), ("1", 0)])
 def test_the_command_says_it_on_stderr_in_one_of_its_processes(rank, said, monkeypatch, capsys):
     monkeypatch.setenv("RANK", rank)
-    monkeypatch.setattr("pack.vqdiffusion_core.cli.command.run_info", lambda options: [notify("left out.") for _ in range(2)])
+    monkeypatch.setattr(
+        "pack.vqdiffusion_core.cli.command.run_info", lambda options: [notify("left out.") for _ in range(2)]
+    )
     assert main(["info"]) == 0
     assert capsys.readouterr() == ("", "vqdiffusion: left out.\n" * said)
 
