@@ -14,12 +14,12 @@ from torch import Tensor
 from ..vqdiffusion_core import preview
 from ..vqdiffusion_core.diffusion.guidance import Condition, GuidanceTerm, compose_guidance
 from ..vqdiffusion_core.diffusion.noise import SEEDS
+from ..vqdiffusion_core.diffusion.sampling import sample
 from ..vqdiffusion_core.diffusion.schedule import Schedule
 from ..vqdiffusion_core.diffusion.settings import DEFAULTS, SAMPLERS, Settings, notify_of_unheard
 from ..vqdiffusion_core.diffusion.windows import Grid
 from ..vqdiffusion_core.networks.specs import TransformerSpec
 from ..vqdiffusion_core.networks.transformer import INNER_BYTES
-from ..vqdiffusion_core.pipeline import sample
 from . import conditioning, latents, runtime
 from .latents import HISTORY, History
 from .model import VQModel

@@ -1,17 +1,14 @@
-"""VQ-Diffusion on PyTorch, without an editor. In reading order:
+"""VQ-Diffusion on PyTorch, without an editor: load a model, generate images.
 
-specs       what defines a model's shape
-schedule    how noisy a token is at time t, and how a run is spaced
-posterior   the forward process and its exact reversal, for any jump
-transformer, vqgan, text_encoder    the networks
-guidance    which prompts speak, by token and time
-inpainting  which tokens are drawn anew
-canvas      images larger than the network's own
-denoiser    network -> log p(x_0 | x_t)
-truncation  what of it may be drawn
-samplers    generators that draw tokens
-settings    what a run leaves open
-pipeline    from prompt to image
-checkpoints model files
-training    how the embedded pocket model was made
+Shape letters, everywhere: B images, N tokens of the grid, h and w its rows and columns, M tokens that are asked for,
+K codebook size (the mask is id K), L tokens of a text, D width of a text vector or a code, W width of the transformer,
+H and W pixels where C channels stand beside them.
 """
+
+from .checkpoints import POCKET_FOLDER, load
+from .diffusion.settings import Settings
+from .editing import Inpaint, RegionalPrompt
+from .model import VQDiffusion
+from .pipeline import generate
+
+__all__ = ["POCKET_FOLDER", "Inpaint", "RegionalPrompt", "Settings", "VQDiffusion", "generate", "load"]

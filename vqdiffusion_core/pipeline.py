@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from operator import index
 
 import numpy as np
@@ -10,72 +10,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from .diffusion.denoiser import Denoiser, across
-from .diffusion.guidance import GuidanceTerm, Prompt, compose_guidance
-from .diffusion.inpainting import Region
-from .diffusion.noise import SEEDS, Noise, exact_device
-from .diffusion.samplers import State, edited
-from .diffusion.schedule import Schedule
-from .diffusion.settings import DEFAULTS, SAMPLERS, Settings, notify_of_unheard
-from .diffusion.windows import Grid, windows
+from .diffusion.guidance import Prompt, compose_guidance
+from .diffusion.noise import SEEDS
+from .diffusion.sampling import sample
+from .diffusion.settings import DEFAULTS, Settings, notify_of_unheard
 from .editing import Inpaint, RegionalPrompt, canvas_of, paste
 from .model import VQDiffusion
-from .networks.transformer import Transformer
-
-
-def sample(
-    transformer: Transformer,
-    schedule: Schedule,
-    terms: Sequence[GuidanceTerm],
-    tokens_BN: Tensor,
-    mask_strength_BN: Tensor | None,
-    settings: Settings,
-    seeds: Sequence[int],
-    canvas: Grid | None = None,
-) -> Iterator[State]:
-    """Draw tokens anew; yields the state before the first step and after each.
-
-    `tokens_BN` holds ids 0..K, K the mask, row by row of the `canvas` (the model's own grid, unless given).
-    `mask_strength_BN`, 0..1, marks what is drawn anew: all, without it. `seeds` has one seed an image. The last state
-    has no mask left.
-    """
-    check_masks(schedule, settings)
-    if mask_strength_BN is not None and not settings.soft:
-        mask_strength_BN = (mask_strength_BN > 0).float()
-    grid, device, exact = transformer.spec.grid, tokens_BN.device, exact_device(tokens_BN.device)
-    tokens_BN = tokens_BN.to(exact)
-    region, noise = Region.of(tokens_BN, mask_strength_BN, schedule, settings.denoise), Noise(list(seeds))
-    drawn_BN = region.drawn_BN(region.start).to(exact)
-    noisy_BN = region.released(tokens_BN, region.start, torch.zeros_like(drawn_BN, dtype=torch.bool), noise)
-    state = State.of(noisy_BN, transformer.spec.mask_id)
-    yield state.to(device)
-    frames = None if canvas in (None, grid) else windows(grid, canvas, settings.overlap)
-    predict = across(settings.shape(Denoiser(transformer, schedule, terms, region, frames)), device, exact)
-    sampler, rounds = SAMPLERS[settings.sampler](settings), spread(settings.steps, settings.rounds)
-    if not region.hard or settings.rounds > 1:
-        sampler = edited(sampler, region, rounds)
-    times = schedule.timesteps(len(rounds), region.start, settings.spacing)
-    states = sampler(predict, state, schedule, times, noise, drawn_BN)
-    yield from (later.to(device) for later in states)
-
-
-def check_masks(schedule: Schedule, settings: Settings) -> None:
-    gamma = schedule.bar(schedule.num_timesteps).gamma
-    if settings.sampler != "ancestral" and gamma < 0.5:
-        raise ValueError(
-            f"sampler is {settings.sampler!r}, which uncovers masked tokens, but this model's schedule masks only "
-            f"{gamma:.0%} of them. Use the sampler 'ancestral'."
-        )
-
-
-def spread(steps: int, rounds: int) -> list[int]:
-    """How often each jump is done, so that there are `steps` network evaluations in all.
-
-    >>> spread(16, 1) == [1] * 16, spread(8, 3)
-    (True, [3, 3, 2])
-    """
-    whole, rest = divmod(steps, rounds)
-    return [rounds] * whole + [rest] * (rest > 0)
 
 
 def generate(

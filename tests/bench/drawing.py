@@ -16,11 +16,11 @@ from vqdiffusion_core.diffusion.guidance import cfg
 from vqdiffusion_core.diffusion.logits import apply_truncation
 from vqdiffusion_core.diffusion.noise import Noise, categorical
 from vqdiffusion_core.diffusion.posterior import change_probability, draw_posterior
+from vqdiffusion_core.diffusion.sampling import sample
 from vqdiffusion_core.diffusion.settings import Settings
 from vqdiffusion_core.networks.kernels import linear
 from vqdiffusion_core.networks.specs import TransformerSpec
 from vqdiffusion_core.networks.transformer import Transformer
-from vqdiffusion_core.pipeline import sample
 
 from . import models
 from .autoregressive import Autoregressive

@@ -25,9 +25,10 @@ from vqdiffusion_core.diffusion.inpainting import Region
 from vqdiffusion_core.diffusion.noise import Noise
 from vqdiffusion_core.diffusion.posterior import change_probability, draw_posterior
 from vqdiffusion_core.diffusion.samplers import draw
+from vqdiffusion_core.diffusion.sampling import sample
 from vqdiffusion_core.diffusion.settings import Settings
 from vqdiffusion_core.model import VQDiffusion
-from vqdiffusion_core.pipeline import decode, sample
+from vqdiffusion_core.pipeline import decode
 from vqdiffusion_core.training import metrics, scenes
 from vqdiffusion_core.training.codec import psnr
 from vqdiffusion_core.training.data import to_tensor

@@ -2,8 +2,6 @@
 way to draw.
 """
 
-from itertools import pairwise
-
 import torch
 from pack.vqdiffusion_core.diffusion.noise import gumbel
 from pack.vqdiffusion_core.diffusion.posterior import q_posterior
@@ -52,18 +50,16 @@ def gumbel_categorical(log_p, uniform, dim):
 
 
 def drawing_from(generator):
-    """A sampler that draws every token in every step, from the whole posterior, with the uniforms that diffusers' own
+    """A step that draws every token, from the whole posterior, with the uniforms that diffusers' own
     steps take from the generator: what our predictions and our posterior make of a run, without our thinned draw.
     """
 
-    def run(predict, state, schedule, times, noise, drawn_BN):
-        x_BN, K = state.x_BN, schedule.codebook_size
-        for t, s in pairwise(times):
-            log_p_MK = predict(x_BN, t, drawn_BN > 0).log_p_MK
-            table_BNK = q_posterior(log_p_MK.double().softmax(-1).view(*x_BN.shape, K), x_BN, s, t, schedule)
-            log_table_BKN = table_BNK.log().float().transpose(1, 2)[:, : K + (s > 0)]  # the last has no mask
-            uniform_BKN = torch.rand(log_table_BKN.shape, generator=generator)
-            x_BN = gumbel_categorical(log_table_BKN, uniform_BKN, dim=1)
-            yield State.of(x_BN, K)
+    def step(run, state, t, s, drawn_BN):
+        x_BN, K = state.x_BN, run.schedule.codebook_size
+        log_p_MK = run.predict(x_BN, t, drawn_BN > 0).log_p_MK
+        table_BNK = q_posterior(log_p_MK.double().softmax(-1).view(*x_BN.shape, K), x_BN, s, t, run.schedule)
+        log_table_BKN = table_BNK.log().float().transpose(1, 2)[:, : K + (s > 0)]  # the last has no mask
+        uniform_BKN = torch.rand(log_table_BKN.shape, generator=generator)
+        return State.of(gumbel_categorical(log_table_BKN, uniform_BKN, dim=1), K)
 
-    return run
+    return step

@@ -3,8 +3,8 @@
 import pytest
 import torch
 from pack.vqdiffusion_core.diffusion.guidance import cfg
+from pack.vqdiffusion_core.diffusion.sampling import sample
 from pack.vqdiffusion_core.diffusion.settings import SAMPLERS, Settings
-from pack.vqdiffusion_core.pipeline import sample
 
 from . import tiny
 from .apple import MPS, Apple, move

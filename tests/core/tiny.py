@@ -1,6 +1,9 @@
 """A model small enough to enumerate: K = 11 codes on a 4 x 4 grid, two layers, random weights."""
 
+from itertools import pairwise
+
 import torch
+from pack.vqdiffusion_core.diffusion.samplers import Run
 from pack.vqdiffusion_core.diffusion.schedule import Schedule
 from pack.vqdiffusion_core.networks.specs import TransformerSpec
 from pack.vqdiffusion_core.networks.transformer import Transformer
@@ -26,3 +29,11 @@ def text(seed, length=7):
 def tokens(seed=0, batch=1):
     generator = torch.Generator().manual_seed(seed)
     return torch.randint(0, SPEC.codebook_size, (batch, SPEC.num_tokens), generator=generator)
+
+
+def walk(step, predict, state, schedule, times, noise, drawn_BN):
+    """The states after each step of a sampler from time to time, where nothing joins or is taken back."""
+    run = Run(predict, schedule, noise)
+    for t, s in pairwise(times):
+        state = step(run, state, t, s, drawn_BN)
+        yield state

@@ -5,13 +5,13 @@ import torch
 from pack.nodes import sampling, vae
 from pack.tests.core.allocations import Peak
 from pack.vqdiffusion_core.diffusion.guidance import cfg
+from pack.vqdiffusion_core.diffusion.sampling import sample
 from pack.vqdiffusion_core.diffusion.schedule import Schedule
 from pack.vqdiffusion_core.diffusion.settings import Settings
 from pack.vqdiffusion_core.networks.kernels import keep_freed_memory
 from pack.vqdiffusion_core.networks.specs import TransformerSpec, VQGANSpec
 from pack.vqdiffusion_core.networks.transformer import Transformer
 from pack.vqdiffusion_core.networks.vqgan import VQGAN
-from pack.vqdiffusion_core.pipeline import sample
 
 CODECS = {
     "ithq": VQGANSpec((64, 128, 256, 512), 2, (3,), latent_channels=256, code_dim=128, codebook_size=4096),

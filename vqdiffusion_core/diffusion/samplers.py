@@ -1,21 +1,17 @@
-"""Samplers: generators that draw the tokens of an image from a denoiser, one network evaluation a step at most.
-
-Each goes from time to time along a falling list that ends at 0, whatever its spacing, and changes a token only where
-`drawn_BN`, how likely each token is masked in parts of gamma_bar, is above 0 (see `Region`). The state at the first
-time comes in, the state after every step is yielded.
+"""Steps: how each sampler takes the tokens of an image from time t to an earlier time s, with one network evaluation
+at most. A sampler is such a function, and a line in `settings.SAMPLERS`; the loop around it is in `sampling`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from itertools import pairwise
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from .denoiser import Prediction, Shaped
-from .inpainting import Region
 from .noise import Noise, categorical, gumbel
 from .posterior import change_probability, divide, draw_posterior
 from .schedule import Schedule
@@ -46,117 +42,120 @@ class State(NamedTuple):
         return State(self.x_BN.to(device), self.confidence_BN.to(device))
 
 
-Sampler = Callable[[Shaped, State, Schedule, Sequence[float], Noise, Tensor], Iterator[State]]
+@dataclass(frozen=True)
+class Run:
+    """What the steps of a run share."""
+
+    predict: Shaped
+    schedule: Schedule
+    noise: Noise
+
+    def uniform(self, x_BN: Tensor) -> Tensor:
+        """A number in [0, 1) for every token, the same for an image whatever its batch."""
+        return self.noise.uniform(x_BN.shape[1], device=x_BN.device)
+
+
+# (run, state at t, t, s, drawn_BN) -> state at s < t. It changes tokens only where `drawn_BN`, how likely each is
+# masked in parts of gamma_bar (see `Region`), is above 0.
+Step = Callable[[Run, State, float, float, Tensor], State]
 Score = Callable[[Prediction, Tensor], Tensor]  # and drawn ids (M,) -> log of how much each wants to be uncovered
 
 
-def ancestral(
-    predict: Shaped, state: State, schedule: Schedule, times: Sequence[float], noise: Noise, drawn_BN: Tensor
-) -> Iterator[State]:
-    """The reverse process itself, by exact jumps (Gu et al. 2022, eq. 11).
+def ancestral(run: Run, state: State, t: float, s: float, drawn_BN: Tensor) -> State:
+    """The reverse process itself, x_s ~ p(x_s | x_t), by an exact jump (Gu et al. 2022, eq. 11).
 
     Tokens flip their coins before the network is asked, because the chance of a change does not depend on it: the head,
     truncation and draw run at the few positions that need them.
     """
-    for t, s in pairwise(times):
-        x_BN = state.x_BN
-        coin_BN, pick_BN = (noise.uniform(x_BN.shape[1], device=x_BN.device) for _ in range(2))
-        where_BN = (drawn_BN > 0) & (coin_BN < change_probability(x_BN, s, t, schedule))
-        if where_BN.any():  # with more steps than tokens, many steps move none and need no network
-            x0_M, p_M = draw(predict(x_BN, t, where_BN).log_p_MK, pick_BN[where_BN])
-            x_M = draw_posterior(x_BN[where_BN], x0_M, s, t, schedule, coin_BN[where_BN])
-            kept_M = state.confidence_BN[where_BN]
-            state = state.drawn(where_BN, x_M, torch.where(x_M == x0_M, p_M, kept_M))
-        yield state
+    x_BN = state.x_BN
+    coin_BN, pick_BN = run.uniform(x_BN), run.uniform(x_BN)
+    where_BN = (drawn_BN > 0) & (coin_BN < change_probability(x_BN, s, t, run.schedule))
+    if not where_BN.any():  # with more steps than tokens, many steps move none and need no network
+        return state
+    x0_M, p_M = draw(run.predict(x_BN, t, where_BN).log_p_MK, pick_BN[where_BN])
+    x_M = draw_posterior(x_BN[where_BN], x0_M, s, t, run.schedule, coin_BN[where_BN])
+    return state.drawn(where_BN, x_M, torch.where(x_M == x0_M, p_M, state.confidence_BN[where_BN]))
 
 
-def counted(
-    predict: Shaped,
+def uncover(
+    run: Run,
     state: State,
-    schedule: Schedule,
-    times: Sequence[float],
-    noise: Noise,
+    t: float,
+    s: float,
     drawn_BN: Tensor,
     *,
     score: Score,
-    luck: Callable[[float], float] = lambda gamma: 1.0,
-) -> Iterator[State]:
-    """Uncovers so many tokens in each step that as many stay masked as the law has on average, without its variance
-    (fewer tokens, Tang et al. 2022, 3.2; parallel decoding, Chang et al. 2022).
+    choice_temperature: Callable[[float], float] = lambda gamma: 1.0,
+) -> State:
+    """Uncovers as many tokens as leave the law's mean number masked (fewer tokens, Tang et al. 2022, 3.2; parallel
+    decoding, Chang et al. 2022). What is visible stays.
 
-    Which ones is drawn without replacement, with chances proportional to exp(score / luck): the top of score + luck *
-    Gumbel noise. What is visible stays.
+    Which ones is drawn without replacement, with chances proportional to exp(score / choice temperature): the top of
+    score + choice temperature * Gumbel noise.
     """
-    K = schedule.codebook_size
-    for t, s in pairwise(times):
-        x_BN, gamma = state.x_BN, schedule.bar(s).gamma
-        order_BN, pick_BN = (noise.uniform(x_BN.shape[1], device=x_BN.device) for _ in range(2))
-        masked_BN = (drawn_BN > 0) & (x_BN == K)
-        stay_B1 = (drawn_BN.sum(1, keepdim=True) * gamma).round()
-        count_B1 = masked_BN.sum(1, keepdim=True) - stay_B1
-        if (count_B1 > 0).any():
-            prediction = predict(x_BN, t, masked_BN)
-            x0_M, p_M = draw(prediction.log_p_MK, pick_BN[masked_BN])
-            score_M = score(prediction, x0_M).double() + luck(gamma) * gumbel(order_BN[masked_BN])
-            score_BN = torch.full_like(order_BN, float("-inf")).masked_scatter(masked_BN, score_M)
-            rank_BN = score_BN.argsort(dim=1, descending=True, stable=True).argsort(dim=1)
-            chosen_BN = masked_BN & (rank_BN < count_B1)
-            chosen_M = chosen_BN[masked_BN]
-            state = state.drawn(chosen_BN, x0_M[chosen_M], p_M[chosen_M])
-        yield state
+    x_BN, gamma = state.x_BN, run.schedule.bar(s).gamma
+    order_BN, pick_BN = run.uniform(x_BN), run.uniform(x_BN)
+    masked_BN = (drawn_BN > 0) & (x_BN == run.schedule.codebook_size)
+    count_B1 = masked_BN.sum(1, keepdim=True) - (drawn_BN.sum(1, keepdim=True) * gamma).round()
+    if not (count_B1 > 0).any():
+        return state
+    prediction = run.predict(x_BN, t, masked_BN)
+    x0_M, p_M = draw(prediction.log_p_MK, pick_BN[masked_BN])
+    score_M = score(prediction, x0_M).double() + choice_temperature(gamma) * gumbel(order_BN[masked_BN])
+    score_BN = torch.full_like(order_BN, float("-inf")).masked_scatter(masked_BN, score_M)
+    rank_BN = score_BN.argsort(dim=1, descending=True, stable=True).argsort(dim=1)
+    chosen_BN = masked_BN & (rank_BN < count_B1)
+    chosen_M = chosen_BN[masked_BN]
+    return state.drawn(chosen_BN, x0_M[chosen_M], p_M[chosen_M])
 
 
-def by_chance(prediction: Prediction, x0_M: Tensor) -> Tensor:
-    """Score of `counted`: every token alike."""
+def random_order(prediction: Prediction, x0_M: Tensor) -> Tensor:
+    """Score of `uncover`: every token alike."""
     return torch.zeros_like(prediction.log_purity_M)
 
 
-def by_purity(weight: float) -> Score:
-    """Score of `counted`: purity ** weight, with purity = max p (Tang et al. 2022, eq. 9). Weight 0 is `by_chance`."""
+def purity(weight: float) -> Score:
+    """Score of `uncover`: purity ** weight, where purity is max p (Tang et al. 2022, eq. 9). 0: `random_order`."""
     return lambda prediction, x0_M: weight * prediction.log_purity_M
 
 
-def by_confidence(prediction: Prediction, x0_M: Tensor) -> Tensor:
-    """Score of `counted`: the probability of what was drawn (Chang et al. 2022)."""
+def confidence(prediction: Prediction, x0_M: Tensor) -> Tensor:
+    """Score of `uncover`: the probability of what was drawn (Chang et al. 2022)."""
     return prediction.log_p_MK.gather(-1, x0_M[:, None])[:, 0]
 
 
-def remasking(
-    predict: Shaped,
+def remask(
+    run: Run,
     state: State,
-    schedule: Schedule,
-    times: Sequence[float],
-    noise: Noise,
+    t: float,
+    s: float,
     drawn_BN: Tensor,
     *,
-    chance: Callable[[Tensor], Tensor],
-    doubt: bool,
-) -> Iterator[State]:
-    """Takes drawn tokens back now and then, so that the model can correct them (ReMDM, Wang et al. 2025), and draws the
-    more anew, so that as many are masked as without.
+    sigma: Callable[[Tensor], Tensor],
+    by_confidence: bool,
+) -> State:
+    """Takes drawn tokens back now and then, so that the model can correct them, and draws the more anew: as many are
+    masked as without (ReMDM, Wang et al. 2025).
 
-    `chance` makes the chance sigma of being taken back out of the highest that the law allows. With `doubt`, tokens
-    that were drawn with little confidence have more of it and sure ones less, with the same mean.
+    `sigma` makes the chance of being taken back out of the highest that the law allows. With `by_confidence`, tokens
+    that were drawn with little of it have more of that chance and sure ones less, with the same mean.
     """
-    K = schedule.codebook_size
-    for t, s in pairwise(times):
-        x_BN = state.x_BN
-        gamma_t_BN, gamma_s_BN = (drawn_BN.double() * schedule.bar(time).gamma for time in (t, s))
-        sigma_BN = chance((gamma_s_BN / (1 - gamma_t_BN).clamp(min=1e-300)).clamp(max=1))
-        coin_BN, pick_BN = (noise.uniform(x_BN.shape[1], device=x_BN.device) for _ in range(2))
-        masked_BN = (drawn_BN > 0) & (x_BN == K)
-        visible_BN = (drawn_BN > 0) & ~masked_BN
-        # gamma_s = gamma_t * (1 - uncover) + (1 - gamma_t) * sigma, solved for the chance of a masked token
-        uncover_BN = 1 - divide(gamma_s_BN - sigma_BN * (1 - gamma_t_BN), gamma_t_BN)
-        sigma_BN = doubtful(sigma_BN, state.confidence_BN, visible_BN) if doubt else sigma_BN
-        where_BN = masked_BN & (coin_BN < uncover_BN)
-        if where_BN.any():
-            state = state.drawn(where_BN, *draw(predict(x_BN, t, where_BN).log_p_MK, pick_BN[where_BN]))
-        state = state.masked(visible_BN & (coin_BN < sigma_BN), K)
-        yield state
+    x_BN, K = state.x_BN, run.schedule.codebook_size
+    gamma_t_BN, gamma_s_BN = (drawn_BN.double() * run.schedule.bar(time).gamma for time in (t, s))
+    sigma_BN = sigma((gamma_s_BN / (1 - gamma_t_BN).clamp(min=1e-300)).clamp(max=1))
+    coin_BN, pick_BN = run.uniform(x_BN), run.uniform(x_BN)
+    masked_BN = (drawn_BN > 0) & (x_BN == K)
+    visible_BN = (drawn_BN > 0) & ~masked_BN
+    # gamma_s = gamma_t * (1 - uncover) + (1 - gamma_t) * sigma, solved for the chance of a masked token
+    uncover_BN = 1 - divide(gamma_s_BN - sigma_BN * (1 - gamma_t_BN), gamma_t_BN)
+    sigma_BN = share_by_doubt(sigma_BN, state.confidence_BN, visible_BN) if by_confidence else sigma_BN
+    where_BN = masked_BN & (coin_BN < uncover_BN)
+    if where_BN.any():
+        state = state.drawn(where_BN, *draw(run.predict(x_BN, t, where_BN).log_p_MK, pick_BN[where_BN]))
+    return state.masked(visible_BN & (coin_BN < sigma_BN), K)
 
 
-def doubtful(sigma_BN: Tensor, confidence_BN: Tensor, visible_BN: Tensor) -> Tensor:
+def share_by_doubt(sigma_BN: Tensor, confidence_BN: Tensor, visible_BN: Tensor) -> Tensor:
     """sigma shared out among the visible tokens by softmax(-confidence), with mean sigma (ReMDM, remasking by
     confidence; there the shares add up to sigma instead, which hardly remasks anything on a large grid).
     """
@@ -168,24 +167,3 @@ def draw(log_p_MK: Tensor, uniform_M: Tensor) -> tuple[Tensor, Tensor]:
     """An id from each distribution, and its probability."""
     x0_M = categorical(log_p_MK, uniform_M)
     return x0_M, log_p_MK.gather(-1, x0_M[:, None])[:, 0].exp()
-
-
-def edited(sampler: Sampler, region: Region, rounds: Sequence[int]) -> Sampler:
-    """`sampler`, jump by jump, with two things that an edit may need between jumps: tokens of a soft region join when
-    their time has come, and jump i is taken back and done again until it was done rounds[i] times (the corrector of
-    Campbell et al. 2022; RePaint's resampling, Lugmayr et al. 2022).
-    """
-
-    def run(
-        predict: Shaped, state: State, schedule: Schedule, times: Sequence[float], noise: Noise, drawn_BN: Tensor
-    ) -> Iterator[State]:
-        for (t, s), count in zip(pairwise(times), rounds, strict=True):
-            state = state.noisy(region.released(state.x_BN, t, drawn_BN > 0, noise))
-            drawn_BN = region.drawn_BN(t).to(drawn_BN.device)
-            for left in reversed(range(count)):
-                (state,) = sampler(predict, state, schedule, [t, s], noise, drawn_BN)
-                yield state
-                if left:
-                    state = state.noisy(region.taken_back(state.x_BN, s, t, noise))
-
-    return run

@@ -11,7 +11,7 @@ from ..notices import notify
 from .denoiser import Predict, Shaped, shaped, sharpened
 from .guidance import Scale, constant, interval, ramp
 from .logits import apply_temperature, apply_top_k, apply_truncation
-from .samplers import Sampler, ancestral, by_chance, by_confidence, by_purity, counted, remasking
+from .samplers import Step, ancestral, confidence, purity, random_order, remask, uncover
 from .schedule import SPACINGS
 
 
@@ -81,21 +81,24 @@ def notify_of_unheard(settings: Settings, has_negative: bool) -> None:
             notify(f"{name} is {value}, which has no effect on the sampler {settings.sampler}, but on {sampler}.")
 
 
-def remask_sampler(settings: Settings) -> Sampler:
+def remask_step(settings: Settings) -> Step:
     strength = settings.remask_strength
-    chances = {"cap": lambda most_BN: most_BN.clamp(max=strength), "rescale": lambda most_BN: most_BN * strength}
-    chance = chances.get(settings.remask, chances["rescale"])
-    return partial(remasking, chance=chance, doubt=settings.remask == "confidence")
+    if settings.remask == "cap":
+        return partial(remask, sigma=lambda most_BN: most_BN.clamp(max=strength), by_confidence=False)
+    by_confidence = settings.remask == "confidence"
+    return partial(remask, sigma=lambda most_BN: most_BN * strength, by_confidence=by_confidence)
 
 
 GUIDANCE: dict[str, Callable[[float], Scale]] = {"constant": constant, "ramp": ramp}
 REMASK = ("cap", "rescale", "confidence")
-SAMPLERS: dict[str, Callable[[Settings], Sampler]] = {
+SAMPLERS: dict[str, Callable[[Settings], Step]] = {
     "ancestral": lambda settings: ancestral,
-    "exact count": lambda settings: partial(counted, score=by_chance),
-    "purity": lambda settings: partial(counted, score=by_purity(settings.purity)),
-    "confidence": lambda settings: partial(counted, score=by_confidence, luck=lambda gamma: settings.luck * gamma),
-    "remask": remask_sampler,
+    "exact count": lambda settings: partial(uncover, score=random_order),
+    "purity": lambda settings: partial(uncover, score=purity(settings.purity)),
+    "confidence": lambda settings: partial(
+        uncover, score=confidence, choice_temperature=lambda gamma: settings.luck * gamma
+    ),
+    "remask": remask_step,
 }
 SAMPLER_OF = {"purity": "purity", "luck": "confidence", "remask": "remask", "remask_strength": "remask"}
 CHOICES = {"sampler": SAMPLERS, "guidance_schedule": GUIDANCE, "spacing": SPACINGS, "remask": REMASK}

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from ..checkpoints.write import raw
 from ..diffusion.guidance import cfg
 from ..diffusion.posterior import q_sample
+from ..diffusion.sampling import sample
 from ..diffusion.schedule import Schedule
 from ..diffusion.settings import Settings
 from ..distributed import ALONE, Workers
@@ -25,7 +26,6 @@ from ..model import VQDiffusion
 from ..networks.text_encoder import TextEncoder
 from ..networks.transformer import Transformer
 from ..networks.vqgan import VQGAN
-from ..pipeline import sample
 from .data import Source, to_grid, to_tensor
 from .loop import clip, cosine, counted, precision
 from .objective import TimeSampler, loss_mask, loss_terms

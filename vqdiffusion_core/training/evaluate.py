@@ -19,9 +19,10 @@ from PIL import Image
 from torch import Tensor
 
 from ..diffusion.guidance import cfg
+from ..diffusion.sampling import sample
 from ..diffusion.settings import Settings
 from ..model import VQDiffusion
-from ..pipeline import decode, generate, sample
+from ..pipeline import decode, generate
 from . import metrics, scenes
 from .codec import psnr
 from .data import to_tensor

@@ -114,8 +114,8 @@ def test_a_whole_run_has_the_tokens_of_the_diffusers_pipeline_at_every_step_and_
         output_type="np",
         callback=lambda step, t, tokens: theirs.append(tokens.clone()),
     ).images
-    sampler = reference.drawing_from(torch.Generator().manual_seed(seed))
-    monkeypatch.setitem(SAMPLERS, "of diffusers", lambda settings: sampler)
+    step = reference.drawing_from(torch.Generator().manual_seed(seed))
+    monkeypatch.setitem(SAMPLERS, "of diffusers", lambda settings: step)
     settings = Settings(steps=tiny.T, guidance=guidance, truncation=rate, sampler="of diffusers")
     generate(model, prompt, settings=settings, on_step=lambda step, tokens: ours.append(tokens))
     assert [tokens.tolist() for tokens in ours[1:]] == [tokens.tolist() for tokens in theirs]
@@ -323,7 +323,7 @@ import sys
 from pathlib import Path
 from vqdiffusion_core.checkpoints.build import Dtypes
 from vqdiffusion_core.checkpoints.diffusers_layout import load_transformer
-assert load_transformer(Path(sys.argv[1]), Dtypes(None)).tabulate().tabulated
+assert load_transformer(Path(sys.argv[1]), Dtypes(None)).cache_adaln().adaln_cached
 print("torch._dynamo" in sys.modules)
 """
     command = [sys.executable, "-c", code, str(folder / "transformer")]

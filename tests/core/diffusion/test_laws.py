@@ -8,11 +8,11 @@ from pack.vqdiffusion_core.diffusion.denoiser import Denoiser, Prediction
 from pack.vqdiffusion_core.diffusion.guidance import Prompt, cfg, compose_guidance, constant, interval, ramp
 from pack.vqdiffusion_core.diffusion.inpainting import Region
 from pack.vqdiffusion_core.diffusion.noise import Noise
-from pack.vqdiffusion_core.diffusion.samplers import State, ancestral, edited
+from pack.vqdiffusion_core.diffusion.samplers import Run, State, ancestral
+from pack.vqdiffusion_core.diffusion.sampling import sample, steps
 from pack.vqdiffusion_core.diffusion.schedule import Schedule
 from pack.vqdiffusion_core.diffusion.settings import REMASK, SAMPLERS, Settings
 from pack.vqdiffusion_core.diffusion.windows import windows
-from pack.vqdiffusion_core.pipeline import sample
 from scipy import stats
 
 from .. import tiny
@@ -39,10 +39,11 @@ class World:
 
     def draw(self, sampler, steps, count=20_000, **changes):
         masked = torch.full((count, self.N), self.K)
-        run = SAMPLERS[sampler](Settings(**changes))
+        step = SAMPLERS[sampler](Settings(**changes))
         times = self.schedule.timesteps(steps)
         free = torch.ones_like(masked, dtype=torch.bool)
-        *_, last = run(self.predict, State.of(masked, self.K), self.schedule, times, OneNoise(count), free)
+        start, noise = State.of(masked, self.K), OneNoise(count)
+        *_, last = tiny.walk(step, self.predict, start, self.schedule, times, noise, free)
         return torch.bincount(last.x_BN @ torch.tensor([4, 2, 1]), minlength=8)
 
 
@@ -92,8 +93,8 @@ def test_remasking_keeps_the_share_of_masked_tokens(remask, strength):
     schedule, count = World.schedule, 20_000
     times = schedule.timesteps(25)
     masked = torch.full((1, count), 2)
-    run = SAMPLERS["remask"](Settings(remask=remask, remask_strength=strength))
-    states = run(flat, State.of(masked, 2), schedule, times, Noise([0]), masked == 2)
+    step = SAMPLERS["remask"](Settings(remask=remask, remask_strength=strength))
+    states = tiny.walk(step, flat, State.of(masked, 2), schedule, times, Noise([0]), masked == 2)
     taken_back = 0
     before = masked
     for s, state in zip(times[1:], states, strict=True):
@@ -108,10 +109,10 @@ def test_doubtful_tokens_are_taken_back_first():
     schedule = World.schedule
     x = torch.zeros(1, 10_000, dtype=torch.int64)
     confidence = torch.where(torch.arange(10_000) % 2 == 0, 0.1, 0.9)[None]
-    run = SAMPLERS["remask"](Settings(remask="confidence", remask_strength=0.5))
-    (state,) = run(flat, State(x, confidence), schedule, [50.0, 49.0], Noise([0]), x == 0)
-    loss_mask, sure = ((state.x_BN[0, i::2] == 2).float().mean() for i in (0, 1))
-    assert loss_mask / sure == pytest.approx(torch.tensor(0.8).exp().item(), rel=0.05)
+    step = SAMPLERS["remask"](Settings(remask="confidence", remask_strength=0.5))
+    (state,) = tiny.walk(step, flat, State(x, confidence), schedule, [50.0, 49.0], Noise([0]), x == 0)
+    unsure, sure = ((state.x_BN[0, i::2] == 2).float().mean() for i in (0, 1))
+    assert unsure / sure == pytest.approx(torch.tensor(0.8).exp().item(), rel=0.05)
 
 
 def draw(seeds=(0, 1), *, tokens=None, level=None, terms=None, canvas=None, schedule=tiny.SCHEDULE, **changes):
@@ -261,7 +262,7 @@ def test_rounds_are_within_the_number_of_steps(steps):
 def test_rounds_come_back_to_the_share_of_the_law():
     schedule, masked = World.schedule, torch.full((1, 20_000), World.K)
     region = Region.of(masked, None, schedule, denoise=1.0)
-    run = edited(ancestral, region, rounds=[3, 3])
-    states = run(flat, State.of(masked, World.K), schedule, [100.0, 50.0, 0.0], Noise([0]), masked == World.K)
+    run, start = Run(flat, schedule, Noise([0])), State.of(masked, World.K)
+    states = steps(ancestral, run, start, [100.0, 50.0, 0.0], region, rounds=[3, 3])
     shares = [(state.x_BN == World.K).double().mean().item() for state in states]
     assert shares == pytest.approx([0.5, 0.5, 0.5, 0, 0, 0], abs=0.015)

@@ -14,10 +14,10 @@ from pack.vqdiffusion_core.diffusion.inpainting import token_region
 from pack.vqdiffusion_core.diffusion.logits import apply_purity_prior, apply_temperature, apply_top_k, apply_truncation
 from pack.vqdiffusion_core.diffusion.noise import categorical
 from pack.vqdiffusion_core.diffusion.posterior import change_probability, draw_posterior, q_posterior, q_sample
+from pack.vqdiffusion_core.diffusion.sampling import sample
 from pack.vqdiffusion_core.diffusion.schedule import SPACINGS, Schedule
 from pack.vqdiffusion_core.diffusion.settings import RANGES, SAMPLERS, Settings
 from pack.vqdiffusion_core.networks.specs import TransformerSpec
-from pack.vqdiffusion_core.pipeline import sample
 
 TYPES = (torch.float32, torch.bfloat16, torch.float16)
 SIZES = (2, 3, 11, 512, 2887, 4096, 16384)  # of codebooks

@@ -3,10 +3,10 @@
 import pytest
 import torch
 from pack.vqdiffusion_core.diffusion.guidance import GuidanceTerm
+from pack.vqdiffusion_core.diffusion.sampling import sample
 from pack.vqdiffusion_core.diffusion.schedule import Schedule
 from pack.vqdiffusion_core.diffusion.settings import SAMPLERS, Settings
 from pack.vqdiffusion_core.networks.specs import TransformerSpec
-from pack.vqdiffusion_core.pipeline import sample
 from scipy.stats import chisquare
 
 K, SIDE = 4, 64

@@ -7,9 +7,9 @@ from pack.vqdiffusion_core.diffusion.denoiser import Prediction
 from pack.vqdiffusion_core.diffusion.guidance import cfg
 from pack.vqdiffusion_core.diffusion.noise import Noise, categorical
 from pack.vqdiffusion_core.diffusion.samplers import State
+from pack.vqdiffusion_core.diffusion.sampling import sample
 from pack.vqdiffusion_core.diffusion.schedule import SPACINGS, Schedule
 from pack.vqdiffusion_core.diffusion.settings import SAMPLERS, Settings
-from pack.vqdiffusion_core.pipeline import sample
 from scipy.stats import chisquare
 
 from .. import tiny
@@ -33,7 +33,9 @@ def states_of(sampler, steps, spacing="uniform", predict=uniform_prediction, **c
     times = WIDE.timesteps(steps, spacing=spacing)
     masked = torch.full((1, 4_000), 8)
     state = State.of(masked, 8)
-    return times, list(SAMPLERS[sampler](Settings(**changes))(predict, state, WIDE, times, Noise([0]), ~KEPT))
+    return times, list(
+        tiny.walk(SAMPLERS[sampler](Settings(**changes)), predict, state, WIDE, times, Noise([0]), ~KEPT)
+    )
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
@@ -70,13 +72,13 @@ def test_the_network_is_asked_only_for_what_is_drawn_and_not_at_all_for_nothing(
     free = torch.ones_like(masked, dtype=torch.bool)
     free[:, 30:] = False
     times = never_replaces.timesteps(steps)
-    draw = SAMPLERS[sampler](Settings(remask_strength=0.0))
-    list(draw(counting, State.of(masked, 8), never_replaces, times, Noise([0]), free))
+    step = SAMPLERS[sampler](Settings(remask_strength=0.0))
+    list(tiny.walk(step, counting, State.of(masked, 8), never_replaces, times, Noise([0]), free))
     assert min(asked) > 0 and len(asked) <= steps
     if sampler in ("ancestral", "remask"):
         assert sum(asked) == 30
     again = len(asked)
-    list(draw(counting, State.of(torch.zeros_like(masked), 8), never_replaces, times, Noise([0]), free))
+    list(tiny.walk(step, counting, State.of(torch.zeros_like(masked), 8), never_replaces, times, Noise([0]), free))
     assert len(asked) == again, "an image without masks is finished"
 
 
@@ -88,8 +90,8 @@ def test_a_token_that_the_law_replaced_is_none_that_the_network_was_sure_of():
 
     ones = torch.ones(1, 4_000, dtype=torch.int64)
     start = State(ones, torch.zeros(1, 4_000))
-    draw = SAMPLERS["ancestral"](Settings())
-    state = next(draw(sure_of_seven, start, replacing, [4.0, 2.0, 0.0], Noise([0]), ~KEPT))
+    step = SAMPLERS["ancestral"](Settings())
+    state = next(tiny.walk(step, sure_of_seven, start, replacing, [4.0, 2.0, 0.0], Noise([0]), ~KEPT))
     seven, moved = state.x_BN == 7, (state.x_BN != 7) & (state.x_BN != 1)
     assert moved.any() and not state.confidence_BN[moved].any()
     assert seven.any() and state.confidence_BN[seven].median() == 1
@@ -169,7 +171,8 @@ def test_a_mask_at_a_time_that_has_none_is_drawn_at_once(sampler):
     """As a hole is whose run begins half-way, under a schedule that masks late."""
     late = Schedule(8, np.array([1.0, 1.0, 0.0]), np.zeros(3), np.array([0.0, 0.0, 1.0]))
     state = State.of(torch.full((1, 50), 8), 8)
-    (last,) = SAMPLERS[sampler](Settings())(uniform_prediction, state, late, [1.0, 0.0], Noise([0]), ~KEPT[:, :50])
+    step = SAMPLERS[sampler](Settings())
+    (last,) = tiny.walk(step, uniform_prediction, state, late, [1.0, 0.0], Noise([0]), ~KEPT[:, :50])
     assert (last.x_BN < 8).all()
 
 

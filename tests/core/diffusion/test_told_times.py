@@ -7,10 +7,10 @@ import pytest
 import torch
 from pack.vqdiffusion_core.cli import main
 from pack.vqdiffusion_core.diffusion.guidance import GuidanceTerm
+from pack.vqdiffusion_core.diffusion.sampling import sample
 from pack.vqdiffusion_core.diffusion.schedule import SPACINGS, Schedule
 from pack.vqdiffusion_core.diffusion.settings import SAMPLERS, Settings
 from pack.vqdiffusion_core.networks.specs import TransformerSpec
-from pack.vqdiffusion_core.pipeline import sample
 
 K, T = 3, 100
 SCHEDULE = Schedule.linear(T, K)
