@@ -28,7 +28,7 @@ peer = models.peer_transformer(ours)
 assert peer.transformer_blocks[1].ff.net[2].weight.data_ptr() == ours.blocks[1].mlp[2].weight.data_ptr()
 x, texts = torch.randint(0, 12, (2, 16)), torch.cat([models.text(torch.float32, "cpu", seed) for seed in (1, 2)])
 theirs = peer(x, encoder_hidden_states=texts, timestep=torch.tensor(6)).sample
-mine = ours(x, torch.tensor([6]), ours.remember(texts)).log_softmax(-1)
+mine = ours(x, torch.tensor([6]), ours.precompute_kv(texts)).log_softmax(-1)
 torch.testing.assert_close(mine, theirs.transpose(1, 2), atol=1e-4, rtol=1e-4)
 run = models.PeerRun(peer, texts)
 for _ in range(100):
@@ -67,7 +67,7 @@ from torch.utils.flop_counter import FlopCounterMode
 import vqdiffusion_core.networks.kernels as products
 products.onednn_types = lambda: []  # what the counter knows
 network = models.transformer(small, torch.float32, "cpu")
-memory = network.remember(torch.cat([models.text(torch.float32, "cpu")] * 2))
+memory = network.precompute_kv(torch.cat([models.text(torch.float32, "cpu")] * 2))
 with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
     network.hidden(torch.zeros(2, 16, dtype=torch.long), torch.tensor([3]), memory)
 norms = 2 * 2 * small.layers * 32 * 64  # scale and shift of one time
