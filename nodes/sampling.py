@@ -16,14 +16,14 @@ from ..vqdiffusion_core.diffusion.guidance import Condition, GuidanceTerm, compo
 from ..vqdiffusion_core.diffusion.noise import SEEDS
 from ..vqdiffusion_core.diffusion.sampling import sample
 from ..vqdiffusion_core.diffusion.schedule import Schedule
-from ..vqdiffusion_core.diffusion.settings import DEFAULTS, SAMPLERS, Settings, notify_of_unheard
+from ..vqdiffusion_core.diffusion.settings import Settings, notify_of_unheard
 from ..vqdiffusion_core.diffusion.windows import Grid
 from ..vqdiffusion_core.networks.specs import TransformerSpec
 from ..vqdiffusion_core.networks.transformer import INNER_BYTES
 from . import conditioning, latents, runtime
 from .latents import HISTORY, History
 from .model import VQModel
-from .sockets import VQ_DIFFUSION, schema
+from .sockets import VQ_DIFFUSION, schema, setting_input
 from .validation import validate_inputs
 
 
@@ -51,50 +51,11 @@ class VQDiffusionSampler(io.ComfyNode):
                     control_after_generate=True,
                     tooltip="The same seed gives the same image. Image i of a batch is that of seed + i alone.",
                 ),
-                io.Int.Input(
-                    "steps",
-                    default=DEFAULTS.steps,
-                    min=1,
-                    max=10_000,
-                    tooltip="How often the network looks at each image. Few are quick, more are finer; any number is "
-                    "exact to the model.",
-                ),
-                io.Float.Input(
-                    "guidance",
-                    default=DEFAULTS.guidance,
-                    min=0.0,
-                    max=100.0,
-                    step=0.1,
-                    round=0.01,
-                    tooltip="How closely to follow the prompt. 1 is the plain model and twice as fast; too much makes "
-                    "images alike and harsh.",
-                ),
-                io.Float.Input(
-                    "truncation",
-                    default=DEFAULTS.truncation,
-                    min=0.0,
-                    max=1.0,
-                    step=0.01,
-                    round=0.001,
-                    tooltip="Each token is drawn among the likeliest ones that together have this probability: 1 "
-                    "allows all, lower is safer and plainer.",
-                ),
-                io.Combo.Input(
-                    "sampler",
-                    options=list(SAMPLERS),
-                    default=DEFAULTS.sampler,
-                    tooltip="ancestral: the model's own law. exact count: the same number of tokens every time. purity "
-                    "and confidence: the surest tokens first. remask: takes tokens back and corrects them.",
-                ),
-                io.Float.Input(
-                    "denoise",
-                    default=DEFAULTS.denoise,
-                    min=0.0,
-                    max=1.0,
-                    step=0.01,
-                    round=0.001,
-                    tooltip="How much of the image is drawn anew: 1 all, 0.5 about half of the tokens, 0 none.",
-                ),
+                setting_input("steps"),
+                setting_input("guidance", 0.1),
+                setting_input("truncation", 0.01),
+                setting_input("sampler"),
+                setting_input("denoise", 0.01),
                 io.Conditioning.Input(
                     "negative",
                     optional=True,

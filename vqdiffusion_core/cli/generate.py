@@ -12,7 +12,7 @@ import torch
 from PIL import ImageColor
 
 from ..checkpoints import POCKET_FOLDER, choose_dtype, load
-from ..diffusion.settings import CHOICES, Settings
+from ..diffusion.settings import ABOUT, DEFAULTS, Settings
 from ..distributed import device_of, joined
 from ..editing import Inpaint, RegionalPrompt
 from ..files.image_output import check_output, write_image
@@ -28,27 +28,6 @@ SOURCES = {
     "text": "a prompt; give it one, and no --class",
     "class": "a class; give it --class with a name or a number, and no prompt",
     "none": "nothing but its training; give it no prompt and no --class",
-}
-SETTINGS_HELP = {
-    "steps": "network evaluations an image",
-    "guidance": "how closely to follow the prompt; 1 is none",
-    "truncation": "kept probability, 0..1",
-    "sampler": "how tokens are drawn",
-    "denoise": "how much is drawn anew, 0..1",
-    "guidance_schedule": "how guidance grows",
-    "guidance_start": "the part of the run, 0..1, from which on guidance speaks",
-    "guidance_end": "the part of the run until which it speaks",
-    "spacing": "how steps are laid over the run",
-    "temperature": "below 1 safer, above 1 wilder",
-    "top_k": "draw among so many likeliest ids; 0: all",
-    "sharpness": "how much surer a sure token becomes",
-    "purity": "sampler purity: how much sure tokens come first",
-    "luck": "sampler confidence: how much chance there is in the order",
-    "remask": "sampler remask: which tokens are taken back",
-    "remask_strength": "sampler remask: how often, 0..1",
-    "rounds": "how often each jump is done",
-    "overlap": "what neighbouring windows share, 0..0.9",
-    "soft": "a faint mark lets a token go late in the run",
 }
 
 
@@ -98,14 +77,13 @@ def add_generate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def add_settings(command: argparse.ArgumentParser) -> None:
     """An option for every setting."""
-    for field in fields(Settings):
-        option, default = f"--{field.name.replace('_', '-')}", field.default
+    for name, about in ABOUT.items():
+        option, default = f"--{name.replace('_', '-')}", getattr(DEFAULTS, name)
         if isinstance(default, bool):
-            command.add_argument(option, action="store_true", help=SETTINGS_HELP[field.name])
+            command.add_argument(option, action="store_true", help=about.help)
         else:
-            choices = CHOICES.get(field.name)
-            about = f"{SETTINGS_HELP[field.name]} (default {default})"
-            command.add_argument(option, type=type(default), default=default, choices=choices, help=about)
+            said = f"{about.help} (default {default})"
+            command.add_argument(option, type=type(default), default=default, choices=about.choices, help=said)
 
 
 def add_background(command: argparse.ArgumentParser) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field, fields
 from functools import partial
+from typing import Any, NamedTuple
 
 from ..notices import notify
 from .denoiser import Predict, Shaped, shaped, sharpened
@@ -15,6 +16,43 @@ from .samplers import Step, ancestral, confidence, purity, random_order, remask,
 from .schedule import SPACINGS
 
 
+def remask_step(settings: Settings) -> Step:
+    strength = settings.remask_strength
+    if settings.remask == "cap":
+        return partial(remask, sigma=lambda most_BN: most_BN.clamp(max=strength), by_confidence=False)
+    by_confidence = settings.remask == "confidence"
+    return partial(remask, sigma=lambda most_BN: most_BN * strength, by_confidence=by_confidence)
+
+
+GUIDANCE: dict[str, Callable[[float], Scale]] = {"constant": constant, "ramp": ramp}
+REMASK = ("cap", "rescale", "confidence")
+SAMPLERS: dict[str, Callable[[Settings], Step]] = {
+    "ancestral": lambda settings: ancestral,
+    "exact count": lambda settings: partial(uncover, score=random_order),
+    "purity": lambda settings: partial(uncover, score=purity(settings.purity)),
+    "confidence": lambda settings: partial(
+        uncover, score=confidence, choice_temperature=lambda gamma: settings.luck * gamma
+    ),
+    "remask": remask_step,
+}
+SAMPLER_OF = {"purity": "purity", "luck": "confidence", "remask": "remask", "remask_strength": "remask"}
+
+
+class About(NamedTuple):
+    """What a setting means, said once: the command, the nodes and their translations read it here."""
+
+    help: str
+    low: float | None = None  # least and greatest value, of a number
+    high: float | None = None
+    choices: Collection[str] | None = None
+
+
+def setting(
+    default: Any, help: str, low: float | None = None, high: float | None = None, choices: Collection[str] | None = None
+) -> Any:
+    return field(default=default, metadata={"about": About(help, low, high, choices)})
+
+
 @dataclass(frozen=True)
 class Settings:
     """How an image is drawn. Raises ValueError where a value has no meaning.
@@ -22,35 +60,79 @@ class Settings:
     The defaults are what measured best on the embedded model: docs/quality.md and the model's card.
     """
 
-    steps: int = 16  # network evaluations an image, 1 or more
-    guidance: float = 1.5  # 1: none
-    truncation: float = 0.86  # 0..1, the kept probability mass; 1: all
-    sampler: str = "confidence"  # one of SAMPLERS
-    denoise: float = 1.0  # 0..1, how far the tokens are taken back before they are drawn anew
-
-    guidance_schedule: str = "constant"  # one of GUIDANCE
-    guidance_start: float = 0.0  # 0..1 of the run; guidance speaks from here
-    guidance_end: float = 1.0  # to here
-    spacing: str = "uniform"  # one of SPACINGS
-    temperature: float = 1.0  # 0..10; below 1 plainer, above wilder
-    top_k: int = 0  # how many ids may be drawn; 0: all
-    sharpness: float = 0.0  # 0..10, how much surer a sure token becomes
-    purity: float = 1.0  # 0..10, how much sampler "purity" prefers sure tokens
-    luck: float = 4.5  # 0..100, how much chance there is in the order of sampler "confidence"
-    remask: str = "rescale"  # one of REMASK, for sampler "remask"
-    remask_strength: float = 0.1  # 0..1
-    rounds: int = 1  # how often each jump is done; more of them correct each other, and jumps get fewer
-    overlap: float = 0.5  # 0..0.9, of neighbouring windows on a large canvas
-    soft: bool = False  # a faint mark lets a token go late in the run; otherwise any mark counts in full
+    steps: int = setting(
+        16,
+        "How often the network looks at each image. Few are quick, more are finer; any number is exact to the model.",
+        1,
+        10_000,
+    )
+    guidance: float = setting(
+        1.5,
+        "How closely to follow the prompt. 1 is the plain model and twice as fast; too much makes images alike "
+        "and harsh.",
+        0.0,
+        100.0,
+    )
+    truncation: float = setting(
+        0.86,
+        "Each token is drawn among the likeliest ones that together have this probability: 1 allows all, lower is"
+        " safer "
+        "and plainer.",
+        0.0,
+        1.0,
+    )
+    sampler: str = setting(
+        "confidence",
+        "ancestral: the model's own law. exact count: the same number of tokens every time. purity and confidence: the "
+        "surest tokens first. remask: takes tokens back and corrects them.",
+        choices=SAMPLERS,
+    )
+    denoise: float = setting(
+        1.0, "How much of the image is drawn anew: 1 all, 0.5 about half of the tokens, 0 none.", 0.0, 1.0
+    )
+    guidance_schedule: str = setting(
+        "constant",
+        "constant: the same in every step. ramp: from none to the sampler's guidance, so that images differ more "
+        "and still follow the prompt.",
+        choices=GUIDANCE,
+    )
+    guidance_start: float = setting(0.0, "The part of the run, 0 to 1, from which on guidance speaks.", 0.0, 1.0)
+    guidance_end: float = setting(1.0, "The part of the run, 0 to 1, until which guidance speaks.", 0.0, 1.0)
+    spacing: str = setting(
+        "uniform",
+        "uniform: evenly in time. masked: as many tokens in each step. cosine: few at first, many at the end. "
+        "loop: holds a tenth masked for half of the run; use it with the sampler remask.",
+        choices=SPACINGS,
+    )
+    temperature: float = setting(1.0, "Below 1 tokens are drawn more safely, above 1 more wildly.", 0.0, 10.0)
+    top_k: int = setting(0, "Each token is drawn among so many likeliest ones. 0: all of them.", 0, 1_000_000)
+    sharpness: float = setting(0.0, "Makes a token of which the model is sure surer still. 0: as it is.", 0.0, 10.0)
+    purity: float = setting(1.0, "Sampler purity: how much sure tokens come first. 0: in any order.", 0.0, 10.0)
+    luck: float = setting(4.5, "Sampler confidence: how much chance there is in the order of the tokens.", 0.0, 100.0)
+    remask: str = setting(
+        "rescale",
+        "Sampler remask, which tokens are taken back. cap: each with the same small chance. rescale: more of them"
+        " early, fewer late. confidence: as rescale, and rather the unsure ones.",
+        choices=REMASK,
+    )
+    remask_strength: float = setting(0.1, "Sampler remask: how often tokens are taken back. 0: never.", 0.0, 1.0)
+    rounds: int = setting(1, "How often each step is taken back and done again. More fits edits in better.", 1, 100)
+    overlap: float = setting(
+        0.5, "How much neighbouring windows share on a canvas larger than the model's own.", 0.0, 0.9
+    )
+    soft: bool = setting(
+        False,
+        "On: a faintly marked token is let go late in the run, so that little of it changes. Off: any mark counts"
+        " in full.",
+    )
 
     def __post_init__(self):
-        for name, (low, high) in RANGES.items():
+        for name, about in ABOUT.items():
             value = getattr(self, name)
-            if not (math.isfinite(value) and low <= value <= high):
-                raise ValueError(f"{name} is {value}; expected a number from {low:g} to {high:g}.")
-        for name, choices in CHOICES.items():
-            if getattr(self, name) not in choices:
-                raise ValueError(f"{name} is {getattr(self, name)!r:.100}; expected one of {', '.join(choices)}.")
+            if about.low is not None and not (math.isfinite(value) and about.low <= value <= about.high):
+                raise ValueError(f"{name} is {value}; expected a number from {about.low:g} to {about.high:g}.")
+            if about.choices and value not in about.choices:
+                raise ValueError(f"{name} is {value!r:.100}; expected one of {', '.join(about.choices)}.")
 
     def scale(self) -> Scale:
         """The guidance scale by progress."""
@@ -81,42 +163,5 @@ def notify_of_unheard(settings: Settings, has_negative: bool) -> None:
             notify(f"{name} is {value}, which has no effect on the sampler {settings.sampler}, but on {sampler}.")
 
 
-def remask_step(settings: Settings) -> Step:
-    strength = settings.remask_strength
-    if settings.remask == "cap":
-        return partial(remask, sigma=lambda most_BN: most_BN.clamp(max=strength), by_confidence=False)
-    by_confidence = settings.remask == "confidence"
-    return partial(remask, sigma=lambda most_BN: most_BN * strength, by_confidence=by_confidence)
-
-
-GUIDANCE: dict[str, Callable[[float], Scale]] = {"constant": constant, "ramp": ramp}
-REMASK = ("cap", "rescale", "confidence")
-SAMPLERS: dict[str, Callable[[Settings], Step]] = {
-    "ancestral": lambda settings: ancestral,
-    "exact count": lambda settings: partial(uncover, score=random_order),
-    "purity": lambda settings: partial(uncover, score=purity(settings.purity)),
-    "confidence": lambda settings: partial(
-        uncover, score=confidence, choice_temperature=lambda gamma: settings.luck * gamma
-    ),
-    "remask": remask_step,
-}
-SAMPLER_OF = {"purity": "purity", "luck": "confidence", "remask": "remask", "remask_strength": "remask"}
-CHOICES = {"sampler": SAMPLERS, "guidance_schedule": GUIDANCE, "spacing": SPACINGS, "remask": REMASK}
-RANGES = {
-    "steps": (1, 10_000),
-    "guidance": (0, 100),
-    "truncation": (0, 1),
-    "denoise": (0, 1),
-    "guidance_start": (0, 1),
-    "guidance_end": (0, 1),
-    "temperature": (0, 10),
-    "top_k": (0, 1_000_000),
-    "sharpness": (0, 10),
-    "purity": (0, 10),
-    "luck": (0, 100),
-    "remask_strength": (0, 1),
-    "rounds": (1, 100),
-    "overlap": (0, 0.9),
-}
-
+ABOUT: dict[str, About] = {each.name: each.metadata["about"] for each in fields(Settings)}
 DEFAULTS = Settings()

@@ -16,7 +16,7 @@ from pack.vqdiffusion_core.diffusion.noise import categorical
 from pack.vqdiffusion_core.diffusion.posterior import change_probability, draw_posterior, q_posterior, q_sample
 from pack.vqdiffusion_core.diffusion.sampling import sample
 from pack.vqdiffusion_core.diffusion.schedule import SPACINGS, Schedule
-from pack.vqdiffusion_core.diffusion.settings import RANGES, SAMPLERS, Settings
+from pack.vqdiffusion_core.diffusion.settings import ABOUT, SAMPLERS, Settings
 from pack.vqdiffusion_core.networks.specs import TransformerSpec
 
 TYPES = (torch.float32, torch.bfloat16, torch.float16)
@@ -79,7 +79,8 @@ def all_settings(draw):
     """Every number anywhere in its range, its ends often; every sampler, spacing and way to remask."""
     few = {"steps": (1, 6), "rounds": (1, 3), "top_k": (0, 20000)}
     numbers = {}
-    for name, (low, high) in (RANGES | few).items():
+    ranges = {name: (about.low, about.high) for name, about in ABOUT.items() if about.low is not None}
+    for name, (low, high) in (ranges | few).items():
         whole = isinstance(getattr(Settings(), name), int)
         between = st.integers(low, high) if whole else st.floats(low, high)
         numbers[name] = draw(st.sampled_from([low, high, getattr(Settings(), name)]) | between)
