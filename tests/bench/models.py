@@ -88,7 +88,7 @@ class PeerRun:
         null, prompt = both.chunk(2)
         log_p = null + GUIDANCE * (prompt - null)
         log_p -= torch.logsumexp(log_p, dim=1, keepdim=True)
-        log_p = VQDiffusionPipeline.apply_truncation(None, log_p, TRUNCATION).clamp(-70)
+        log_p = VQDiffusionPipeline.truncate(None, log_p, TRUNCATION).clamp(-70)
         self.tokens = self.scheduler.step(log_p, timestep=t, sample=self.tokens, generator=self.generator).prev_sample
 
 

@@ -90,7 +90,7 @@ def run_info(options: argparse.Namespace) -> None:
     if known := releases_like(spec):
         print(f"release      shaped like {', '.join(release.name for release in known)}")
     size, tokens = f"{columns * cell} x {rows * cell}", f"{columns} x {rows}"
-    print(f"image      {size} pixels, {tokens} tokens of {spec.codebook_size} codes")
+    print(f"image        {size} pixels, {tokens} tokens of {spec.codebook_size} codes")
     print(f"transformer  {spec.layers} layers x {spec.width}, {spec.heads} heads, {spec.num_timesteps} timesteps")
     print(f"condition    {describe_condition(model, spec)}")
     for part in ("transformer", "vqgan", "text_encoder"):

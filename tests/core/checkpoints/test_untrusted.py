@@ -667,8 +667,9 @@ def watch(event, arguments):
 
 sys.addaudithook(watch)
 pack = types.ModuleType("pack"); pack.__path__ = [checkout]; sys.modules["pack"] = pack
-from pack.vqdiffusion_core import cli, pipeline, settings
+from pack.vqdiffusion_core import cli, pipeline
 from pack.vqdiffusion_core.checkpoints import POCKET_FOLDER, convert, load
+from pack.vqdiffusion_core.diffusion import settings
 
 def run():
     load(original)

@@ -82,7 +82,7 @@ def begin(place, failing, *options):
     """`vqdiffusion train diffusion` in two processes, of which one may fail."""
     (place / "train.py").write_text(TRAIN)
     folders = [str(place / "run"), "--codec", str(place / "codec"), "--data", str(place / "data"), "--size", "16"]
-    conftest = str(Path(__file__).parents[1] / "conftest.py")
+    conftest = str(Path(__file__).parents[2] / "conftest.py")
     command = [*TORCHRUN, str(place / "train.py"), conftest, failing, *folders, *options]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
