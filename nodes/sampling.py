@@ -188,7 +188,7 @@ def reporter(vq_model: VQModel, grid: Grid, steps: int) -> Callable[[int, Tensor
 def memory_required(
     spec: TransformerSpec, terms: list[GuidanceTerm], batch: int, asked: float, dtype: torch.dtype
 ) -> int:
-    """Bytes that a step needs beside the weights, all images and branches being one pass; `asked` is the number of
+    """Bytes that a step needs beside the weights, all images and terms being one pass; `asked` is the number of
     tokens that it draws.
 
     Six tensors of the hidden states' size are alive in a block's attention, with the scores of a head; four in its MLP,

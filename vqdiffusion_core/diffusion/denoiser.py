@@ -1,4 +1,4 @@
-"""Network -> log p(x_0 | x_t) where a sampler asks for it: the branches' predictions, weighted and added."""
+"""Network -> log p(x_0 | x_t) where a sampler asks for it: the terms' predictions, weighted and added."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ SIZES = 16  # how many numbers of tokens the end of the network may be asked for
 
 
 class Denoiser:
-    """sum over branches of weight(progress) * log p(x_0 | x_t, condition), normalised over K.
+    """sum over terms of weight(progress) * log p(x_0 | x_t, condition), normalised over K.
 
-    Branches of weight 0 cost nothing; the others share one pass of the network where their texts are of one length. A
+    Terms of weight 0 cost nothing; the others share one pass of the network where their texts are of one length. A
     canvas larger than the network's grid is seen through `windows`, one after the other, so that memory stays that of
     one. `region` says how far each part is drawn already, and so which time the network is told; without one, all of it
     is at time t.
@@ -87,7 +87,7 @@ class Denoiser:
         return torch.tensor([self.schedule.network_index(t, share) for share in share_B.tolist()])
 
     def look(self, x_BN: Tensor, where_BN: Tensor, index_B: Tensor, weights: Sequence[float | Tensor]) -> Tensor:
-        """What all branches say together of the asked tokens of one window; a share of the images at a time, where
+        """What all terms say together of the asked tokens of one window; a share of the images at a time, where
         all at once do not fit into memory.
         """
 
@@ -118,7 +118,7 @@ class Denoiser:
         return reduce(torch.add, parts).log_softmax(-1)
 
     def groups(self, weights: Sequence[float | Tensor]) -> list[tuple[int, ...]]:
-        """The branches that speak, those of one condition shape together."""
+        """The terms that speak, those of one condition shape together."""
         groups: dict[torch.Size | None, list[int]] = {}
         for i, weight in enumerate(weights):
             if weight.any() if torch.is_tensor(weight) else weight != 0:

@@ -1,6 +1,6 @@
 """Which conditions speak at a token and a time, and how loudly: guidance (Tang et al. 2022, section 3.1), as weights.
 
-A denoiser adds up weight * log p(x_0 | x_t, condition) over its branches and normalises. Classifier-free guidance,
+A denoiser adds up weight * log p(x_0 | x_t, condition) over its terms and normalises. Classifier-free guidance,
 log p_null + g * (log p_cond - log p_null), is the two weights g and 1 - g; a prompt for a region or for a part of the
 run is a weight that depends on token or time. Being normalised, the sum leaves the rate at which tokens are unmasked
 as it was trained, whatever the weights.

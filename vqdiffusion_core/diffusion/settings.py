@@ -68,16 +68,15 @@ class Settings:
     )
     guidance: float = setting(
         1.5,
-        "How closely to follow the prompt. 1 is the plain model and twice as fast; too much makes images alike "
-        "and harsh.",
+        "How closely to follow the prompt. 1 is the plain model and twice as fast; too much makes images alike and "
+        "harsh.",
         0.0,
         100.0,
     )
     truncation: float = setting(
         0.86,
-        "Each token is drawn among the likeliest ones that together have this probability: 1 allows all, lower is"
-        " safer "
-        "and plainer.",
+        "Each token is drawn among the likeliest ones that together have this probability: 1 allows all, lower "
+        "is safer and plainer.",
         0.0,
         1.0,
     )
@@ -111,8 +110,8 @@ class Settings:
     luck: float = setting(4.5, "Sampler confidence: how much chance there is in the order of the tokens.", 0.0, 100.0)
     remask: str = setting(
         "rescale",
-        "Sampler remask, which tokens are taken back. cap: each with the same small chance. rescale: more of them"
-        " early, fewer late. confidence: as rescale, and rather the unsure ones.",
+        "Sampler remask, which tokens are taken back. cap: each with the same small chance. rescale: more of them "
+        "early, fewer late. confidence: as rescale, and rather the unsure ones.",
         choices=REMASK,
     )
     remask_strength: float = setting(0.1, "Sampler remask: how often tokens are taken back. 0: never.", 0.0, 1.0)
@@ -122,8 +121,8 @@ class Settings:
     )
     soft: bool = setting(
         False,
-        "On: a faintly marked token is let go late in the run, so that little of it changes. Off: any mark counts"
-        " in full.",
+        "On: a faintly marked token is let go late in the run, so that little of it changes. Off: any mark counts "
+        "in full.",
     )
 
     def __post_init__(self):
