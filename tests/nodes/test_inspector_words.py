@@ -22,8 +22,8 @@ def draw(model, latent, seed=0):
 
 SAY = """
 import { readFileSync } from "node:fs";
-import { gridOf, lastFrame, tell } from "./web/js/reading.js";
-import { ENGLISH, fill } from "./web/js/words.js";
+import { gridOf, lastFrame, tell } from "./web/js/tokenInfo.js";
+import { ENGLISH, fill } from "./web/js/i18n.js";
 
 const tokens = JSON.parse(readFileSync(0, "utf8"));
 const { columns, rows } = gridOf(tokens);

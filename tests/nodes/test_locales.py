@@ -13,7 +13,7 @@ from pack.nodes import NODES
 LOCALES = Path(__file__).parents[2] / "locales"
 LANGUAGES = ("zh", "ja", "ko", "de", "fr", "es")
 SCHEMAS = {schema.node_id: schema for schema in (node.GET_SCHEMA() for node in NODES)}
-WIDGETS = json.loads((LOCALES / "en" / "main.json").read_text())  # as in web/js/words.js: tests/web/words.test.js
+WIDGETS = json.loads((LOCALES / "en" / "main.json").read_text())  # as in web/js/i18n.js: tests/web/i18n.test.js
 COMMANDS = {"VQDiffusion_Paint": {"label": WIDGETS["vqDiffusion"]["paintCommand"]}}
 
 

@@ -11,14 +11,14 @@
 import { api } from "../../../scripts/api.js";
 import { app } from "../../../scripts/app.js";
 
-import { ENGLISH } from "./words.js";
+import { ENGLISH } from "./i18n.js";
 
 /** @param {ComfyExtension} extension */
 export function register(extension) {
   app.registerExtension(extension);
 }
 
-/** What the widgets say, in the editor's language. @returns {Promise<import("./words.js").Words>} */
+/** What the widgets say, in the editor's language. @returns {Promise<import("./i18n.js").Words>} */
 export async function loadWords() {
   const answer = await api.fetchApi("/i18n");
   const language = app.extensionManager.setting.get("Comfy.Locale") ?? "en";

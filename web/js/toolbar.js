@@ -2,12 +2,12 @@
 /**
  * The tools above the canvas.
  *
- * @typedef {import("./easel.js").Easel} Easel
+ * @typedef {import("./paintState.js").Easel} Easel
  * @typedef {(change: (easel: Easel) => Easel) => void} Apply  does something to the easel
  */
 
 import { iconButton, make } from "./dom.js";
-import * as easels from "./easel.js";
+import * as easels from "./paintState.js";
 
 const BRUSH = "M4 20c3 0 5-1 5-4l9-12 2 2-11 10M4 20c0-3 1-5 4-5";
 const ERASER = "M9 20h11M4 14l9-9 6 6-9 9H8zM9 10l6 6";
@@ -18,7 +18,7 @@ const UNDO = "M9 5L4 10l5 5M4 10h9c4 0 7 2 7 8";
 const REDO = "M15 5l5 5-5 5M20 10h-9c-4 0-7 2-7 8";
 
 /**
- * @param {import("./words.js").Words} words
+ * @param {import("./i18n.js").Words} words
  * @param {Apply} apply
  * @returns {{ element: HTMLElement, update: (easel: Easel) => void }}
  */
@@ -46,7 +46,7 @@ export function createToolbar(words, apply) {
   return { element: make("div", { class: "vqd-tools", role: "toolbar", "aria-label": words.tools }, ...parts), update };
 }
 
-/** @type {(words: import("./words.js").Words, apply: Apply) => { element: HTMLElement, update: (tokens: number) => void }} */
+/** @type {(words: import("./i18n.js").Words, apply: Apply) => { element: HTMLElement, update: (tokens: number) => void }} */
 function createSize(words, apply) {
   const range = make("input", { type: "range", min: "1", max: `${easels.LARGEST}`, "aria-label": words.size });
   const number = make("span", { "aria-hidden": "true" });

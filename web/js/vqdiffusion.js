@@ -14,9 +14,9 @@ import {
   showBelow,
 } from "./comfy.js";
 import { make } from "./dom.js";
-import { Painter } from "./painter.js";
-import { Viewer } from "./viewer.js";
-import { ENGLISH } from "./words.js";
+import { Painter } from "./PaintWidget.js";
+import { Viewer } from "./InspectorWidget.js";
+import { ENGLISH } from "./i18n.js";
 
 /** @typedef {import("../types/comfy.js").ComfyNode} ComfyNode */
 

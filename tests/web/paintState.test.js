@@ -1,7 +1,7 @@
 // @ts-check
 import assert from "node:assert/strict";
 import test from "node:test";
-import * as easels from "../../web/js/easel.js";
+import * as easels from "../../web/js/paintState.js";
 import { blank } from "../../web/js/painting.js";
 
 const GRID = { columns: 6, rows: 6 };

@@ -10,7 +10,7 @@
  * @typedef {Readonly<{ from: Cell, at: Cell, erases: boolean, draft: Painting }>} Stroke
  * @typedef {Readonly<{
  *   grid: Grid,
- *   history: import("./history.js").History<Painting>,
+ *   history: import("./undoHistory.js").History<Painting>,
  *   tool: Tool,
  *   size: number,
  *   cursor: Cell,
@@ -19,9 +19,9 @@
  * @typedef {{ key: string, ctrlKey: boolean, metaKey: boolean, shiftKey: boolean, altKey: boolean }} Key
  */
 
-import * as past from "./history.js";
+import * as past from "./undoHistory.js";
 import { blank, count, format, invert, layOver, paint } from "./painting.js";
-import { brush, clamped, rectangle, stroke as swept } from "./shapes.js";
+import { brush, clamped, rectangle, stroke as swept } from "./gridGeometry.js";
 
 export const LARGEST = 16; // tokens along a side of the brush
 

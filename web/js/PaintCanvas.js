@@ -2,21 +2,21 @@
 /**
  * The canvas that one paints on, by pointer and by keyboard.
  *
- * @typedef {import("./easel.js").Easel} Easel
+ * @typedef {import("./paintState.js").Easel} Easel
  */
 
-import { drawFrame, drawGrid, drawPainting, drawImage } from "./drawing.js";
-import * as easels from "./easel.js";
-import { GridCanvas } from "./gridcanvas.js";
+import { drawFrame, drawGrid, drawPainting, drawImage } from "./gridDrawing.js";
+import * as easels from "./paintState.js";
+import { GridCanvas } from "./GridCanvas.js";
 import { isPainted } from "./painting.js";
-import { isOn } from "./shapes.js";
-import { fill } from "./words.js";
+import { isOn } from "./gridGeometry.js";
+import { fill } from "./i18n.js";
 
 const ERASING_BUTTONS = 2 | 32; // the right one of a mouse, and the far end of a pen
 
 export class Stage {
   /**
-   * @param {import("./words.js").Words} words
+   * @param {import("./i18n.js").Words} words
    * @param {import("./toolbar.js").Apply} apply
    */
   constructor(words, apply) {

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import test from "node:test";
-import { ENGLISH, fill } from "../../web/js/words.js";
+import { ENGLISH, fill } from "../../web/js/i18n.js";
 
 test("the English words that are translated are those of the widgets", () => {
   const file = new URL("../../locales/en/main.json", import.meta.url);

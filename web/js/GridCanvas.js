@@ -7,11 +7,11 @@
  *
  * @typedef {import("./painting.js").Cell} Cell
  * @typedef {import("./painting.js").Grid} Grid
- * @typedef {import("./shapes.js").Box} Box
+ * @typedef {import("./gridGeometry.js").Box} Box
  */
 
 import { make } from "./dom.js";
-import { cellAt, fitted } from "./shapes.js";
+import { cellAt, fitted } from "./gridGeometry.js";
 
 const SHARPNESS = 2; // canvas pixels a pixel of the page, for when the editor is zoomed in
 

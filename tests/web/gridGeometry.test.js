@@ -1,7 +1,7 @@
 // @ts-check
 import assert from "node:assert/strict";
 import test from "node:test";
-import { brush, cellAt, clamped, fitted, isOn, rectangle, stroke } from "../../web/js/shapes.js";
+import { brush, cellAt, clamped, fitted, isOn, rectangle, stroke } from "../../web/js/gridGeometry.js";
 
 const GRID = { columns: 4, rows: 2 };
 

@@ -3,22 +3,22 @@
  * The widget of VQ-Diffusion Token Inspector: the run step by step, and the token under the pointer or the cursor.
  *
  * @typedef {import("./painting.js").Cell} Cell
- * @typedef {import("./reading.js").Tokens} Tokens
+ * @typedef {import("./tokenInfo.js").Tokens} Tokens
  */
 
 import { make } from "./dom.js";
-import { drawFrame, drawGrid, drawImage } from "./drawing.js";
-import { arrow } from "./easel.js";
-import { GridCanvas } from "./gridcanvas.js";
-import { gridOf, lastFrame, stepOf, tell } from "./reading.js";
-import { clamped, isOn } from "./shapes.js";
-import { fill } from "./words.js";
+import { drawFrame, drawGrid, drawImage } from "./gridDrawing.js";
+import { arrow } from "./paintState.js";
+import { GridCanvas } from "./GridCanvas.js";
+import { gridOf, lastFrame, stepOf, tell } from "./tokenInfo.js";
+import { clamped, isOn } from "./gridGeometry.js";
+import { fill } from "./i18n.js";
 
 /** @type {Tokens} */
 const NOTHING = { grid: [12, 12], ids: [] };
 
 export class Viewer {
-  /** @param {import("./words.js").Words} words */
+  /** @param {import("./i18n.js").Words} words */
   constructor(words) {
     this.words = words;
     this.tokens = NOTHING;

@@ -1,11 +1,11 @@
 // @ts-check
 import assert from "node:assert/strict";
 import test from "node:test";
-import { gridOf, lastFrame, stepOf, tell } from "../../web/js/reading.js";
+import { gridOf, lastFrame, stepOf, tell } from "../../web/js/tokenInfo.js";
 
 const FILE = { filename: "a.png", subfolder: "", type: "temp" };
 
-/** Two rows of three tokens, drawn in 4 steps of which three states are kept. @type {import("../../web/js/reading.js").Tokens} */
+/** Two rows of three tokens, drawn in 4 steps of which three states are kept. @type {import("../../web/js/tokenInfo.js").Tokens} */
 const RUN = {
   grid: [2, 3],
   ids: [10, 11, 12, 13, 14, 15],

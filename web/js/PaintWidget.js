@@ -2,22 +2,22 @@
 /**
  * The widget of VQ-Diffusion Token Mask: tools, the canvas, and a line that says how it stands.
  *
- * @typedef {import("./easel.js").Easel} Easel
+ * @typedef {import("./paintState.js").Easel} Easel
  * @typedef {{ grid: [number, number], image: string | null }} Shown  rows and columns, and the image's address
  */
 
 import { make } from "./dom.js";
-import * as easels from "./easel.js";
+import * as easels from "./paintState.js";
 import { blank, parse } from "./painting.js";
-import { Stage } from "./stage.js";
+import { Stage } from "./PaintCanvas.js";
 import { createToolbar } from "./toolbar.js";
-import { fill } from "./words.js";
+import { fill } from "./i18n.js";
 
 const BEFORE_A_RUN = { columns: 12, rows: 12 };
 
 export class Painter {
   /**
-   * @param {import("./words.js").Words} words
+   * @param {import("./i18n.js").Words} words
    * @param {() => void} changed  called when something else is painted
    */
   constructor(words, changed) {

@@ -6,7 +6,7 @@
  * @typedef {import("./painting.js").Cell} Cell
  * @typedef {import("./painting.js").Grid} Grid
  * @typedef {import("./painting.js").Painting} Painting
- * @typedef {import("./shapes.js").Box} Box
+ * @typedef {import("./gridGeometry.js").Box} Box
  */
 
 import { isPainted } from "./painting.js";

@@ -31,7 +31,7 @@ export function stepOf({ frame_steps: steps }, frame) {
 }
 
 /**
- * What there is to say of a token at a frame: which word of `words.js`, and what fills its gaps.
+ * What there is to say of a token at a frame: which word of `i18n.js`, and what fills its gaps.
  * @param {Tokens} tokens
  * @param {Cell} cell
  * @param {number} frame
