@@ -347,7 +347,7 @@ class Editor:
 
     def canvas(self) -> Locator:
         """Where one paints."""
-        return self.page.locator(".vqd-stage canvas").first
+        return self.page.locator(".vqd-canvas canvas").first
 
     def at(self, column: float, row: float, grid: tuple[int, int] = (12, 12)) -> tuple[float, float]:
         """The page's coordinates of the middle of a token."""

@@ -22,13 +22,13 @@ def draw(model, latent, seed=0):
 
 SAY = """
 import { readFileSync } from "node:fs";
-import { gridOf, lastFrame, tell } from "./web/js/tokenInfo.js";
+import { gridOf, lastFrame, describeToken } from "./web/js/tokenInfo.js";
 import { ENGLISH, fill } from "./web/js/i18n.js";
 
 const tokens = JSON.parse(readFileSync(0, "utf8"));
 const { columns, rows } = gridOf(tokens);
 const frames = [0, lastFrame(tokens)];
-const say = (frame, cell) => (({ word, values }) => fill(ENGLISH[word], values))(tell(tokens, cell, frame));
+const say = (frame, cell) => (({ key, values }) => fill(ENGLISH[key], values))(describeToken(tokens, cell, frame));
 const cells = [...Array(rows * columns).keys()].map(i => ({ column: i % columns, row: Math.floor(i / columns) }));
 console.log(JSON.stringify(frames.map(frame => cells.map(cell => say(frame, cell)))));
 """

@@ -4,7 +4,7 @@ import { readFileSync } from "node:fs";
 import test from "node:test";
 import { ENGLISH, fill } from "../../web/js/i18n.js";
 
-test("the English words that are translated are those of the widgets", () => {
+test("the English messages that are translated are those of the widgets", () => {
   const file = new URL("../../locales/en/main.json", import.meta.url);
   assert.deepEqual(JSON.parse(readFileSync(file, "utf8")).vqDiffusion, ENGLISH);
 });

@@ -1,7 +1,7 @@
 // @ts-check
 import assert from "node:assert/strict";
 import test from "node:test";
-import { gridOf, lastFrame, stepOf, tell } from "../../web/js/tokenInfo.js";
+import { gridOf, lastFrame, stepOf, describeToken } from "../../web/js/tokenInfo.js";
 
 const FILE = { filename: "a.png", subfolder: "", type: "temp" };
 
@@ -25,22 +25,22 @@ test("a frame shows a step of the run", () => {
 });
 
 test("a token is told with its id, the step that drew it and the model's confidence then", () => {
-  assert.deepEqual(tell(RUN, { column: 0, row: 1 }, 2), {
-    word: "drawnToken",
+  assert.deepEqual(describeToken(RUN, { column: 0, row: 1 }, 2), {
+    key: "drawnToken",
     values: { column: 0, row: 1, id: 13, step: 4, percent: 13 },
   });
 });
 
 test("a token is still to be drawn before its step", () => {
-  assert.equal(tell(RUN, { column: 1, row: 0 }, 0).word, "maskedToken");
-  assert.equal(tell(RUN, { column: 1, row: 0 }, 1).word, "drawnToken");
+  assert.equal(describeToken(RUN, { column: 1, row: 0 }, 0).key, "maskedToken");
+  assert.equal(describeToken(RUN, { column: 1, row: 0 }, 1).key, "drawnToken");
 });
 
 test("a token that the run did not draw was kept", () => {
-  assert.equal(tell(RUN, { column: 1, row: 1 }, 0).word, "knownToken");
+  assert.equal(describeToken(RUN, { column: 1, row: 1 }, 0).key, "knownToken");
 });
 
 test("without a run there are ids, and nothing to step through", () => {
-  assert.deepEqual(tell(WITHOUT_RUN, { column: 2, row: 1 }, 0), { word: "token", values: { column: 2, row: 1, id: 15 } });
+  assert.deepEqual(describeToken(WITHOUT_RUN, { column: 2, row: 1 }, 0), { key: "token", values: { column: 2, row: 1, id: 15 } });
   assert.equal(lastFrame(WITHOUT_RUN), 0);
 });

@@ -11,7 +11,7 @@
  */
 
 import { make } from "./dom.js";
-import { cellAt, fitted } from "./gridGeometry.js";
+import { cellAt, fitGrid } from "./gridGeometry.js";
 
 const SHARPNESS = 2; // canvas pixels a pixel of the page, for when the editor is zoomed in
 
@@ -28,7 +28,7 @@ export class GridCanvas {
     this.keys = make("input", { class: "vqd-keys", readonly: "", inputmode: "none", "aria-describedby": id });
     this.spoken = make("span", { class: "vqd-unseen", "aria-live": "polite" });
     const parts = [this.canvas, this.keys, make("span", { class: "vqd-unseen", id }, help), this.spoken];
-    this.element = make("div", { class: "vqd-stage" }, ...parts);
+    this.element = make("div", { class: "vqd-canvas" }, ...parts);
     this.canvas.addEventListener("mousedown", (event) => {
       event.preventDefault(); // it would take the focus away again
       this.focus();
@@ -62,17 +62,17 @@ export class GridCanvas {
     const [across, down] = [this.canvas.clientWidth, this.canvas.clientHeight];
     const zoom = width / across;
     const point = { x: (event.clientX - left) / zoom, y: (event.clientY - top) / zoom };
-    return cellAt(point, fitted(across, down, grid), grid);
+    return cellAt(point, fitGrid(across, down, grid), grid);
   }
 
-  /** @param {Grid} grid @param {(pen: CanvasRenderingContext2D, box: Box) => void} draw */
+  /** @param {Grid} grid @param {(context: CanvasRenderingContext2D, box: Box) => void} draw */
   draw(grid, draw) {
     const [width, height] = [this.element.clientWidth, this.element.clientHeight];
-    const pen = this.canvas.getContext("2d");
-    if (!pen || width === 0 || height === 0) return; // the editor has not laid it out yet
+    const context = this.canvas.getContext("2d");
+    if (!context || width === 0 || height === 0) return; // the editor has not laid it out yet
     this.canvas.width = width * SHARPNESS;
     this.canvas.height = height * SHARPNESS;
-    pen.scale(SHARPNESS, SHARPNESS);
-    draw(pen, fitted(width, height, grid));
+    context.scale(SHARPNESS, SHARPNESS);
+    draw(context, fitGrid(width, height, grid));
   }
 }

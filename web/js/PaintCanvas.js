@@ -2,49 +2,49 @@
 /**
  * The canvas that one paints on, by pointer and by keyboard.
  *
- * @typedef {import("./paintState.js").Easel} Easel
+ * @typedef {import("./paintState.js").PaintState} PaintState
  */
 
 import { drawFrame, drawGrid, drawPainting, drawImage } from "./gridDrawing.js";
-import * as easels from "./paintState.js";
+import * as paintState from "./paintState.js";
 import { GridCanvas } from "./GridCanvas.js";
 import { isPainted } from "./painting.js";
-import { isOn } from "./gridGeometry.js";
+import { isOnGrid } from "./gridGeometry.js";
 import { fill } from "./i18n.js";
 
 const ERASING_BUTTONS = 2 | 32; // the right one of a mouse, and the far end of a pen
 
-export class Stage {
+export class PaintCanvas {
   /**
-   * @param {import("./i18n.js").Words} words
+   * @param {import("./i18n.js").Messages} messages
    * @param {import("./toolbar.js").Apply} apply
    */
-  constructor(words, apply) {
-    this.words = words;
+  constructor(messages, apply) {
+    this.messages = messages;
     this.apply = apply;
     this.hovers = false;
     /** @type {() => void} draws once more what was drawn last */
     this.redraw = () => {};
-    this.surface = new GridCanvas(words.keys, () => this.redraw());
-    this.element = this.surface.element;
-    this.listenToPointer(this.surface.canvas);
-    this.listenToKeys(this.surface.keys);
+    this.gridCanvas = new GridCanvas(messages.keys, () => this.redraw());
+    this.element = this.gridCanvas.element;
+    this.listenToPointer(this.gridCanvas.canvas);
+    this.listenToKeys(this.gridCanvas.keys);
   }
 
   focus() {
-    this.surface.focus();
+    this.gridCanvas.focus();
   }
 
-  /** @param {Easel} easel @param {CanvasImageSource | null} image */
-  draw(easel, image) {
-    const { grid } = easel;
-    this.redraw = () => this.draw(easel, image);
-    this.surface.name(fill(this.words.canvas, { ...grid }));
-    this.surface.draw(grid, (pen, box) => {
-      drawImage(pen, box, image);
-      drawGrid(pen, box, grid);
-      drawPainting(pen, box, easels.shown(easel));
-      if (this.hovers || this.surface.isFocused) drawFrame(pen, box, grid, easels.reach(easel));
+  /** @param {PaintState} state @param {CanvasImageSource | null} image */
+  draw(state, image) {
+    const { grid } = state;
+    this.redraw = () => this.draw(state, image);
+    this.gridCanvas.name(fill(this.messages.canvas, { ...grid }));
+    this.gridCanvas.draw(grid, (context, box) => {
+      drawImage(context, box, image);
+      drawGrid(context, box, grid);
+      drawPainting(context, box, paintState.visiblePainting(state));
+      if (this.hovers || this.gridCanvas.isFocused) drawFrame(context, box, grid, paintState.touchedCells(state));
     });
   }
 
@@ -52,8 +52,8 @@ export class Stage {
   listenToPointer(canvas) {
     canvas.addEventListener("pointerdown", (event) => this.press(event));
     canvas.addEventListener("pointermove", (event) => this.move(event));
-    canvas.addEventListener("pointerup", () => this.apply(easels.release));
-    canvas.addEventListener("pointercancel", () => this.apply(easels.cancel));
+    canvas.addEventListener("pointerup", () => this.apply(paintState.release));
+    canvas.addEventListener("pointercancel", () => this.apply(paintState.cancel));
     canvas.addEventListener("pointerleave", () => this.hover(false));
     canvas.addEventListener("contextmenu", (event) => {
       event.preventDefault(); // the right button erases
@@ -64,17 +64,17 @@ export class Stage {
   /** @param {HTMLElement} keys */
   listenToKeys(keys) {
     keys.addEventListener("keydown", (event) => this.type(event));
-    keys.addEventListener("blur", () => this.apply(easels.cancel));
+    keys.addEventListener("blur", () => this.apply(paintState.cancel));
   }
 
   /** @param {PointerEvent} event */
   press(event) {
     if (event.button === 1) return; // the editor's, to move the view
-    this.apply((easel) => {
-      const cell = this.surface.cellAt(event, easel.grid);
-      if (!isOn(cell, easel.grid)) return easel;
-      this.surface.canvas.setPointerCapture(event.pointerId);
-      return easels.press(easel, cell, (event.buttons & ERASING_BUTTONS) !== 0);
+    this.apply((state) => {
+      const cell = this.gridCanvas.cellAt(event, state.grid);
+      if (!isOnGrid(cell, state.grid)) return state;
+      this.gridCanvas.canvas.setPointerCapture(event.pointerId);
+      return paintState.press(state, cell, (event.buttons & ERASING_BUTTONS) !== 0);
     });
   }
 
@@ -82,7 +82,7 @@ export class Stage {
   move(event) {
     this.hover(true);
     const way = [...(event.getCoalescedEvents?.() ?? []), event];
-    this.apply((easel) => way.reduce((on, passed) => easels.move(on, this.surface.cellAt(passed, on.grid)), easel));
+    this.apply((state) => way.reduce((on, passed) => paintState.move(on, this.gridCanvas.cellAt(passed, on.grid)), state));
   }
 
   /** @param {boolean} hovers */
@@ -93,13 +93,13 @@ export class Stage {
 
   /** @param {KeyboardEvent} event */
   type(event) {
-    this.apply((easel) => {
-      const next = easels.type(easel, event);
-      if (!next) return easel;
+    this.apply((state) => {
+      const next = paintState.handleKey(state, event);
+      if (!next) return state;
       event.preventDefault();
       event.stopPropagation();
-      const sentence = isPainted(easels.shown(next), next.cursor) ? this.words.painted : this.words.notPainted;
-      this.surface.say(fill(sentence, { ...next.cursor }));
+      const sentence = isPainted(paintState.visiblePainting(next), next.cursor) ? this.messages.painted : this.messages.notPainted;
+      this.gridCanvas.say(fill(sentence, { ...next.cursor }));
       return next;
     });
   }

@@ -5,7 +5,7 @@
  * @typedef {import("../types/comfy.js").ComfyNode} ComfyNode
  * @typedef {import("../types/comfy.js").ComfyExtension} ComfyExtension
  * @typedef {import("../types/comfy.js").WidgetOptions} WidgetOptions
- * @typedef {{ filename: string, subfolder: string, type: string }} ServerFile
+ * @typedef {import("../types/comfy.js").ServerFile} ServerFile
  */
 
 import { api } from "../../../scripts/api.js";
@@ -18,8 +18,8 @@ export function register(extension) {
   app.registerExtension(extension);
 }
 
-/** What the widgets say, in the editor's language. @returns {Promise<import("./i18n.js").Words>} */
-export async function loadWords() {
+/** What the widgets say, in the editor's language. @returns {Promise<import("./i18n.js").Messages>} */
+export async function loadMessages() {
   const answer = await api.fetchApi("/i18n");
   const language = app.extensionManager.setting.get("Comfy.Locale") ?? "en";
   const translations = answer.ok ? await answer.json() : {};
@@ -59,7 +59,7 @@ const READ = 15_000; // milliseconds that a message stays in the corner
 /** Says in a corner of the editor what an element says, if that is not to be seen: its node may be out of sight or in a
  * subgraph, and not every renderer looks for new widgets.
  * @param {ComfyNode} node @param {HTMLElement} element */
-export function sayIfUnseen(node, element) {
+export function toastIfUnseen(node, element) {
   setTimeout(() => {
     const { title: summary } = node, { textContent: detail } = element;
     if (!detail || element.getClientRects().length) return;
@@ -138,18 +138,18 @@ function locator(node) {
 }
 
 /** @param {ServerFile} file */
-export function addressOf({ filename, subfolder, type }) {
+export function viewUrl({ filename, subfolder, type }) {
   return api.apiURL(`/view?${new URLSearchParams({ filename, subfolder, type })}`);
 }
 
 /** Tells the editor that a widget has another value: to undo it, to save it, to ask before it is lost. */
-export function noteChange() {
+export function recordChange() {
   app.canvas.emitBeforeChange();
   app.canvas.emitAfterChange();
 }
 
 /** @returns {ComfyNode[]} the selected nodes first */
-export function nodesInSight() {
+export function visibleNodes() {
   const all = app.canvas.graph?.nodes ?? [];
   const selected = Object.values(app.canvas.selected_nodes ?? {});
   return [...selected, ...all];

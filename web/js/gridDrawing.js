@@ -17,31 +17,31 @@ const DARK = "rgba(0, 0, 0, 0.55)";
 const LIGHT = "rgba(255, 255, 255, 0.35)";
 const PAPER = "#3a3a3a";
 
-/** The image, or grey paper where none is known. @type {(pen: CanvasRenderingContext2D, box: Box, image: CanvasImageSource | null) => void} */
-export function drawImage(pen, box, image) {
-  pen.fillStyle = PAPER;
-  pen.fillRect(box.left, box.top, box.width, box.height);
-  if (image) pen.drawImage(image, box.left, box.top, box.width, box.height);
+/** The image, or grey paper where none is known. @type {(context: CanvasRenderingContext2D, box: Box, image: CanvasImageSource | null) => void} */
+export function drawImage(context, box, image) {
+  context.fillStyle = PAPER;
+  context.fillRect(box.left, box.top, box.width, box.height);
+  if (image) context.drawImage(image, box.left, box.top, box.width, box.height);
 }
 
-/** @type {(pen: CanvasRenderingContext2D, box: Box, grid: Grid) => void} */
-export function drawGrid(pen, box, { columns, rows }) {
+/** @type {(context: CanvasRenderingContext2D, box: Box, grid: Grid) => void} */
+export function drawGrid(context, box, { columns, rows }) {
   const path = new Path2D();
   for (let column = 0; column <= columns; column++) line(path, box.left + (column * box.width) / columns, box.top, 0, box.height);
   for (let row = 0; row <= rows; row++) line(path, box.left, box.top + (row * box.height) / rows, box.width, 0);
-  twice(pen, path, LIGHT, 1);
+  strokeOutlined(context, path, LIGHT, 1);
 }
 
-/** The painted tokens, with an edge around each region. @type {(pen: CanvasRenderingContext2D, box: Box, painting: Painting) => void} */
-export function drawPainting(pen, box, painting) {
+/** The painted tokens, with an edge around each region. @type {(context: CanvasRenderingContext2D, box: Box, painting: Painting) => void} */
+export function drawPainting(context, box, painting) {
   const [width, height] = [box.width / painting.columns, box.height / painting.rows];
   const edges = new Path2D();
-  pen.fillStyle = PAINT;
+  context.fillStyle = PAINT;
   for (let row = 0; row < painting.rows; row++) {
     for (let column = 0; column < painting.columns; column++) {
       if (!isPainted(painting, { column, row })) continue;
       const [x, y] = [box.left + column * width, box.top + row * height];
-      pen.fillRect(x, y, width, height);
+      context.fillRect(x, y, width, height);
       const free = (/** @type {number} */ right, /** @type {number} */ down) => isEdge(painting, column + right, row + down);
       if (free(-1, 0)) line(edges, x, y, 0, height);
       if (free(1, 0)) line(edges, x + width, y, 0, height);
@@ -49,11 +49,11 @@ export function drawPainting(pen, box, painting) {
       if (free(0, 1)) line(edges, x, y + height, width, 0);
     }
   }
-  twice(pen, edges, EDGE, 2);
+  strokeOutlined(context, edges, EDGE, 2);
 }
 
-/** A frame around cells. @type {(pen: CanvasRenderingContext2D, box: Box, grid: Grid, cells: Cell[]) => void} */
-export function drawFrame(pen, box, { columns, rows }, cells) {
+/** A frame around cells. @type {(context: CanvasRenderingContext2D, box: Box, grid: Grid, cells: Cell[]) => void} */
+export function drawFrame(context, box, { columns, rows }, cells) {
   const [width, height] = [box.width / columns, box.height / rows];
   const across = cells.map((cell) => cell.column);
   const down = cells.map((cell) => cell.row);
@@ -61,7 +61,7 @@ export function drawFrame(pen, box, { columns, rows }, cells) {
   const [right, bottom] = [Math.min(Math.max(...across) + 1, columns), Math.min(Math.max(...down) + 1, rows)];
   const frame = new Path2D();
   frame.rect(box.left + left * width, box.top + top * height, (right - left) * width, (bottom - top) * height);
-  twice(pen, frame, "#fff", 2);
+  strokeOutlined(context, frame, "#fff", 2);
 }
 
 /** @type {(painting: Painting, column: number, row: number) => boolean} */
@@ -76,12 +76,12 @@ function line(path, x, y, right, down) {
   path.lineTo(x + right, y + down);
 }
 
-/** @type {(pen: CanvasRenderingContext2D, path: Path2D, colour: string, width: number) => void} */
-function twice(pen, path, colour, width) {
-  pen.lineWidth = width + 1;
-  pen.strokeStyle = DARK;
-  pen.stroke(path);
-  pen.lineWidth = width;
-  pen.strokeStyle = colour;
-  pen.stroke(path);
+/** @type {(context: CanvasRenderingContext2D, path: Path2D, colour: string, width: number) => void} */
+function strokeOutlined(context, path, colour, width) {
+  context.lineWidth = width + 1;
+  context.strokeStyle = DARK;
+  context.stroke(path);
+  context.lineWidth = width;
+  context.strokeStyle = colour;
+  context.stroke(path);
 }

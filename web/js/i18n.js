@@ -2,7 +2,7 @@
 /**
  * What the widgets say, in English. Other languages come from `vqDiffusion` in locales/<language>/main.json.
  *
- * @typedef {typeof ENGLISH} Words
+ * @typedef {typeof ENGLISH} Messages
  */
 
 export const ENGLISH = {

@@ -1,7 +1,7 @@
 // @ts-check
 /**
  * A painting at work: the tool in hand, the cursor, the stroke that is being drawn, and what can be undone. Every
- * function takes an easel and gives another one.
+ * function takes a state and gives another one.
  *
  * @typedef {import("./painting.js").Cell} Cell
  * @typedef {import("./painting.js").Grid} Grid
@@ -15,175 +15,165 @@
  *   size: number,
  *   cursor: Cell,
  *   stroke: Stroke | null,
- * }>} Easel  `grid` is that of the model; the painting may still be on another one, on which it was painted
+ * }>} PaintState  `grid` is that of the model; the painting may still be on another one, on which it was painted
  * @typedef {{ key: string, ctrlKey: boolean, metaKey: boolean, shiftKey: boolean, altKey: boolean }} Key
  */
 
-import * as past from "./undoHistory.js";
-import { blank, count, format, invert, layOver, paint } from "./painting.js";
-import { brush, clamped, rectangle, stroke as swept } from "./gridGeometry.js";
+import * as undoHistory from "./undoHistory.js";
+import { emptyPainting, count, format, invert as invertCells, toGrid, paint } from "./painting.js";
+import { arrowTarget, brushCells, clampToGrid, rectangleCells, strokeCells } from "./gridGeometry.js";
 
-export const LARGEST = 16; // tokens along a side of the brush
+export const MAX_BRUSH_SIZE = 16; // tokens along a side of the brush
 
-/** @type {(painting: Painting) => Easel} */
-export function setUp(painting) {
+/** @type {(painting: Painting) => PaintState} */
+export function create(painting) {
   const cursor = { column: Math.floor(painting.columns / 2), row: Math.floor(painting.rows / 2) };
-  return { grid: painting, history: past.begin(painting), tool: "brush", size: 1, cursor, stroke: null };
+  return { grid: painting, history: undoHistory.begin(painting), tool: "brush", size: 1, cursor, stroke: null };
 }
 
 /**
  * The same tools before another painting, as a workflow file brings it. Until a run has shown the model's grid, that of
  * the painting is the best guess.
- * @type {(easel: Easel, painting: Painting, isGridKnown: boolean) => Easel}
+ * @type {(state: PaintState, painting: Painting, isGridKnown: boolean) => PaintState}
  */
-export function replace(easel, painting, isGridKnown) {
-  const { tool, size, grid } = easel;
-  return onGrid({ ...setUp(painting), tool, size }, isGridKnown ? grid : painting);
+export function replace(state, painting, isGridKnown) {
+  const { tool, size, grid } = state;
+  return setGrid({ ...create(painting), tool, size }, isGridKnown ? grid : painting);
 }
 
-/** The model's grid is known, or is another one now. @type {(easel: Easel, grid: Grid) => Easel} */
-export function onGrid(easel, grid) {
-  return { ...easel, grid, cursor: clamped(easel.cursor, grid), stroke: null };
+/** The model's grid is known, or is another one now. @type {(state: PaintState, grid: Grid) => PaintState} */
+export function setGrid(state, grid) {
+  return { ...state, grid, cursor: clampToGrid(state.cursor, grid), stroke: null };
 }
 
 /** What there is to see: the painting on the model's grid, with the stroke that is being drawn.
- * @type {(easel: Easel) => Painting} */
-export function shown({ history, grid, stroke }) {
-  return stroke ? stroke.draft : layOver(history.present, grid);
+ * @type {(state: PaintState) => Painting} */
+export function visiblePainting({ history, grid, stroke }) {
+  return stroke ? stroke.draft : toGrid(history.present, grid);
 }
 
-/** What is kept in the workflow. @type {(easel: Easel) => string} */
-export function text({ history }) {
+/** What is kept in the workflow. @type {(state: PaintState) => string} */
+export function serialize({ history }) {
   return format(history.present);
 }
 
-/** @type {(easel: Easel, tool: Tool) => Easel} */
-export function take(easel, tool) {
-  return { ...easel, tool, stroke: null };
+/** @type {(state: PaintState, tool: Tool) => PaintState} */
+export function selectTool(state, tool) {
+  return { ...state, tool, stroke: null };
 }
 
-/** @type {(easel: Easel, size: number) => Easel} */
-export function resize(easel, size) {
-  return { ...easel, size: Math.min(Math.max(Math.round(size), 1), LARGEST) };
+/** @type {(state: PaintState, size: number) => PaintState} */
+export function setBrushSize(state, size) {
+  return { ...state, size: Math.min(Math.max(Math.round(size), 1), MAX_BRUSH_SIZE) };
 }
 
-/** Begins a stroke; `erases` turns any tool into an eraser. @type {(easel: Easel, cell: Cell, erases?: boolean) => Easel} */
-export function press(easel, cell, erases = false) {
-  const begun = { from: cell, at: cell, erases: erases || easel.tool === "eraser", draft: shown(easel) };
-  return move({ ...easel, stroke: begun }, cell);
+/** Begins a stroke; `erases` turns any tool into an eraser. @type {(state: PaintState, cell: Cell, erases?: boolean) => PaintState} */
+export function press(state, cell, erases = false) {
+  const begun = { from: cell, at: cell, erases: erases || state.tool === "eraser", draft: visiblePainting(state) };
+  return move({ ...state, stroke: begun }, cell);
 }
 
-/** Takes the cursor there, and a stroke that has begun with it. @type {(easel: Easel, cell: Cell) => Easel} */
-export function move(easel, cell) {
-  const cursor = clamped(cell, easel.grid);
-  return { ...easel, cursor, stroke: easel.stroke && drawn(easel, easel.stroke, cell) };
+/** Takes the cursor there, and a stroke that has begun with it. @type {(state: PaintState, cell: Cell) => PaintState} */
+export function move(state, cell) {
+  const cursor = clampToGrid(cell, state.grid);
+  return { ...state, cursor, stroke: state.stroke && extendStroke(state, state.stroke, cell) };
 }
 
-/** @type {(easel: Easel, stroke: Stroke, to: Cell) => Stroke} */
-function drawn(easel, stroke, to) {
-  if (easel.tool === "rectangle") {
-    const before = layOver(easel.history.present, easel.grid);
-    return { ...stroke, at: to, draft: paint(before, rectangle(stroke.from, to), !stroke.erases) };
+/** @type {(state: PaintState, stroke: Stroke, to: Cell) => Stroke} */
+function extendStroke(state, stroke, to) {
+  if (state.tool === "rectangle") {
+    const before = toGrid(state.history.present, state.grid);
+    return { ...stroke, at: to, draft: paint(before, rectangleCells(stroke.from, to), !stroke.erases) };
   }
-  return { ...stroke, at: to, draft: paint(stroke.draft, swept(stroke.at, to, easel.size), !stroke.erases) };
+  return { ...stroke, at: to, draft: paint(stroke.draft, strokeCells(stroke.at, to, state.size), !stroke.erases) };
 }
 
-/** Ends the stroke: from now on it can be undone. @type {(easel: Easel) => Easel} */
-export function release(easel) {
-  return easel.stroke ? commit({ ...easel, stroke: null }, easel.stroke.draft) : easel;
+/** Ends the stroke: from now on it can be undone. @type {(state: PaintState) => PaintState} */
+export function release(state) {
+  return state.stroke ? commit({ ...state, stroke: null }, state.stroke.draft) : state;
 }
 
-/** Gives up the stroke that is being drawn. @type {(easel: Easel) => Easel} */
-export function cancel(easel) {
-  return { ...easel, stroke: null };
+/** Gives up the stroke that is being drawn. @type {(state: PaintState) => PaintState} */
+export function cancel(state) {
+  return { ...state, stroke: null };
 }
 
-/** @type {(easel: Easel) => Easel} */
-export function clear(easel) {
-  return commit(cancel(easel), blank(easel.grid));
+/** @type {(state: PaintState) => PaintState} */
+export function clear(state) {
+  return commit(cancel(state), emptyPainting(state.grid));
 }
 
-/** @type {(easel: Easel) => Easel} */
-export function inverted(easel) {
-  return commit(cancel(easel), invert(shown(cancel(easel))));
+/** @type {(state: PaintState) => PaintState} */
+export function invert(state) {
+  return commit(cancel(state), invertCells(visiblePainting(cancel(state))));
 }
 
-/** @type {(easel: Easel) => Easel} */
-export function undo(easel) {
-  return { ...easel, history: past.undo(easel.history), stroke: null };
+/** @type {(state: PaintState) => PaintState} */
+export function undo(state) {
+  return { ...state, history: undoHistory.undo(state.history), stroke: null };
 }
 
-/** @type {(easel: Easel) => Easel} */
-export function redo(easel) {
-  return { ...easel, history: past.redo(easel.history), stroke: null };
+/** @type {(state: PaintState) => PaintState} */
+export function redo(state) {
+  return { ...state, history: undoHistory.redo(state.history), stroke: null };
 }
 
-/** @type {(easel: Easel, painting: Painting) => Easel} */
-function commit(easel, painting) {
-  if (format(painting) === text(easel)) return easel;
-  return { ...easel, history: past.advance(easel.history, painting) };
+/** @type {(state: PaintState, painting: Painting) => PaintState} */
+function commit(state, painting) {
+  if (format(painting) === serialize(state)) return state;
+  return { ...state, history: undoHistory.advance(state.history, painting) };
 }
 
-/** How many tokens are painted now. @type {(easel: Easel) => number} */
-export function painted(easel) {
-  return count(shown(easel));
+/** How many tokens are painted now. @type {(state: PaintState) => number} */
+export function countPainted(state) {
+  return count(visiblePainting(state));
 }
 
-/** The cells that the tool would touch at the cursor. @type {(easel: Easel) => Cell[]} */
-export function reach({ tool, cursor, size }) {
-  return tool === "rectangle" ? [cursor] : brush(cursor, size);
+/** The cells that the tool would touch at the cursor. @type {(state: PaintState) => Cell[]} */
+export function touchedCells({ tool, cursor, size }) {
+  return tool === "rectangle" ? [cursor] : brushCells(cursor, size);
 }
 
-/** @type {Record<string, [number, number]>} */
-const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
-
-/** @type {Record<string, (easel: Easel) => Easel>} */
+/** @type {Record<string, (state: PaintState) => PaintState>} */
 const KEYS = {
   " ": dab,
   Escape: cancel,
   Delete: clear,
   Backspace: clear,
-  b: (easel) => take(easel, "brush"),
-  e: (easel) => take(easel, "eraser"),
-  r: (easel) => take(easel, "rectangle"),
-  i: inverted,
-  "[": (easel) => resize(easel, easel.size - 1),
-  "]": (easel) => resize(easel, easel.size + 1),
-  Home: (easel) => move(easel, { ...easel.cursor, column: 0 }),
-  End: (easel) => move(easel, { ...easel.cursor, column: easel.grid.columns - 1 }),
-  PageUp: (easel) => move(easel, { ...easel.cursor, row: 0 }),
-  PageDown: (easel) => move(easel, { ...easel.cursor, row: easel.grid.rows - 1 }),
+  b: (state) => selectTool(state, "brush"),
+  e: (state) => selectTool(state, "eraser"),
+  r: (state) => selectTool(state, "rectangle"),
+  i: invert,
+  "[": (state) => setBrushSize(state, state.size - 1),
+  "]": (state) => setBrushSize(state, state.size + 1),
+  Home: (state) => move(state, { ...state.cursor, column: 0 }),
+  End: (state) => move(state, { ...state.cursor, column: state.grid.columns - 1 }),
+  PageUp: (state) => move(state, { ...state.cursor, row: 0 }),
+  PageDown: (state) => move(state, { ...state.cursor, row: state.grid.rows - 1 }),
 };
 
-/** @type {Record<string, (easel: Easel) => Easel>} */
+/** @type {Record<string, (state: PaintState) => PaintState>} */
 const WITH_CONTROL = { z: undo, y: redo, Z: redo };
 
-/** What a key does; null if it means nothing here. @type {(easel: Easel, key: Key) => Easel | null} */
-export function type(easel, key) {
+/** What a key does; null if it means nothing here. @type {(state: PaintState, key: Key) => PaintState | null} */
+export function handleKey(state, key) {
   if (key.altKey) return null;
   if (key.ctrlKey || key.metaKey) {
-    return WITH_CONTROL[key.shiftKey ? key.key.toUpperCase() : key.key]?.(easel) ?? null;
+    return WITH_CONTROL[key.shiftKey ? key.key.toUpperCase() : key.key]?.(state) ?? null;
   }
-  const beside = arrow(easel.cursor, key.key);
-  if (beside) return step(easel, clamped(beside, easel.grid), key.shiftKey);
-  return KEYS[key.key.length === 1 ? key.key.toLowerCase() : key.key]?.(easel) ?? null;
+  const beside = arrowTarget(state.cursor, key.key);
+  if (beside) return stepCursor(state, clampToGrid(beside, state.grid), key.shiftKey);
+  return KEYS[key.key.length === 1 ? key.key.toLowerCase() : key.key]?.(state) ?? null;
 }
 
-/** The cell that an arrow key leads to, which may be beyond the edges; null for other keys.
- * @type {(from: Cell, key: string) => Cell | null} */
-export function arrow(from, key) {
-  const [right, down] = ARROWS[key] ?? [0, 0];
-  return key in ARROWS ? { column: from.column + right, row: from.row + down } : null;
+/** The cursor taken to a cell beside; `paints` draws on the way. @type {(state: PaintState, cell: Cell, paints: boolean) => PaintState} */
+function stepCursor(state, cell, paints) {
+  if (state.stroke || !paints) return move(state, cell);
+  return release(move(press(state, state.cursor), cell));
 }
 
-/** The cursor taken to a cell beside; `paints` draws on the way. @type {(easel: Easel, cell: Cell, paints: boolean) => Easel} */
-function step(easel, cell, paints) {
-  if (easel.stroke || !paints) return move(easel, cell);
-  return release(move(press(easel, easel.cursor), cell));
-}
-
-/** The tool used at the cursor; a rectangle wants two corners. @type {(easel: Easel) => Easel} */
-function dab(easel) {
-  const pressed = easel.stroke ? easel : press(easel, easel.cursor);
-  return easel.tool === "rectangle" && !easel.stroke ? pressed : release(pressed);
+/** The tool used at the cursor; a rectangle wants two corners. @type {(state: PaintState) => PaintState} */
+function dab(state) {
+  const pressed = state.stroke ? state : press(state, state.cursor);
+  return state.tool === "rectangle" && !state.stroke ? pressed : release(pressed);
 }

@@ -14,7 +14,7 @@ const GRID = /^(\d{1,3})x(\d{1,3}):$/;
 const RECTANGLE = /^(\d{1,3})(?:-(\d{1,3}))?,(\d{1,3})(?:-(\d{1,3}))?$/;
 
 /** @type {(grid: Grid) => Painting} */
-export function blank({ columns, rows }) {
+export function emptyPainting({ columns, rows }) {
   return { columns, rows, cells: new Uint8Array(columns * rows) };
 }
 
@@ -27,7 +27,7 @@ export function blank({ columns, rows }) {
 export function parse(text) {
   const [head, ...parts] = text.trim().split(/\s+/);
   if (!head) return null;
-  const painting = blank(parseGrid(head));
+  const painting = emptyPainting(parseGrid(head));
   for (const part of parts) {
     const { left, right, top, bottom } = parseRectangle(part, painting);
     for (let row = top; row <= bottom; row++) {
@@ -127,23 +127,23 @@ export function count(painting) {
  * The painting laid over another grid: a token counts as soon as any part of it is painted, as in the node itself.
  * @type {(painting: Painting, grid: Grid) => Painting}
  */
-export function layOver(painting, grid) {
+export function toGrid(painting, grid) {
   if (painting.columns === grid.columns && painting.rows === grid.rows) return painting;
   const cells = [];
   for (let row = 0; row < painting.rows; row++) {
     for (let column = 0; column < painting.columns; column++) {
       if (!isPainted(painting, { column, row })) continue;
-      for (const below of covered(row, painting.rows, grid.rows)) {
-        for (const beside of covered(column, painting.columns, grid.columns)) cells.push({ column: beside, row: below });
+      for (const below of overlappedParts(row, painting.rows, grid.rows)) {
+        for (const beside of overlappedParts(column, painting.columns, grid.columns)) cells.push({ column: beside, row: below });
       }
     }
   }
-  return paint(blank(grid), cells, true);
+  return paint(emptyPainting(grid), cells, true);
 }
 
 /** Which of `to` equal parts of a side the part `index` of `from` touches.
  * @type {(index: number, from: number, to: number) => number[]} */
-function covered(index, from, to) {
+function overlappedParts(index, from, to) {
   const first = Math.floor((index * to) / from);
   const end = Math.ceil(((index + 1) * to) / from);
   return Array.from({ length: end - first }, (_, i) => first + i);

@@ -3,7 +3,7 @@
  * What VQ-Diffusion Token Inspector tells of the first image's tokens, and of the run that drew them if it knows it.
  *
  * @typedef {import("./painting.js").Cell} Cell
- * @typedef {{ filename: string, subfolder: string, type: string }} ServerFile
+ * @typedef {import("../types/comfy.js").ServerFile} ServerFile
  * @typedef {{
  *   grid: [number, number],
  *   ids: number[],
@@ -31,18 +31,18 @@ export function stepOf({ frame_steps: steps }, frame) {
 }
 
 /**
- * What there is to say of a token at a frame: which word of `i18n.js`, and what fills its gaps.
+ * What there is to say of a token at a frame: which of the messages of `i18n.js`, and what fills its gaps.
  * @param {Tokens} tokens
  * @param {Cell} cell
  * @param {number} frame
- * @returns {{ word: "token" | "knownToken" | "drawnToken" | "maskedToken", values: Record<string, string | number> }}
+ * @returns {{ key: "token" | "knownToken" | "drawnToken" | "maskedToken", values: Record<string, string | number> }}
  */
-export function tell(tokens, cell, frame) {
+export function describeToken(tokens, cell, frame) {
   const index = cell.row * tokens.grid[1] + cell.column;
   const values = { ...cell, id: tokens.ids[index] };
-  if (!tokens.drawn_at || !tokens.confidence) return { word: "token", values };
+  if (!tokens.drawn_at || !tokens.confidence) return { key: "token", values };
   const step = tokens.drawn_at[index];
-  if (step === 0) return { word: "knownToken", values };
+  if (step === 0) return { key: "knownToken", values };
   const drawn = { ...values, step, percent: Math.round(tokens.confidence[index] * 100) };
-  return { word: step > stepOf(tokens, frame) ? "maskedToken" : "drawnToken", values: drawn };
+  return { key: step > stepOf(tokens, frame) ? "maskedToken" : "drawnToken", values: drawn };
 }

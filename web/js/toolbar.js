@@ -2,12 +2,12 @@
 /**
  * The tools above the canvas.
  *
- * @typedef {import("./paintState.js").Easel} Easel
- * @typedef {(change: (easel: Easel) => Easel) => void} Apply  does something to the easel
+ * @typedef {import("./paintState.js").PaintState} PaintState
+ * @typedef {(change: (state: PaintState) => PaintState) => void} Apply  does something to the state
  */
 
 import { iconButton, make } from "./dom.js";
-import * as easels from "./paintState.js";
+import * as paintState from "./paintState.js";
 
 const BRUSH = "M4 20c3 0 5-1 5-4l9-12 2 2-11 10M4 20c0-3 1-5 4-5";
 const ERASER = "M9 20h11M4 14l9-9 6 6-9 9H8zM9 10l6 6";
@@ -18,24 +18,24 @@ const UNDO = "M9 5L4 10l5 5M4 10h9c4 0 7 2 7 8";
 const REDO = "M15 5l5 5-5 5M20 10h-9c-4 0-7 2-7 8";
 
 /**
- * @param {import("./i18n.js").Words} words
+ * @param {import("./i18n.js").Messages} messages
  * @param {Apply} apply
- * @returns {{ element: HTMLElement, update: (easel: Easel) => void }}
+ * @returns {{ element: HTMLElement, update: (state: PaintState) => void }}
  */
-export function createToolbar(words, apply) {
+export function createToolbar(messages, apply) {
   const tools = {
-    brush: iconButton(words.brush, BRUSH, () => apply((easel) => easels.take(easel, "brush"))),
-    eraser: iconButton(words.eraser, ERASER, () => apply((easel) => easels.take(easel, "eraser"))),
-    rectangle: iconButton(words.rectangle, RECTANGLE, () => apply((easel) => easels.take(easel, "rectangle"))),
+    brush: iconButton(messages.brush, BRUSH, () => apply((state) => paintState.selectTool(state, "brush"))),
+    eraser: iconButton(messages.eraser, ERASER, () => apply((state) => paintState.selectTool(state, "eraser"))),
+    rectangle: iconButton(messages.rectangle, RECTANGLE, () => apply((state) => paintState.selectTool(state, "rectangle"))),
   };
-  const size = createSize(words, apply);
-  const invert = iconButton(words.invert, INVERT, () => apply(easels.inverted));
-  const clear = iconButton(words.clear, CLEAR, () => apply(easels.clear));
-  const undo = iconButton(words.undo, UNDO, () => apply(easels.undo));
-  const redo = iconButton(words.redo, REDO, () => apply(easels.redo));
+  const size = createSize(messages, apply);
+  const invert = iconButton(messages.invert, INVERT, () => apply(paintState.invert));
+  const clear = iconButton(messages.clear, CLEAR, () => apply(paintState.clear));
+  const undo = iconButton(messages.undo, UNDO, () => apply(paintState.undo));
+  const redo = iconButton(messages.redo, REDO, () => apply(paintState.redo));
   const parts = [...Object.values(tools), size.element, invert, clear, undo, redo];
 
-  /** @param {Easel} easel */
+  /** @param {PaintState} state */
   function update({ tool, size: tokens, history }) {
     for (const [name, button] of Object.entries(tools)) button.setAttribute("aria-pressed", String(name === tool));
     size.update(tokens);
@@ -43,16 +43,16 @@ export function createToolbar(words, apply) {
     redo.disabled = history.future.length === 0;
   }
 
-  return { element: make("div", { class: "vqd-tools", role: "toolbar", "aria-label": words.tools }, ...parts), update };
+  return { element: make("div", { class: "vqd-tools", role: "toolbar", "aria-label": messages.tools }, ...parts), update };
 }
 
-/** @type {(words: import("./i18n.js").Words, apply: Apply) => { element: HTMLElement, update: (tokens: number) => void }} */
-function createSize(words, apply) {
-  const range = make("input", { type: "range", min: "1", max: `${easels.LARGEST}`, "aria-label": words.size });
+/** @type {(messages: import("./i18n.js").Messages, apply: Apply) => { element: HTMLElement, update: (tokens: number) => void }} */
+function createSize(messages, apply) {
+  const range = make("input", { type: "range", min: "1", max: `${paintState.MAX_BRUSH_SIZE}`, "aria-label": messages.size });
   const number = make("span", { "aria-hidden": "true" });
-  range.addEventListener("input", () => apply((easel) => easels.resize(easel, Number(range.value))));
+  range.addEventListener("input", () => apply((state) => paintState.setBrushSize(state, Number(range.value))));
   return {
-    element: make("label", { title: words.size }, range, number),
+    element: make("label", { title: messages.size }, range, number),
     update(tokens) {
       range.value = number.textContent = String(tokens);
     },

@@ -3,19 +3,19 @@
 
 import {
   addWidget,
-  addressOf,
-  loadWords,
-  nodesInSight,
-  noteChange,
+  viewUrl,
+  loadMessages,
+  visibleNodes,
+  recordChange,
   onNotices,
   onOutput,
   register,
-  sayIfUnseen,
+  toastIfUnseen,
   showBelow,
 } from "./comfy.js";
 import { make } from "./dom.js";
-import { Painter } from "./PaintWidget.js";
-import { Viewer } from "./InspectorWidget.js";
+import { PaintWidget } from "./PaintWidget.js";
+import { InspectorWidget } from "./InspectorWidget.js";
 import { ENGLISH } from "./i18n.js";
 
 /** @typedef {import("../types/comfy.js").ComfyNode} ComfyNode */
@@ -25,9 +25,9 @@ const INSPECTOR = "VQDiffusionTokenInspector";
 const HEIGHT = 300; // pixels, at least
 const LINE = { height: 16, letter: 6.5, margin: 30 }; // pixels of a notice's lines, about
 
-let words = ENGLISH;
+let messages = ENGLISH;
 
-/** @type {WeakMap<ComfyNode, Painter>} */
+/** @type {WeakMap<ComfyNode, PaintWidget>} */
 const painters = new WeakMap();
 /** @type {WeakMap<ComfyNode, HTMLElement>} */
 const notices = new WeakMap();
@@ -36,7 +36,7 @@ register({
   name: "VQDiffusion",
   async init() {
     await adoptStyles();
-    words = await loadWords();
+    messages = await loadMessages();
     onNotices(showNotices);
   },
   getCustomWidgets: () => ({ [PAINTING]: (node, name) => ({ widget: addPainter(node, name) }) }),
@@ -56,11 +56,11 @@ async function adoptStyles() {
 
 /** @type {(node: ComfyNode, name: string) => import("../types/comfy.js").Widget} */
 function addPainter(node, name) {
-  const painter = new Painter(words, noteChange);
+  const painter = new PaintWidget(messages, recordChange);
   painters.set(node, painter);
   onOutput(node, painter.element, ({ vq_canvas: canvases }) => {
     const [{ grid, images }] = canvases;
-    painter.show({ grid, image: images.length ? addressOf(images[0]) : null });
+    painter.show({ grid, image: images.length ? viewUrl(images[0]) : null });
   });
   return addWidget(node, name, painter.element, {
     getValue: () => painter.text,
@@ -71,10 +71,10 @@ function addPainter(node, name) {
 
 /** @param {ComfyNode} node */
 function addViewer(node) {
-  const viewer = new Viewer(words);
+  const viewer = new InspectorWidget(messages);
   onOutput(node, viewer.element, ({ vq_tokens: [tokens], images }) => {
     const files = tokens.frames ?? images.slice(0, 1);
-    viewer.show(tokens, files.map(addressOf));
+    viewer.show(tokens, files.map(viewUrl));
   });
   const widget = addWidget(node, "run", viewer.element, { getMinHeight: () => HEIGHT });
   widget.serialize = false; // nothing of it is the workflow's
@@ -90,11 +90,11 @@ function showNotices(node, lines) {
     const rows = element.textContent?.split("\n").reduce((sum, line) => sum + Math.ceil(line.length / letters), 0);
     return rows ? rows * LINE.height + LINE.margin : 0;
   });
-  sayIfUnseen(node, element);
+  toastIfUnseen(node, element);
 }
 
 /** Brings the keyboard to the canvas of the selected node, or of the first there is. */
 function paint() {
-  const node = nodesInSight().find((candidate) => painters.has(candidate));
+  const node = visibleNodes().find((candidate) => painters.has(candidate));
   if (node) painters.get(node)?.focus();
 }

@@ -14,6 +14,13 @@ export interface WidgetOptions {
   serialize?: boolean;
 }
 
+/** By what the server finds an image that it has made. */
+export interface ServerFile {
+  filename: string;
+  subfolder: string;
+  type: string;
+}
+
 export interface Graph {
   id: string;
   isRootGraph: boolean;
