@@ -1,7 +1,15 @@
 // @ts-check
 import assert from "node:assert/strict";
 import test from "node:test";
-import { brushCells, cellAt, clampToGrid, fitGrid, isOnGrid, rectangleCells, strokeCells } from "../../web/js/gridGeometry.js";
+import {
+  brushCells,
+  cellAt,
+  clampToGrid,
+  fitGrid,
+  isOnGrid,
+  rectangleCells,
+  strokeCells,
+} from "../../web/js/gridGeometry.js";
 
 const GRID = { columns: 4, rows: 2 };
 
@@ -44,5 +52,11 @@ test("a quick stroke leaves no gap", () => {
   for (let i = 1; i < cells.length; i++) {
     assert.ok(Math.abs(cells[i].column - cells[i - 1].column) <= 1 && Math.abs(cells[i].row - cells[i - 1].row) <= 1);
   }
-  assert.deepEqual([cells[0], cells[cells.length - 1]], [{ column: 0, row: 0 }, { column: 6, row: 3 }]);
+  assert.deepEqual(
+    [cells[0], cells[cells.length - 1]],
+    [
+      { column: 0, row: 0 },
+      { column: 6, row: 3 },
+    ],
+  );
 });

@@ -1,8 +1,8 @@
 // @ts-check
 import assert from "node:assert/strict";
 import test from "node:test";
-import * as paintState from "../../web/js/paintState.js";
 import { emptyPainting } from "../../web/js/painting.js";
+import * as paintState from "../../web/js/paintState.js";
 
 const GRID = { columns: 6, rows: 6 };
 const NEW = paintState.create(emptyPainting(GRID));
@@ -45,7 +45,10 @@ test("the eraser takes away, and so does any tool that is told to erase", () => 
 });
 
 test("a rectangle follows its far corner, back and forth, and beyond the edge", () => {
-  assert.equal(paintState.serialize(drag(paintState.selectTool(NEW, "rectangle"), [2, 2], [9, 9], [3, 4])), "6x6: 2-3,2-4");
+  assert.equal(
+    paintState.serialize(drag(paintState.selectTool(NEW, "rectangle"), [2, 2], [9, 9], [3, 4])),
+    "6x6: 2-3,2-4",
+  );
   assert.equal(paintState.serialize(drag(paintState.selectTool(NEW, "rectangle"), [4, 4], [9, 9])), "6x6: 4-5,4-5");
 });
 
@@ -97,10 +100,19 @@ test("by keyboard: tools, brush size, invert, clear", () => {
 
 test("keys of the editor stay the editor's", () => {
   for (const key of ["Enter", "Tab", "F1", "q"]) {
-    assert.equal(paintState.handleKey(NEW, { key, ctrlKey: false, metaKey: false, shiftKey: false, altKey: false }), null);
+    assert.equal(
+      paintState.handleKey(NEW, { key, ctrlKey: false, metaKey: false, shiftKey: false, altKey: false }),
+      null,
+    );
   }
-  assert.equal(paintState.handleKey(NEW, { key: "Enter", ctrlKey: true, metaKey: false, shiftKey: false, altKey: false }), null);
-  assert.equal(paintState.handleKey(NEW, { key: "b", ctrlKey: true, metaKey: false, shiftKey: false, altKey: false }), null);
+  assert.equal(
+    paintState.handleKey(NEW, { key: "Enter", ctrlKey: true, metaKey: false, shiftKey: false, altKey: false }),
+    null,
+  );
+  assert.equal(
+    paintState.handleKey(NEW, { key: "b", ctrlKey: true, metaKey: false, shiftKey: false, altKey: false }),
+    null,
+  );
 });
 
 test("the cursor stays on the grid", () => {

@@ -1,7 +1,7 @@
 // @ts-check
 import assert from "node:assert/strict";
 import test from "node:test";
-import { emptyPainting, count, format, invert, isPainted, toGrid, paint, parse } from "../../web/js/painting.js";
+import { count, emptyPainting, format, invert, isPainted, paint, parse, toGrid } from "../../web/js/painting.js";
 
 /** A painting drawn with letters: # is painted. @param {string[]} lines */
 function sketch(...lines) {
@@ -42,7 +42,15 @@ test("random paintings survive being written and read", () => {
 
 test("painting leaves the painting before as it was, and nothing beyond the edges", () => {
   const before = emptyPainting({ columns: 3, rows: 2 });
-  const after = paint(before, [{ column: 1, row: 1 }, { column: 3, row: 0 }, { column: -1, row: 1 }], true);
+  const after = paint(
+    before,
+    [
+      { column: 1, row: 1 },
+      { column: 3, row: 0 },
+      { column: -1, row: 1 },
+    ],
+    true,
+  );
   assert.deepEqual(after, sketch("...", ".#."));
   assert.equal(count(before), 0);
   assert.deepEqual(paint(after, [{ column: 1, row: 1 }], false), before);

@@ -1,7 +1,7 @@
 // @ts-check
 import assert from "node:assert/strict";
 import test from "node:test";
-import { gridOf, lastFrame, stepOf, describeToken } from "../../web/js/tokenInfo.js";
+import { describeToken, gridOf, lastFrame, stepOf } from "../../web/js/tokenInfo.js";
 
 const FILE = { filename: "a.png", subfolder: "", type: "temp" };
 
@@ -21,7 +21,10 @@ test("a grid comes as rows and columns", () => assert.deepEqual(gridOf(RUN), { c
 
 test("a frame shows a step of the run", () => {
   assert.equal(lastFrame(RUN), 2);
-  assert.deepEqual([0, 1, 2].map((frame) => stepOf(RUN, frame)), [0, 2, 4]);
+  assert.deepEqual(
+    [0, 1, 2].map((frame) => stepOf(RUN, frame)),
+    [0, 2, 4],
+  );
 });
 
 test("a token is told with its id, the step that drew it and the model's confidence then", () => {
@@ -41,6 +44,9 @@ test("a token that the run did not draw was kept", () => {
 });
 
 test("without a run there are ids, and nothing to step through", () => {
-  assert.deepEqual(describeToken(WITHOUT_RUN, { column: 2, row: 1 }, 0), { key: "token", values: { column: 2, row: 1, id: 15 } });
+  assert.deepEqual(describeToken(WITHOUT_RUN, { column: 2, row: 1 }, 0), {
+    key: "token",
+    values: { column: 2, row: 1, id: 15 },
+  });
   assert.equal(lastFrame(WITHOUT_RUN), 0);
 });

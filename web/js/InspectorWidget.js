@@ -7,11 +7,11 @@
  */
 
 import { make } from "./dom.js";
-import { drawFrame, drawGrid, drawImage } from "./gridDrawing.js";
 import { GridCanvas } from "./GridCanvas.js";
-import { gridOf, lastFrame, stepOf, describeToken } from "./tokenInfo.js";
+import { drawFrame, drawGrid, drawImage } from "./gridDrawing.js";
 import { arrowTarget, clampToGrid, isOnGrid } from "./gridGeometry.js";
 import { fill } from "./i18n.js";
+import { describeToken, gridOf, lastFrame, stepOf } from "./tokenInfo.js";
 
 /** @type {Tokens} */
 const NOTHING = { grid: [12, 12], ids: [] };
@@ -33,7 +33,11 @@ export class InspectorWidget {
     this.status = make("p", { class: "vqd-status", role: "status" });
     const steps = make("div", { class: "vqd-tools" }, make("label", {}, this.slider, this.step));
     const parts = [steps, this.gridCanvas.element, this.status];
-    this.element = make("div", { class: "vqd-widget widget-expands", role: "group", "aria-label": messages.viewer }, ...parts);
+    this.element = make(
+      "div",
+      { class: "vqd-widget widget-expands", role: "group", "aria-label": messages.viewer },
+      ...parts,
+    );
     this.slider.addEventListener("input", () => this.goTo(Number(this.slider.value)));
     this.listen(this.gridCanvas.canvas, this.gridCanvas.keys);
     this.update();
@@ -82,7 +86,10 @@ export class InspectorWidget {
     this.slider.max = String(last);
     this.slider.value = String(this.frame);
     this.slider.disabled = last === 0;
-    this.step.textContent = fill(this.messages.stepOf, { step: stepOf(this.tokens, this.frame), all: this.tokens.steps ?? 0 });
+    this.step.textContent = fill(this.messages.stepOf, {
+      step: stepOf(this.tokens, this.frame),
+      all: this.tokens.steps ?? 0,
+    });
     this.status.textContent = this.tokens === NOTHING ? this.messages.runToSee : this.describeCursor();
     this.draw();
   }

@@ -5,12 +5,12 @@
  * @typedef {import("./paintState.js").PaintState} PaintState
  */
 
-import { drawFrame, drawGrid, drawPainting, drawImage } from "./gridDrawing.js";
-import * as paintState from "./paintState.js";
 import { GridCanvas } from "./GridCanvas.js";
-import { isPainted } from "./painting.js";
+import { drawFrame, drawGrid, drawImage, drawPainting } from "./gridDrawing.js";
 import { isOnGrid } from "./gridGeometry.js";
 import { fill } from "./i18n.js";
+import { isPainted } from "./painting.js";
+import * as paintState from "./paintState.js";
 
 const ERASING_BUTTONS = 2 | 32; // the right one of a mouse, and the far end of a pen
 
@@ -82,7 +82,9 @@ export class PaintCanvas {
   move(event) {
     this.hover(true);
     const way = [...(event.getCoalescedEvents?.() ?? []), event];
-    this.apply((state) => way.reduce((on, passed) => paintState.move(on, this.gridCanvas.cellAt(passed, on.grid)), state));
+    this.apply((state) =>
+      way.reduce((on, passed) => paintState.move(on, this.gridCanvas.cellAt(passed, on.grid)), state),
+    );
   }
 
   /** @param {boolean} hovers */
@@ -98,7 +100,9 @@ export class PaintCanvas {
       if (!next) return state;
       event.preventDefault();
       event.stopPropagation();
-      const sentence = isPainted(paintState.visiblePainting(next), next.cursor) ? this.messages.painted : this.messages.notPainted;
+      const sentence = isPainted(paintState.visiblePainting(next), next.cursor)
+        ? this.messages.painted
+        : this.messages.notPainted;
       this.gridCanvas.say(fill(sentence, { ...next.cursor }));
       return next;
     });

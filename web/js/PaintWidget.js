@@ -7,11 +7,11 @@
  */
 
 import { make } from "./dom.js";
-import * as paintState from "./paintState.js";
-import { emptyPainting, parse } from "./painting.js";
-import { PaintCanvas } from "./PaintCanvas.js";
-import { createToolbar } from "./toolbar.js";
 import { fill } from "./i18n.js";
+import { PaintCanvas } from "./PaintCanvas.js";
+import { emptyPainting, parse } from "./painting.js";
+import * as paintState from "./paintState.js";
+import { createToolbar } from "./toolbar.js";
 
 const BEFORE_A_RUN = { columns: 12, rows: 12 };
 
@@ -37,7 +37,11 @@ export class PaintWidget {
     this.hint = make("span");
     const status = make("p", { class: "vqd-status", role: "status" }, this.count, this.hint);
     const parts = [this.toolbar.element, this.canvas.element, status];
-    this.element = make("div", { class: "vqd-widget widget-expands", role: "group", "aria-label": messages.painting }, ...parts);
+    this.element = make(
+      "div",
+      { class: "vqd-widget widget-expands", role: "group", "aria-label": messages.painting },
+      ...parts,
+    );
     this.update();
   }
 
@@ -49,7 +53,11 @@ export class PaintWidget {
   set text(text) {
     if (text === this.text) return;
     this.unreadable = null;
-    this.state = paintState.replace(this.state, this.read(text) ?? emptyPainting(this.state.grid), this.output !== null);
+    this.state = paintState.replace(
+      this.state,
+      this.read(text) ?? emptyPainting(this.state.grid),
+      this.output !== null,
+    );
     this.update();
   }
 

@@ -61,7 +61,8 @@ const READ = 15_000; // milliseconds that a message stays in the corner
  * @param {ComfyNode} node @param {HTMLElement} element */
 export function toastIfUnseen(node, element) {
   setTimeout(() => {
-    const { title: summary } = node, { textContent: detail } = element;
+    const { title: summary } = node,
+      { textContent: detail } = element;
     if (!detail || element.getClientRects().length) return;
     app.extensionManager.toast.add({ severity: "warn", summary, detail, life: READ });
   }, DRAWN);

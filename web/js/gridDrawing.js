@@ -27,7 +27,8 @@ export function drawImage(context, box, image) {
 /** @type {(context: CanvasRenderingContext2D, box: Box, grid: Grid) => void} */
 export function drawGrid(context, box, { columns, rows }) {
   const path = new Path2D();
-  for (let column = 0; column <= columns; column++) line(path, box.left + (column * box.width) / columns, box.top, 0, box.height);
+  for (let column = 0; column <= columns; column++)
+    line(path, box.left + (column * box.width) / columns, box.top, 0, box.height);
   for (let row = 0; row <= rows; row++) line(path, box.left, box.top + (row * box.height) / rows, box.width, 0);
   strokeOutlined(context, path, LIGHT, 1);
 }
@@ -42,7 +43,8 @@ export function drawPainting(context, box, painting) {
       if (!isPainted(painting, { column, row })) continue;
       const [x, y] = [box.left + column * width, box.top + row * height];
       context.fillRect(x, y, width, height);
-      const free = (/** @type {number} */ right, /** @type {number} */ down) => isEdge(painting, column + right, row + down);
+      const free = (/** @type {number} */ right, /** @type {number} */ down) =>
+        isEdge(painting, column + right, row + down);
       if (free(-1, 0)) line(edges, x, y, 0, height);
       if (free(1, 0)) line(edges, x + width, y, 0, height);
       if (free(0, -1)) line(edges, x, y, width, 0);

@@ -19,9 +19,9 @@
  * @typedef {{ key: string, ctrlKey: boolean, metaKey: boolean, shiftKey: boolean, altKey: boolean }} Key
  */
 
-import * as undoHistory from "./undoHistory.js";
-import { emptyPainting, count, format, invert as invertCells, toGrid, paint } from "./painting.js";
 import { arrowTarget, brushCells, clampToGrid, rectangleCells, strokeCells } from "./gridGeometry.js";
+import { count, emptyPainting, format, invert as invertCells, paint, toGrid } from "./painting.js";
+import * as undoHistory from "./undoHistory.js";
 
 export const MAX_BRUSH_SIZE = 16; // tokens along a side of the brush
 

@@ -134,7 +134,8 @@ export function toGrid(painting, grid) {
     for (let column = 0; column < painting.columns; column++) {
       if (!isPainted(painting, { column, row })) continue;
       for (const below of overlappedParts(row, painting.rows, grid.rows)) {
-        for (const beside of overlappedParts(column, painting.columns, grid.columns)) cells.push({ column: beside, row: below });
+        for (const beside of overlappedParts(column, painting.columns, grid.columns))
+          cells.push({ column: beside, row: below });
       }
     }
   }

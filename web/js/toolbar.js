@@ -26,7 +26,9 @@ export function createToolbar(messages, apply) {
   const tools = {
     brush: iconButton(messages.brush, BRUSH, () => apply((state) => paintState.selectTool(state, "brush"))),
     eraser: iconButton(messages.eraser, ERASER, () => apply((state) => paintState.selectTool(state, "eraser"))),
-    rectangle: iconButton(messages.rectangle, RECTANGLE, () => apply((state) => paintState.selectTool(state, "rectangle"))),
+    rectangle: iconButton(messages.rectangle, RECTANGLE, () =>
+      apply((state) => paintState.selectTool(state, "rectangle")),
+    ),
   };
   const size = createSize(messages, apply);
   const invert = iconButton(messages.invert, INVERT, () => apply(paintState.invert));
@@ -43,12 +45,20 @@ export function createToolbar(messages, apply) {
     redo.disabled = history.future.length === 0;
   }
 
-  return { element: make("div", { class: "vqd-tools", role: "toolbar", "aria-label": messages.tools }, ...parts), update };
+  return {
+    element: make("div", { class: "vqd-tools", role: "toolbar", "aria-label": messages.tools }, ...parts),
+    update,
+  };
 }
 
 /** @type {(messages: import("./i18n.js").Messages, apply: Apply) => { element: HTMLElement, update: (tokens: number) => void }} */
 function createSize(messages, apply) {
-  const range = make("input", { type: "range", min: "1", max: `${paintState.MAX_BRUSH_SIZE}`, "aria-label": messages.size });
+  const range = make("input", {
+    type: "range",
+    min: "1",
+    max: `${paintState.MAX_BRUSH_SIZE}`,
+    "aria-label": messages.size,
+  });
   const number = make("span", { "aria-hidden": "true" });
   range.addEventListener("input", () => apply((state) => paintState.setBrushSize(state, Number(range.value))));
   return {

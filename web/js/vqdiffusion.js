@@ -3,20 +3,20 @@
 
 import {
   addWidget,
-  viewUrl,
   loadMessages,
-  visibleNodes,
-  recordChange,
   onNotices,
   onOutput,
+  recordChange,
   register,
-  toastIfUnseen,
   showBelow,
+  toastIfUnseen,
+  viewUrl,
+  visibleNodes,
 } from "./comfy.js";
 import { make } from "./dom.js";
-import { PaintWidget } from "./PaintWidget.js";
 import { InspectorWidget } from "./InspectorWidget.js";
 import { ENGLISH } from "./i18n.js";
+import { PaintWidget } from "./PaintWidget.js";
 
 /** @typedef {import("../types/comfy.js").ComfyNode} ComfyNode */
 
