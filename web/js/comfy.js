@@ -61,8 +61,8 @@ const READ = 15_000; // milliseconds that a message stays in the corner
  * @param {ComfyNode} node @param {HTMLElement} element */
 export function toastIfUnseen(node, element) {
   setTimeout(() => {
-    const { title: summary } = node,
-      { textContent: detail } = element;
+    const { title: summary } = node;
+    const { textContent: detail } = element;
     if (!detail || element.getClientRects().length) return;
     app.extensionManager.toast.add({ severity: "warn", summary, detail, life: READ });
   }, DRAWN);
@@ -71,21 +71,27 @@ export function toastIfUnseen(node, element) {
 /**
  * Calls `receive` with what the node's last run gave to the editor, whenever there is something new: after a run, and
  * when the node comes back by undo or from another tab.
+ * @template {object} Output  as the node in Python sends it
  * @param {ComfyNode} node
  * @param {HTMLElement} element  the node's widget
- * @param {(output: Record<string, any>) => void} receive
+ * @param {(output: Output) => void} receive
  */
 export function onOutput(node, element, receive) {
-  /** @type {unknown} */
+  /** @type {object | null} */
   let last = null;
+  /** @param {object} output */
+  const pass = (output) => {
+    last = output;
+    receive(/** @type {Output} */ (output));
+  };
   const look = () => {
     const output = app.nodeOutputs[locator(node)];
-    if (output && output !== last) receive((last = output));
+    if (output && output !== last) pass(output);
   };
   const onExecuted = node.onExecuted;
   node.onExecuted = function (output) {
     onExecuted?.call(this, output);
-    receive((last = output));
+    pass(output);
   };
   element.addEventListener("pointerenter", look);
   element.addEventListener("focusin", look);

@@ -27,9 +27,9 @@ export function drawImage(context, box, image) {
 /** @type {(context: CanvasRenderingContext2D, box: Box, grid: Grid) => void} */
 export function drawGrid(context, box, { columns, rows }) {
   const path = new Path2D();
-  for (let column = 0; column <= columns; column++)
-    line(path, box.left + (column * box.width) / columns, box.top, 0, box.height);
-  for (let row = 0; row <= rows; row++) line(path, box.left, box.top + (row * box.height) / rows, box.width, 0);
+  const [width, height] = [box.width / columns, box.height / rows];
+  for (let column = 0; column <= columns; column++) line(path, box.left + column * width, box.top, 0, box.height);
+  for (let row = 0; row <= rows; row++) line(path, box.left, box.top + row * height, box.width, 0);
   strokeOutlined(context, path, LIGHT, 1);
 }
 
@@ -43,12 +43,10 @@ export function drawPainting(context, box, painting) {
       if (!isPainted(painting, { column, row })) continue;
       const [x, y] = [box.left + column * width, box.top + row * height];
       context.fillRect(x, y, width, height);
-      const free = (/** @type {number} */ right, /** @type {number} */ down) =>
-        isEdge(painting, column + right, row + down);
-      if (free(-1, 0)) line(edges, x, y, 0, height);
-      if (free(1, 0)) line(edges, x + width, y, 0, height);
-      if (free(0, -1)) line(edges, x, y, width, 0);
-      if (free(0, 1)) line(edges, x, y + height, width, 0);
+      if (!isPainted(painting, { column: column - 1, row })) line(edges, x, y, 0, height);
+      if (!isPainted(painting, { column: column + 1, row })) line(edges, x + width, y, 0, height);
+      if (!isPainted(painting, { column, row: row - 1 })) line(edges, x, y, width, 0);
+      if (!isPainted(painting, { column, row: row + 1 })) line(edges, x, y + height, width, 0);
     }
   }
   strokeOutlined(context, edges, EDGE, 2);
@@ -64,12 +62,6 @@ export function drawFrame(context, box, { columns, rows }, cells) {
   const frame = new Path2D();
   frame.rect(box.left + left * width, box.top + top * height, (right - left) * width, (bottom - top) * height);
   strokeOutlined(context, frame, "#fff", 2);
-}
-
-/** @type {(painting: Painting, column: number, row: number) => boolean} */
-function isEdge(painting, column, row) {
-  const outside = column < 0 || row < 0 || column >= painting.columns || row >= painting.rows;
-  return outside || !isPainted(painting, { column, row });
 }
 
 /** @type {(path: Path2D, x: number, y: number, right: number, down: number) => void} */

@@ -113,9 +113,9 @@ export function invert(painting) {
   return { ...painting, cells: painting.cells.map((painted) => 1 - painted) };
 }
 
-/** @type {(painting: Painting, cell: Cell) => boolean} */
-export function isPainted(painting, { column, row }) {
-  return painting.cells[row * painting.columns + column] === 1;
+/** Whether a cell is painted; none beyond the edges is. @type {(painting: Painting, cell: Cell) => boolean} */
+export function isPainted({ columns, cells }, { column, row }) {
+  return column >= 0 && column < columns && cells[row * columns + column] === 1;
 }
 
 /** How many tokens are painted. @type {(painting: Painting) => number} */
@@ -129,17 +129,16 @@ export function count(painting) {
  */
 export function toGrid(painting, grid) {
   if (painting.columns === grid.columns && painting.rows === grid.rows) return painting;
-  const cells = [];
+  const cells = new Uint8Array(grid.columns * grid.rows);
   for (let row = 0; row < painting.rows; row++) {
+    const below = overlappedParts(row, painting.rows, grid.rows);
     for (let column = 0; column < painting.columns; column++) {
       if (!isPainted(painting, { column, row })) continue;
-      for (const below of overlappedParts(row, painting.rows, grid.rows)) {
-        for (const beside of overlappedParts(column, painting.columns, grid.columns))
-          cells.push({ column: beside, row: below });
-      }
+      const beside = overlappedParts(column, painting.columns, grid.columns);
+      for (const y of below) for (const x of beside) cells[y * grid.columns + x] = 1;
     }
   }
-  return paint(emptyPainting(grid), cells, true);
+  return { ...grid, cells };
 }
 
 /** Which of `to` equal parts of a side the part `index` of `from` touches.

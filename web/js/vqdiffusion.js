@@ -18,7 +18,12 @@ import { InspectorWidget } from "./InspectorWidget.js";
 import { ENGLISH } from "./i18n.js";
 import { PaintWidget } from "./PaintWidget.js";
 
-/** @typedef {import("../types/comfy.js").ComfyNode} ComfyNode */
+/**
+ * @typedef {import("../types/comfy.js").ComfyNode} ComfyNode
+ * @typedef {import("../types/comfy.js").ServerFile} ServerFile
+ * @typedef {{ vq_canvas: [{ grid: [number, number], images: ServerFile[] }] }} PaintOutput  of nodes/inpainting.py
+ * @typedef {{ vq_tokens: [import("./tokenInfo.js").Tokens], images: ServerFile[] }} InspectorOutput  of nodes/inspector.py
+ */
 
 const PAINTING = "VQ_DIFFUSION_PAINTING"; // as in nodes/inpainting.py
 const INSPECTOR = "VQDiffusionTokenInspector";
@@ -58,8 +63,7 @@ async function adoptStyles() {
 function addPainter(node, name) {
   const painter = new PaintWidget(messages, recordChange);
   painters.set(node, painter);
-  onOutput(node, painter.element, ({ vq_canvas: canvases }) => {
-    const [{ grid, images }] = canvases;
+  onOutput(node, painter.element, (/** @type {PaintOutput} */ { vq_canvas: [{ grid, images }] }) => {
     painter.show({ grid, image: images.length ? viewUrl(images[0]) : null });
   });
   return addWidget(node, name, painter.element, {
@@ -72,7 +76,7 @@ function addPainter(node, name) {
 /** @param {ComfyNode} node */
 function addViewer(node) {
   const viewer = new InspectorWidget(messages);
-  onOutput(node, viewer.element, ({ vq_tokens: [tokens], images }) => {
+  onOutput(node, viewer.element, (/** @type {InspectorOutput} */ { vq_tokens: [tokens], images }) => {
     const files = tokens.frames ?? images.slice(0, 1);
     viewer.show(tokens, files.map(viewUrl));
   });

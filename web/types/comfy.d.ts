@@ -40,7 +40,7 @@ export interface ComfyNode {
   setSize(size: [number, number]): void;
   removeWidget(widget: Widget): void;
   addDOMWidget(name: string, type: string, element: HTMLElement, options?: WidgetOptions): Widget;
-  onExecuted?(this: ComfyNode, output: Record<string, any>): void;
+  onExecuted?(this: ComfyNode, output: object): void;
   onConfigure?(this: ComfyNode, ...data: unknown[]): void;
 }
 
@@ -67,7 +67,7 @@ export interface Canvas {
 export interface App {
   canvas: Canvas;
   rootGraph: Graph;
-  nodeOutputs: Record<string, Record<string, any>>;
+  nodeOutputs: Record<string, object>;
   extensionManager: {
     setting: { get(id: string): string | undefined };
     toast: { add(message: { severity: string; summary: string; detail: string; life: number }): void };
