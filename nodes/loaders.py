@@ -13,14 +13,14 @@ from comfy_api.latest import io
 from ..vqdiffusion_core import checkpoints
 from ..vqdiffusion_core.checkpoints.build import NAMED
 from . import runtime
-from .model import VQModel
+from .model import ManagedModel
 from .sockets import VQ_DIFFUSION, schema
 
 FOLDER = "vq_diffusion"  # under ComfyUI's models, and the name that extra_model_paths.yaml uses
 POCKET = "pocket (built in)"
 
 # What some workflow still holds. Two loaders of one model share it, and it is read again only when its files change.
-LOADED: WeakValueDictionary[tuple, VQModel] = WeakValueDictionary()
+LOADED: WeakValueDictionary[tuple, ManagedModel] = WeakValueDictionary()
 
 HOME = Path(folder_paths.models_dir) / FOLDER  # the one of the places for models that is ours
 SAID: set[str] = set()  # why something is not in the menu: once is enough
@@ -120,7 +120,7 @@ def folder_of(name: str) -> Path:
     return folders[name]
 
 
-def open_model(folder: Path, dtype_name: str) -> VQModel:
+def open_model(folder: Path, dtype_name: str) -> ManagedModel:
     """The model in a folder, the one that is open already if its files are still the same."""
     dtype = runtime.transformer_dtype() if dtype_name == "auto" else checkpoints.choose_dtype(dtype_name)
     key = (folder, stamp(folder), dtype)
@@ -128,7 +128,7 @@ def open_model(folder: Path, dtype_name: str) -> VQModel:
     if vq_model is None:
         vocabulary = runtime.clip_vocabulary()
         model = runtime.with_room(lambda: checkpoints.load(folder, dtype, vocabulary), f"the model {folder.name}")
-        vq_model = LOADED[key] = VQModel.of(model)
+        vq_model = LOADED[key] = ManagedModel.of(model)
     return vq_model
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from .model import VQModel
+from .model import ManagedModel
 from .sockets import VQ_DIFFUSION, schema, setting_input
 from .validation import validate_inputs
 
@@ -19,7 +19,7 @@ class Options:
 
     @classmethod
     @validate_inputs
-    def execute(cls, vq_model: VQModel, **options: Any) -> io.NodeOutput:
+    def execute(cls, vq_model: ManagedModel, **options: Any) -> io.NodeOutput:
         return io.NodeOutput(vq_model.with_options(**options))
 
 

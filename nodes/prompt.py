@@ -7,7 +7,7 @@ from comfy_api.latest import io
 from ..vqdiffusion_core.networks.classes import class_number
 from . import conditioning
 from .clip import Clip
-from .model import VQModel
+from .model import ManagedModel
 from .sockets import VQ_DIFFUSION, schema
 from .validation import validate_inputs
 
@@ -62,7 +62,7 @@ class VQDiffusionClassEncode(io.ComfyNode):
 
     @classmethod
     @validate_inputs
-    def execute(cls, vq_model: VQModel, class_label: str) -> io.NodeOutput:
+    def execute(cls, vq_model: ManagedModel, class_label: str) -> io.NodeOutput:
         if vq_model.spec.condition != "class":
             raise ValueError(f"{vq_model.name} does not draw classes. Use VQ-Diffusion Text Encode with its CLIP.")
         return io.NodeOutput(conditioning.of_class(class_number(class_label, vq_model.spec.class_rows)))

@@ -22,7 +22,7 @@ from ..vqdiffusion_core.networks.specs import TransformerSpec
 from ..vqdiffusion_core.networks.transformer import INNER_BYTES
 from . import conditioning, latents, runtime
 from .latents import HISTORY, History
-from .model import VQModel
+from .model import ManagedModel
 from .sockets import VQ_DIFFUSION, schema, setting_input
 from .validation import validate_inputs
 
@@ -69,7 +69,7 @@ class VQDiffusionSampler(io.ComfyNode):
     @validate_inputs
     def execute(
         cls,
-        vq_model: VQModel,
+        vq_model: ManagedModel,
         positive: conditioning.Conditioning,
         latent: latents.Latent,
         seed: int,
@@ -92,7 +92,7 @@ class VQDiffusionSampler(io.ComfyNode):
 
 
 def read_prompts(
-    vq_model: VQModel,
+    vq_model: ManagedModel,
     positive: conditioning.Conditioning,
     negative: conditioning.Conditioning | None,
     settings: Settings,
@@ -106,11 +106,11 @@ def read_prompts(
     return [replace(term, condition=place(term.condition, vq_model)) for term in heard(terms, settings.steps)]
 
 
-def place(condition: Condition, vq_model: VQModel) -> Condition:
+def place(condition: Condition, vq_model: ManagedModel) -> Condition:
     """A condition as the transformer can read it: on its device, and text vectors in its number type."""
     if condition is None:
         return None
-    dtype = vq_model.dtype if vq_model.spec.condition == "text" else None
+    dtype = vq_model.model.dtype if vq_model.spec.condition == "text" else None
     return condition.to(vq_model.patcher.load_device, dtype)
 
 
@@ -131,7 +131,7 @@ def seeds(latent: latents.Latent, seed: int) -> list[int]:
 
 
 def draw(
-    vq_model: VQModel,
+    vq_model: ManagedModel,
     terms: list[GuidanceTerm],
     canvas_Bhw: Tensor,
     mask_strength_Bhw: Tensor | None,
@@ -140,12 +140,14 @@ def draw(
 ) -> History:
     grid = canvas_Bhw.shape[1], canvas_Bhw.shape[2]
     report = reporter(vq_model, grid, settings.steps)
-    asked = canvas_Bhw.numel() * largest_share(settings, vq_model.schedule)
-    memory = memory_required(vq_model.spec, terms, len(canvas_Bhw), asked, vq_model.dtype)
+    asked = canvas_Bhw.numel() * largest_share(settings, vq_model.model.schedule)
+    memory = memory_required(vq_model.spec, terms, len(canvas_Bhw), asked, vq_model.model.dtype)
     device = runtime.load(vq_model.patcher, memory)
     tokens_BN = canvas_Bhw.flatten(1).to(device)
     mask_strength_BN = None if mask_strength_Bhw is None else mask_strength_Bhw.flatten(1)
-    states = sample(vq_model.transformer, vq_model.schedule, terms, tokens_BN, mask_strength_BN, settings, seeds, grid)
+    states = sample(
+        vq_model.model.transformer, vq_model.model.schedule, terms, tokens_BN, mask_strength_BN, settings, seeds, grid
+    )
     state = next(states)
     first, drawn_at_BN = [state.x_BN[0]], torch.zeros_like(tokens_BN, dtype=torch.int32)
     report(0, first[0])
@@ -171,7 +173,7 @@ def heard(terms: list[GuidanceTerm], steps: int) -> list[GuidanceTerm]:
     return [b for b in terms if any(speaks(b.weight(step / steps)) for step in range(steps))]
 
 
-def reporter(vq_model: VQModel, grid: Grid, steps: int) -> Callable[[int, Tensor], None]:
+def reporter(vq_model: ManagedModel, grid: Grid, steps: int) -> Callable[[int, Tensor], None]:
     """Shows how far the run is, and the first image of a batch as it grows where previews are wanted."""
     progress = runtime.Progress(steps)
     if not runtime.previews_are_wanted():

@@ -11,7 +11,7 @@ from comfy_api.latest import io
 
 from ..vqdiffusion_core.diffusion.settings import ABOUT, DEFAULTS
 
-VQ_DIFFUSION = io.Custom("VQ_DIFFUSION")  # carries a model.VQModel
+VQ_DIFFUSION = io.Custom("VQ_DIFFUSION")  # carries a model.ManagedModel
 
 KNOWN = {field.name for field in dataclasses.fields(io.Schema)}
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from comfy_api.latest import io
 from torch import Tensor
 
+from ..vqdiffusion_core.diffusion.windows import Grid
 from ..vqdiffusion_core.notices import notify
 from . import latents
-from .model import VQModel
+from .model import ManagedModel
 from .sockets import VQ_DIFFUSION, schema
 from .vae import Vae
 from .validation import validate_inputs
@@ -27,30 +28,35 @@ class VQDiffusionEmptyTokens(io.ComfyNode):
             inputs=[
                 VQ_DIFFUSION.Input("vq_model", tooltip="The model that will draw; it sets the size."),
                 io.Int.Input("batch_size", default=1, min=1, max=4096, tooltip="How many images to draw at once."),
-                side("width"),
-                side("height"),
+                side_input("width"),
+                side_input("height"),
             ],
             outputs=[io.Latent.Output(tooltip="The empty canvas, for the sampler.")],
         )
 
     @classmethod
     @validate_inputs
-    def execute(cls, vq_model: VQModel, batch_size: int, width: int = 0, height: int = 0) -> io.NodeOutput:
-        cell, (rows, columns) = vq_model.vae.downscale_ratio, vq_model.spec.grid
-        grid = height // cell or rows, width // cell or columns
-        if grid[0] < rows or grid[1] < columns:
-            least = latents.size((rows * cell, columns * cell))
-            raise ValueError(
-                f"width and height are {width} and {height} pixels; {vq_model.name} draws {least} or more. Set what "
-                "is too small to 0, the model's own."
-            )
-        if width % cell or height % cell:
-            whole = latents.size((grid[0] * cell, grid[1] * cell))
-            notify(f"width and height are {width} and {height} pixels; the canvas has {whole}, whole tokens.")
-        return io.NodeOutput(latents.empty(batch_size, grid, vq_model.spec.mask_id))
+    def execute(cls, vq_model: ManagedModel, batch_size: int, width: int = 0, height: int = 0) -> io.NodeOutput:
+        return io.NodeOutput(latents.empty(batch_size, canvas_grid(vq_model, width, height), vq_model.spec.mask_id))
 
 
-def side(name: str) -> io.Int.Input:
+def canvas_grid(vq_model: ManagedModel, width: int, height: int) -> Grid:
+    """Rows and columns of a canvas of so many pixels; 0 is the model's own size. Raises ValueError if it is smaller."""
+    cell, (rows, columns) = vq_model.vae.downscale_ratio, vq_model.spec.grid
+    grid = height // cell or rows, width // cell or columns
+    if grid[0] < rows or grid[1] < columns:
+        least = latents.size((rows * cell, columns * cell))
+        raise ValueError(
+            f"width and height are {width} and {height} pixels; {vq_model.name} draws {least} or more. Set what "
+            "is too small to 0, the model's own."
+        )
+    if width % cell or height % cell:
+        whole = latents.size((grid[0] * cell, grid[1] * cell))
+        notify(f"width and height are {width} and {height} pixels; the canvas has {whole}, whole tokens.")
+    return grid
+
+
+def side_input(name: str) -> io.Int.Input:
     return io.Int.Input(
         name,
         default=0,

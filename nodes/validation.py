@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, ParamSpec, TypeVar
 import torch
 
 from . import runtime
-from .model import VQModel
+from .model import ManagedModel
 from .vae import Vae
 from .values import described, is_image, is_mask
 
@@ -44,7 +44,7 @@ def is_clip(value: Any) -> bool:
     return value is None or hasattr(value, "encode_from_tokens_scheduled")
 
 
-MODEL = Expected(lambda value: isinstance(value, VQModel), "a VQ-Diffusion model", "VQ-Diffusion Loader")
+MODEL = Expected(lambda value: isinstance(value, ManagedModel), "a VQ-Diffusion model", "VQ-Diffusion Loader")
 CLIP = Expected(is_clip, "a CLIP", "VQ-Diffusion Loader")
 VAE = Expected(lambda value: isinstance(value, Vae), "the VAE of a VQ-Diffusion model", "VQ-Diffusion Loader")
 LATENT = Expected(is_latent, "a latent", "VQ-Diffusion Empty Tokens or VQ-Diffusion Encode")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -45,16 +46,15 @@ class VQDiffusion:
             raise ValueError(f"{self.name} draws without a prompt, of what it was trained on alone; give it none.")
         return None
 
-    def null(self, negative: str | None = None) -> Condition:
-        """The condition that guidance pushes away from: the negative prompt or class, else the learned null embedding
-        or null class, else the empty prompt.
+    def null(self, encode: Callable[[str], Condition] | None = None) -> Condition:
+        """What guidance pushes away from where nothing negative is given: the null class or the learned null embedding,
+        else the empty prompt, by `encode` where another than this model holds its text encoder.
         """
-        if negative is not None:
-            return self.encode(negative)
         if self.transformer.spec.condition == "class":
             return torch.tensor([self.transformer.spec.null_class], device=self.device)
-        learned = self.learned_null_1LD
-        return self.encode("") if learned is None else learned.to(self.device, self.dtype)
+        if self.learned_null_1LD is not None:
+            return self.learned_null_1LD.to(self.device, self.dtype)
+        return (encode or self.encode)("")
 
     @property
     def device(self) -> torch.device:

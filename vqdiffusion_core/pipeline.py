@@ -47,7 +47,8 @@ def generate(
     grid = tokens_hw.shape[0], tokens_hw.shape[1]
     wanted = [] if prompt is None else [Prompt(model.encode(prompt))]
     wanted += [Prompt(model.encode(p.prompt), p.strength_N(grid), p.start, p.end) for p in parts]
-    terms = compose_guidance(wanted, [], model.null(negative), settings.scale())
+    null = model.null() if negative is None else model.encode(negative)
+    terms = compose_guidance(wanted, [], null, settings.scale())
     tokens_BN = tokens_hw.flatten().repeat(count, 1).to(model.device)
     mask_strength_BN = None if mask_strength_hw is None else mask_strength_hw.flatten().repeat(count, 1)
     seeds = [(index(seed) + i) % SEEDS for i in range(count)]

@@ -188,7 +188,7 @@ def test_a_model_whose_files_are_replaced_while_it_is_loaded_goes_on_and_the_nex
     assert torch.equal(draw(model), before)
     newer, _, _ = VQDiffusionLoader.execute("tiny", "float32").args
     assert newer is not model
-    pairs = zip(newer.transformer.parameters(), model.transformer.parameters(), strict=True)
+    pairs = zip(newer.model.transformer.parameters(), model.model.transformer.parameters(), strict=True)
     assert not all(torch.equal(new, old) for new, old in pairs)
 
 

@@ -119,7 +119,7 @@ def test_what_nobody_holds_any_more_is_let_go(places, folder):
 
     shutil.copytree(folder, places[0] / "tiny")
     held = loaders.VQDiffusionLoader.execute("tiny", "auto")
-    key = (places[0] / "tiny", loaders.stamp(places[0] / "tiny"), held[0].dtype)
+    key = (places[0] / "tiny", loaders.stamp(places[0] / "tiny"), held[0].model.dtype)
     assert key in loaders.LOADED
     del held
     gc.collect()

@@ -7,7 +7,7 @@ import torch
 from comfy.cli_args import LatentPreviewMethod, args
 from pack.nodes import conditioning, latents, sampling
 from pack.nodes.latents import LatentError
-from pack.nodes.model import VQModel
+from pack.nodes.model import ManagedModel
 from pack.nodes.prompt import VQDiffusionClassEncode, VQDiffusionTextEncode
 from pack.nodes.sampling import VQDiffusionSampler
 from pack.nodes.tokens import VQDiffusionEmptyTokens
@@ -101,13 +101,13 @@ def test_other_keys_of_the_latent_survive(model):
 
 
 def test_without_a_negative_the_learned_null_speaks(model):
-    assert model.learned_null_1LD is not None
-    null = conditioning.of_text(model.learned_null_1LD)
+    assert model.model.learned_null_1LD is not None
+    null = conditioning.of_text(model.model.learned_null_1LD)
     assert torch.equal(draw(model)["samples"], draw(model, negative=null)["samples"])
 
 
 def test_without_a_learned_null_the_empty_prompt_speaks(model):
-    other = replace(model, learned_null_1LD=None)
+    other = replace(model, model=replace(model.model, learned_null_1LD=None))
     assert torch.equal(draw(other)["samples"], draw(other, negative=prompt(other, ""))["samples"])
 
 
@@ -130,7 +130,7 @@ def test_a_model_in_sixteen_bits_draws(folder, dtype):
     from pack.nodes.loaders import open_model
 
     model = open_model(folder, str(dtype).removeprefix("torch."))
-    assert model.dtype == dtype and model.vae.first_stage_model.quant_conv.weight.dtype == torch.float32
+    assert model.model.dtype == dtype and model.vae.first_stage_model.quant_conv.weight.dtype == torch.float32
     assert draw(model)["samples"].max() < MASK
 
 
@@ -204,7 +204,9 @@ def test_each_step_shows_the_image_so_far_and_can_be_the_last(model, monkeypatch
 @pytest.fixture(scope="module")
 def class_model(model):
     spec = replace(tiny.SPEC, condition="class", class_rows=5)
-    return VQModel.of(VQDiffusion("classes", tiny.transformer(spec=spec), tiny.SCHEDULE, model.vae.first_stage_model))
+    return ManagedModel.of(
+        VQDiffusion("classes", tiny.transformer(spec=spec), tiny.SCHEDULE, model.vae.first_stage_model)
+    )
 
 
 def test_a_class_is_drawn_by_its_number(class_model):
