@@ -18,6 +18,7 @@ MODULES = {
     "pillow": "PIL",
     "safetensors": "safetensors",
     "tokenizers": "tokenizers",
+    "tqdm": "tqdm",
     "transformers": "transformers",
 }
 REQUIREMENTS = Path(__file__).absolute().with_name("requirements.txt")

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import torch
 import torch.distributed as dist
@@ -36,6 +36,11 @@ class Workers:
     def is_main(self) -> bool:
         """Whether this process writes the files and talks to the person who waits."""
         return self.rank == 0
+
+    @property
+    def quiet(self) -> bool | None:
+        """Of progress bars: None, which tqdm takes for quiet unless on a terminal, or True beside the main process."""
+        return None if self.is_main else True
 
     def check(self, batch: int) -> None:
         """Raise ValueError for a batch that cannot be shared."""
@@ -63,13 +68,20 @@ class Workers:
         dist.gather_object(mine, parts or None, group=self.patient)
         return [part[i] for i in range(len(mine)) for part in parts if i < len(part)]
 
-    def largest(self, number: int) -> int:
+    def max(self, number: int) -> int:
         """The largest of everybody's numbers."""
+        return self.all_reduce(number, dist.ReduceOp.MAX)
+
+    def sum(self, number: int) -> int:
+        """Everybody's numbers together."""
+        return self.all_reduce(number, dist.ReduceOp.SUM)
+
+    def all_reduce(self, number: int, operation: Any) -> int:
         if self.count == 1:
             return number
-        everybodys = torch.tensor(number)
-        dist.all_reduce(everybodys, dist.ReduceOp.MAX, group=self.patient)
-        return int(everybodys)
+        reduced = torch.tensor(number)
+        dist.all_reduce(reduced, operation, group=self.patient)
+        return int(reduced)
 
     def together(self, module: nn.Module) -> nn.Module:
         """The module, its gradients the mean over the processes."""
@@ -116,9 +128,8 @@ class Interrupted(KeyboardInterrupt):
 
 
 @contextmanager
-def joined(device: str = "auto", patience: timedelta | None = None) -> Iterator[Workers]:
-    """This process among those that torchrun started, or alone, on the device that `device_of` says. `patience`: how
-    long a step of the others may take, if not PyTorch's usual minutes.
+def joined(device: str = "auto") -> Iterator[Workers]:
+    """This process among those that torchrun started, or alone, on the device that `device_of` says.
 
     When several fail, as the others do when one is gone, the first says why and the others end in silence.
     """
@@ -130,7 +141,7 @@ def joined(device: str = "auto", patience: timedelta | None = None) -> Iterator[
         place = device_of(device)
         backend = "nccl" if place.type == "cuda" else "gloo"
         groups = PrefixStore("groups", store)
-        dist.init_process_group(backend, store=groups, rank=rank, world_size=count, timeout=patience)
+        dist.init_process_group(backend, store=groups, rank=rank, world_size=count)
         patient = cast(dist.ProcessGroup, dist.new_group(backend="gloo", timeout=PATIENCE))
         yield Workers(rank, count, place, patient)
     except (Exception, KeyboardInterrupt) as error:

@@ -29,7 +29,7 @@ def generate(
     seed: int = 0,
     count: int = 1,
     settings: Settings = DEFAULTS,
-    on_step: Callable[[int, Tensor], None] = lambda step, tokens: None,
+    on_step: Callable[[int, Tensor], object] = lambda step, tokens: None,
 ) -> list[Image.Image]:
     """Images of a prompt; image i is that of seed + i alone, and after 2**64 - 1 comes 0.
 

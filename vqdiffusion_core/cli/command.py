@@ -7,8 +7,11 @@ import io
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+
+from tqdm import tqdm
 
 from ..checkpoints import CheckpointError, choose_dtype, load
 from ..checkpoints.convert import convert
@@ -108,16 +111,25 @@ def describe_condition(model: VQDiffusion, spec: TransformerSpec) -> str:
 
 
 def run_convert(options: argparse.Namespace) -> None:
-    def report(done: int, total: int) -> None:
-        end = "\n" if done == total else ""
-        print(f"\r{done / 1e9:.2f} of {total / 1e9:.2f} GB", end=end, file=sys.stderr, flush=True)
-
     dtype = choose_dtype(options.dtype) if options.dtype else None
-    left_behind = convert(options.source, options.target, dtype, options.tokenizer, report)
+    with byte_bar() as report:
+        left_behind = convert(options.source, options.target, dtype, options.tokenizer, report)
     if left_behind:
         names = listed([f"{name:.100}" for name in left_behind])
         print(f"left behind, and not run: {printable(names)}", file=sys.stderr)
     print(options.target)
+
+
+@contextmanager
+def byte_bar() -> Iterator[Callable[[int, int], None]]:
+    """A progress bar, as a function to call with the bytes that are done and those that there are."""
+    with tqdm(unit="B", unit_scale=True, disable=None) as bar:
+
+        def report(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        yield report
 
 
 def run_download(options: argparse.Namespace) -> None:

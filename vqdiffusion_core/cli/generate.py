@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 import sys
 from dataclasses import fields
-from datetime import timedelta
 from pathlib import Path
 
 import torch
 from PIL import ImageColor
+from tqdm import tqdm
 
 from ..checkpoints import POCKET_FOLDER, choose_dtype, load
 from ..diffusion.settings import ABOUT, DEFAULTS, Settings
@@ -23,7 +23,6 @@ from ..notices import few_notices, notices_to
 from ..pipeline import generate
 from .lists import check_outputs, draw, read_jobs
 
-PATIENCE = timedelta(days=7)  # with a process that has more of a list to draw than the others
 SOURCES = {
     "text": "a prompt; give it one, and no --class",
     "class": "a class; give it --class with a name or a number, and no prompt",
@@ -71,6 +70,7 @@ def add_generate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     command.add_argument("--size", type=size, metavar="WIDTHxHEIGHT", help="pixels; larger than the model's own")
     command.add_argument("--seed", type=int, default=0)
     command.add_argument("--count", type=int, default=1, help="images; image i has the seed + i")
+    add_device(command)
     add_settings(command)
     add_model(command)
 
@@ -105,6 +105,10 @@ def size(text: str) -> tuple[int, int]:
     return int(width), int(height)
 
 
+def add_device(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--device", default="auto", help="cpu, cuda, or auto: cuda where there is one")
+
+
 def add_model(command: argparse.ArgumentParser) -> None:
     command.add_argument("--model", type=model_path, default=POCKET_FOLDER, help="folder or file; without it, pocket")
     command.add_argument("--dtype", default="auto", help="auto, float32, bfloat16 or float16")
@@ -130,24 +134,21 @@ def run_generate(options: argparse.Namespace) -> None:
     for path in paths:
         check_output(path)
     parts, edit = [part(*given) for given in options.part], edit_of(options)
-    model = load_ready(options, device_of("auto"))
+    model = load_ready(options, device_of(options.device))
     prompt = choose_prompt(options, model.transformer.spec)
-
-    def report(step: int, tokens: object) -> None:
-        print(f"\rstep {step}/{settings.steps}", end="" if step < settings.steps else "\n", file=sys.stderr, flush=True)
-
-    images = generate(
-        model,
-        prompt,
-        parts=parts,
-        negative=options.negative,
-        edit=edit,
-        size=options.size,
-        seed=options.seed,
-        count=options.count,
-        settings=settings,
-        on_step=report,
-    )
+    with tqdm(total=settings.steps, unit="step", disable=None) as bar:
+        images = generate(
+            model,
+            prompt,
+            parts=parts,
+            negative=options.negative,
+            edit=edit,
+            size=options.size,
+            seed=options.seed,
+            count=options.count,
+            settings=settings,
+            on_step=lambda step, tokens: bar.update(step - bar.n),
+        )
     for image, path in zip(images, paths, strict=True):
         write_image(image, path)
         print(path)
@@ -209,14 +210,19 @@ def run_list(options: argparse.Namespace) -> None:
     folder = options.output or Path("pictures")
     jobs = read_jobs(options.prompts, folder, options.seed, settings, options.negative, options.model.name)
     check_outputs(jobs)
-    with joined(patience=PATIENCE) as workers:
+    with joined(options.device) as workers:
         model = load_ready(options, workers.device)
         with notices_to(print_notice), few_notices():
-            failed = draw(model, jobs, workers, say=lambda line: print(line, flush=True))
+            failed = draw(model, jobs, workers, say=print_line)
         if failed and workers.is_main:
             raise ValueError(f"{failed} of {len(jobs)} images failed; the same command tries them again.")
     if failed:
         sys.exit(1)  # the leading process has said why
+
+
+def print_line(line: str) -> None:
+    tqdm.write(line)
+    sys.stdout.flush()
 
 
 def print_notice(line: str) -> None:

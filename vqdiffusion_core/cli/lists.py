@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-import torch
+from tqdm import tqdm
 
 from ..diffusion.noise import SEEDS
 from ..diffusion.settings import Settings
@@ -139,7 +139,7 @@ def draw(
     process: it returns when all of them are done.
     """
     failed = 0
-    for job in jobs[workers.rank :: workers.count]:
+    for job in tqdm(jobs[workers.rank :: workers.count], unit="image", disable=workers.quiet):
         if job.path.exists():
             continue
         try:
@@ -151,4 +151,4 @@ def draw(
             say(f"line {job.line} failed: {type(error).__name__}: {error}")
         else:
             say(str(job.path))
-    return int(workers.gather(torch.tensor([failed], device=workers.device)).sum())
+    return workers.sum(failed)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from ..training.diffusion import DiffusionTraining
 from ..training.evaluate import evaluate, table
 from ..training.loop import begun, run
 from ..training.recipe import KERNELS, Shape, codec_shape, diffusion_training, load_codec, new_codec_training, new_model
-from .generate import add_background
+from .generate import add_background, add_device
 
 
 def add_train(commands: argparse._SubParsersAction) -> None:
@@ -80,7 +79,7 @@ def add_pace(command: argparse.ArgumentParser, batch: int, steps: int) -> None:
 
 def add_machine(command: argparse.ArgumentParser) -> None:
     command.add_argument("--precision", choices=("mixed", "float32"), default="mixed", help="mixed: bfloat16 inside")
-    command.add_argument("--device", default="auto", help="cpu, cuda, or auto: cuda where there is one")
+    add_device(command)
 
 
 def add_end(command: argparse.ArgumentParser) -> None:
@@ -193,7 +192,7 @@ def save_model(training: DiffusionTraining, folder: Path | None) -> None:
 def run_evaluate(options: argparse.Namespace) -> None:
     model = load(options.model, "float32").prepare_for_inference()
     with few_notices():
-        figures = evaluate(model, options.prompts, lambda line: print(line, file=sys.stderr))
+        figures = evaluate(model, options.prompts)
     print(table(figures))
     if options.json:
         options.json.write_text(json.dumps(figures, indent=2) + "\n")

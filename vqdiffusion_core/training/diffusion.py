@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, NamedTuple
@@ -14,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
+from tqdm import tqdm
 
 from ..checkpoints.write import raw
 from ..diffusion.guidance import cfg
@@ -27,7 +27,7 @@ from ..networks.text_encoder import TextEncoder
 from ..networks.transformer import Transformer
 from ..networks.vqgan import VQGAN
 from .data import Source, to_grid, to_tensor
-from .loop import clip, cosine, counted, precision
+from .loop import clip, cosine, precision
 from .objective import TimeSampler, loss_mask, loss_terms
 
 NULL_SHARE = 0.1  # captions replaced by the learned null, so that guidance has something to push away from
@@ -87,19 +87,14 @@ class Examples:
 
 
 @torch.no_grad()
-def encode(
-    source: Source,
-    vqgan: VQGAN,
-    text_encoder: TextEncoder,
-    workers: Workers,
-    report: Callable[[str], None] = print,
-) -> list[tuple[Tensor, Tensor]]:
+def encode(source: Source, vqgan: VQGAN, text_encoder: TextEncoder, workers: Workers) -> list[tuple[Tensor, Tensor]]:
     """Every image of a source as its tokens (1, N), with its captions as ids (C, L): each worker encodes its share, and
     the leading one has them all.
     """
     device = next(vqgan.parameters()).device
     share, mine = source.captioned(workers.rank, workers.count), []
-    for image, captions in counted(share, "encoded", len(source), workers, report):
+    count = -(-len(source) // workers.count)
+    for image, captions in tqdm(share, "encoded", count, unit="image", disable=workers.quiet):
         tokens_1N = vqgan.encode(to_tensor(image)[None].to(device)).flatten(1).int().cpu()
         mine.append((tokens_1N, torch.tensor([text_encoder.tokenize(caption) for caption in captions])))
     return workers.collect(mine)

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
+from tqdm import tqdm
 
 from ..diffusion.guidance import cfg
 from ..diffusion.sampling import sample
@@ -39,7 +40,7 @@ Figures = dict[str, Any]
 Say = Callable[[scenes.Scene, random.Random], str]  # the prompt for a scene
 
 
-def evaluate(model: VQDiffusion, prompts: int = 400, report: Callable[[str], None] = print) -> Figures:
+def evaluate(model: VQDiffusion, prompts: int = 400) -> Figures:
     """All figures, as shares 0..1, dB and seconds."""
     parts: dict[str, Callable[[], Any]] = {
         "codec": lambda: codec_figures(model, prompts),
@@ -51,11 +52,7 @@ def evaluate(model: VQDiffusion, prompts: int = 400, report: Callable[[str], Non
         "truncation": lambda: curve(model, prompts, [Settings(truncation=rate) for rate in TRUNCATIONS]),
         "speed": lambda: {"seconds from prompt to PNG": seconds(model)},
     }
-    figures: Figures = {}
-    for name, measure in parts.items():
-        figures[name] = measure()
-        report(f"{name}: {figures[name]}")
-    return figures
+    return {name: measure() for name, measure in tqdm(parts.items(), "measured", unit="part", disable=None)}
 
 
 @torch.no_grad()

@@ -9,22 +9,21 @@ import pickle
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 import torch
 from PIL import Image
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from tqdm import tqdm
 
 from ..distributed import Interrupted, Workers
 from ..notices import notify
 
 MAY_CHANGE = ("learning_rate", "mixed")  # when a run goes on
-SAY_EVERY = 10  # seconds
-Item = TypeVar("Item")
 
 
 class Training(Protocol):
@@ -57,7 +56,7 @@ def run(
     *,
     save_every: int = 200,
     log_every: int = 50,
-    report: Callable[[str], None] = print,
+    report: Callable[[str], None] = tqdm.write,
 ) -> None:
     """Bring the run in `folder` to `steps` steps, going on from its last checkpoint where there is one.
 
@@ -75,7 +74,7 @@ def run(
         report(f"{folder} has its {steps} steps already, {done}; more --steps go on with it.")
     kept = done
     with asked_to_stop() as asked:
-        for step in range(done, steps):
+        for step in tqdm(range(done, steps), initial=done, total=steps, unit="step", disable=workers.quiet):
             try:
                 numbers = training.step(step, step / steps)
             except FloatingPointError as error:
@@ -83,7 +82,7 @@ def run(
                     f"The run in {folder} broke down in step {step + 1}: {error}. What is kept of it, {kept} steps, is "
                     "whole: go on with a lower --learning-rate, or with --precision float32."
                 ) from error
-            stop, last = workers.largest(asked()), step + 1 == steps
+            stop, last = workers.max(asked()), step + 1 == steps
             if stop or last or (step + 1) % save_every == 0:
                 if workers.is_main:
                     save(training, folder, step + 1)
@@ -269,19 +268,6 @@ class Log:
         self.report(f"{numbers}  minutes_left {left:.0f}")
         self.rows.clear()
         self.since = now
-
-
-def counted(
-    mine: Iterable[Item], what: str, total: int, workers: Workers, report: Callable[[str], None]
-) -> Iterator[Item]:
-    """This worker's share of all images; the leading one says now and then how many are over."""
-    began = said = time.monotonic()
-    for number, item in enumerate(mine, 1):
-        yield item
-        now, done = time.monotonic(), min(number * workers.count, total)
-        if workers.is_main and (done == total or now - said >= SAY_EVERY):
-            report(f"{what} {done} of {total} images  minutes_left {(total - done) * (now - began) / done / 60:.0f}")
-            said = now
 
 
 def cosine(progress: float, warm_up: float = 0.02, floor: float = 0.02) -> float:

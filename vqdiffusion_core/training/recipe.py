@@ -173,7 +173,7 @@ def own_examples(
         raise ValueError(f"{path} holds tokens of another codec; give the run another folder, or delete that file.")
     data = settle(source, folder, new_data, workers)
     stale = kept is None or kept.length != text_encoder.length or (kept.data != data if kept.data else new_data)
-    if kept and not workers.largest(workers.is_main and stale):
+    if kept and not workers.max(workers.is_main and stale):
         return kept
     every = encode(source, vqgan, text_encoder, workers)
     if workers.is_main:

@@ -86,6 +86,26 @@ def test_a_training_batch_that_does_not_fit_into_memory_is_one_line(tmp_path, ca
     assert "a smaller --batch" in error and error.count("\n") == 1
 
 
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+@pytest.mark.parametrize("kind", ["generate", "list", "convert"])
+def test_a_terminal_shows_progress_to_its_end_and_a_file_gets_none(kind, tmp_path, monkeypatch):
+    (tmp_path / "list.txt").write_text("a fox")
+    commands = {
+        "generate": (["generate", PROMPT, "--steps", "2", "-o"], "2/2"),
+        "list": (["generate", "--prompts", str(tmp_path / "list.txt"), "--steps", "2", "-o"], "1/1"),
+        "convert": (["convert", str(POCKET_FOLDER)], "100%"),
+    }
+    arguments, end = commands[kind]
+    for place, shown in (("terminal", Terminal()), ("file", io.StringIO())):
+        monkeypatch.setattr(sys, "stderr", shown)
+        assert main([*arguments, str(tmp_path / place)]) == 0
+        assert (end in shown.getvalue()) if place == "terminal" else not shown.getvalue()
+
+
 def test_info_describes_the_pocket_model(capsys):
     assert main(["info"]) == 0
     assert "96 x 96 pixels, 12 x 12 tokens of 1024 codes" in capsys.readouterr().out
@@ -99,6 +119,7 @@ def test_info_describes_the_pocket_model(capsys):
         (["generate", PROMPT, "--count", "0"], "count is 0"),
         (["generate", PROMPT, "--seed", str(2**64)], "seed is 18446744073709551616; expected a number from 0 to 2**64"),
         (["generate", PROMPT, "--dtype", "int8"], "dtype is 'int8'"),
+        (["generate", PROMPT, "--device", "nonsense"], "device nonsense cannot be used"),
         (["info", "--model", "nowhere"], "nowhere is no folder"),
     ],
 )
