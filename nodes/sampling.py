@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from itertools import pairwise
 from operator import index
 
@@ -12,7 +11,7 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..vqdiffusion_core import preview
-from ..vqdiffusion_core.diffusion.guidance import Condition, GuidanceTerm, compose_guidance
+from ..vqdiffusion_core.diffusion.guidance import Condition, Guidance
 from ..vqdiffusion_core.diffusion.noise import SEEDS
 from ..vqdiffusion_core.diffusion.sampling import sample
 from ..vqdiffusion_core.diffusion.schedule import Schedule
@@ -85,9 +84,9 @@ class VQDiffusionSampler(io.ComfyNode):
         canvas_Bhw = latents.read_canvas(
             latent, vq_model.spec.codebook_size, vq_model.spec.grid, vq_model.vae.downscale_ratio
         )
-        terms = read_prompts(vq_model, positive, negative, settings, canvas_Bhw)
+        guided = read_prompts(vq_model, positive, negative, settings, canvas_Bhw)
         mask_strength_Bhw = latents.read_region(latent)
-        history = draw(vq_model, terms, canvas_Bhw, mask_strength_Bhw, settings, seeds(latent, seed))
+        history = draw(vq_model, guided, canvas_Bhw, mask_strength_Bhw, settings, seeds(latent, seed))
         return io.NodeOutput(latent | {"samples": history.samples, HISTORY: history})
 
 
@@ -97,21 +96,15 @@ def read_prompts(
     negative: conditioning.Conditioning | None,
     settings: Settings,
     canvas_Bhw: Tensor,
-) -> list[GuidanceTerm]:
+) -> Guidance:
     batch, *grid = canvas_Bhw.shape
     canvas = conditioning.Canvas(batch, (grid[0], grid[1]), vq_model.vae.downscale_ratio)
     wanted = conditioning.read(positive, "positive", vq_model.spec, canvas)
     unwanted = conditioning.read(negative, "negative", vq_model.spec, canvas) if negative is not None else []
-    terms = compose_guidance(wanted, unwanted, vq_model.null(), settings.scale())
-    return [replace(term, condition=place(term.condition, vq_model)) for term in heard(terms, settings.steps)]
-
-
-def place(condition: Condition, vq_model: ManagedModel) -> Condition:
-    """A condition as the transformer can read it: on its device, and text vectors in its number type."""
-    if condition is None:
-        return None
-    dtype = vq_model.model.dtype if vq_model.spec.condition == "text" else None
-    return condition.to(vq_model.patcher.load_device, dtype)
+    guidance = Guidance(wanted, unwanted, vq_model.null(), settings.guidance_scale())
+    return guidance.to(
+        vq_model.patcher.load_device, vq_model.model.dtype if vq_model.spec.condition == "text" else None
+    )
 
 
 def seeds(latent: latents.Latent, seed: int) -> list[int]:
@@ -132,7 +125,7 @@ def seeds(latent: latents.Latent, seed: int) -> list[int]:
 
 def draw(
     vq_model: ManagedModel,
-    terms: list[GuidanceTerm],
+    guidance: Guidance,
     canvas_Bhw: Tensor,
     mask_strength_Bhw: Tensor | None,
     settings: Settings,
@@ -141,12 +134,21 @@ def draw(
     grid = canvas_Bhw.shape[1], canvas_Bhw.shape[2]
     report = reporter(vq_model, grid, settings.steps)
     asked = canvas_Bhw.numel() * largest_share(settings, vq_model.model.schedule)
-    memory = memory_required(vq_model.spec, terms, len(canvas_Bhw), asked, vq_model.model.dtype)
+    memory = memory_required(
+        vq_model.spec, guidance.speaking(settings.steps), len(canvas_Bhw), asked, vq_model.model.dtype
+    )
     device = runtime.load(vq_model.patcher, memory)
     tokens_BN = canvas_Bhw.flatten(1).to(device)
     mask_strength_BN = None if mask_strength_Bhw is None else mask_strength_Bhw.flatten(1)
     states = sample(
-        vq_model.model.transformer, vq_model.model.schedule, terms, tokens_BN, mask_strength_BN, settings, seeds, grid
+        vq_model.model.transformer,
+        vq_model.model.schedule,
+        guidance,
+        tokens_BN,
+        mask_strength_BN,
+        settings,
+        seeds,
+        grid,
     )
     state = next(states)
     first, drawn_at_BN = [state.x_BN[0]], torch.zeros_like(tokens_BN, dtype=torch.int32)
@@ -164,15 +166,6 @@ def draw(
     return History(samples, laid_out(torch.stack(first).int()), laid_out(drawn_at_BN), laid_out(state.confidence_BN))
 
 
-def heard(terms: list[GuidanceTerm], steps: int) -> list[GuidanceTerm]:
-    """Those that speak in any step of the run: the others need neither time nor memory."""
-
-    def speaks(weight: float | Tensor) -> bool:
-        return bool(weight.any()) if torch.is_tensor(weight) else weight != 0
-
-    return [b for b in terms if any(speaks(b.weight(step / steps)) for step in range(steps))]
-
-
 def reporter(vq_model: ManagedModel, grid: Grid, steps: int) -> Callable[[int, Tensor], None]:
     """Shows how far the run is, and the first image of a batch as it grows where previews are wanted."""
     progress = runtime.Progress(steps)
@@ -188,9 +181,9 @@ def reporter(vq_model: ManagedModel, grid: Grid, steps: int) -> Callable[[int, T
 
 
 def memory_required(
-    spec: TransformerSpec, terms: list[GuidanceTerm], batch: int, asked: float, dtype: torch.dtype
+    spec: TransformerSpec, conditions: list[Condition], batch: int, asked: float, dtype: torch.dtype
 ) -> int:
-    """Bytes that a step needs beside the weights, all images and terms being one pass; `asked` is the number of
+    """Bytes that a step needs beside the weights, all images and conditions being one pass; `asked` is the number of
     tokens that it draws.
 
     Six tensors of the hidden states' size are alive in a block's attention, with the scores of a head; four in its MLP,
@@ -198,8 +191,8 @@ def memory_required(
     the text stay for the whole run.
     """
     N, W = spec.num_tokens, spec.width
-    rows = batch * len(terms)
-    texts = [term.condition for term in terms if term.condition is not None and spec.condition == "text"]
+    rows = batch * len(conditions)
+    texts = [each for each in conditions if each is not None and spec.condition == "text"]
     text = batch * sum(text_BLD.shape[1] for text_BLD in texts) * spec.layers * W * 2
     attention = 6 * rows * N * W + 2 * N * N
     inner = min(rows * N * spec.mlp_ratio * W, INNER_BYTES[False] // dtype.itemsize)

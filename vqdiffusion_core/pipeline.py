@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from .diffusion.guidance import Prompt, compose_guidance
+from .diffusion.guidance import Guidance, Prompt
 from .diffusion.noise import SEEDS
 from .diffusion.sampling import sample
 from .diffusion.settings import DEFAULTS, Settings, notify_of_unheard
@@ -48,11 +48,11 @@ def generate(
     wanted = [] if prompt is None else [Prompt(model.encode(prompt))]
     wanted += [Prompt(model.encode(p.prompt), p.strength_N(grid), p.start, p.end) for p in parts]
     null = model.null() if negative is None else model.encode(negative)
-    terms = compose_guidance(wanted, [], null, settings.scale())
+    guidance = Guidance(wanted, [], null, settings.guidance_scale())
     tokens_BN = tokens_hw.flatten().repeat(count, 1).to(model.device)
     mask_strength_BN = None if mask_strength_hw is None else mask_strength_hw.flatten().repeat(count, 1)
     seeds = [(index(seed) + i) % SEEDS for i in range(count)]
-    states = sample(model.transformer, model.schedule, terms, tokens_BN, mask_strength_BN, settings, seeds, grid)
+    states = sample(model.transformer, model.schedule, guidance, tokens_BN, mask_strength_BN, settings, seeds, grid)
     for step, state in enumerate(states):
         on_step(step, state.x_BN)
         tokens_BN = state.x_BN

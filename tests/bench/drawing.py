@@ -40,13 +40,13 @@ class Run:
         self.network = network
         self.settings = Settings(steps=steps, guidance=guidance, truncation=models.TRUNCATION)
         dtype = network.content_emb.emb.weight.dtype
-        self.terms = cfg(models.text(dtype, DEVICE, 1), models.text(dtype, DEVICE, 2), guidance)
+        self.guidance = cfg(models.text(dtype, DEVICE, 1), models.text(dtype, DEVICE, 2), guidance)
         self.masked_BN = torch.full((batch, network.spec.num_tokens), network.spec.mask_id, device=DEVICE)
         self.states: Iterator = iter(())
 
     def begin(self) -> None:
         schedule, seeds = models.schedule(self.network.spec), list(range(len(self.masked_BN)))
-        self.states = sample(self.network, schedule, self.terms, self.masked_BN, None, self.settings, seeds)
+        self.states = sample(self.network, schedule, self.guidance, self.masked_BN, None, self.settings, seeds)
         next(self.states)
 
     def step(self) -> None:

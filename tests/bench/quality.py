@@ -84,16 +84,16 @@ def one_jump(predict, x_BN: Tensor, schedule, told: int, s: int, t: int, noise: 
 def tokens_of(model: VQDiffusion, rule: str, steps: int, guidance: float, prompts: list[str]) -> tuple[Tensor, int]:
     """The tokens (B, N) that a rule draws, and how often the network was asked."""
     spec, count = model.transformer.spec, len(prompts)
-    terms = cfg(model.text_encoder.encode(prompts), model.null(), guidance)
+    guided = cfg(model.text_encoder.encode(prompts), model.null(), guidance)
     masked_BN = torch.full((count, spec.num_tokens), spec.mask_id)
     if rule in OURS:
         settings = Settings(**OURS[rule].__dict__ | {"steps": steps, "guidance": guidance})
         seeds = range(count, 2 * count) if rule == OTHER_SEEDS else range(count)
-        states = sample(model.transformer, model.schedule, terms, masked_BN, None, settings, seeds)
+        states = sample(model.transformer, model.schedule, guided, masked_BN, None, settings, seeds)
         *_, last = states
         return last.x_BN, steps
     region = Region.of(masked_BN, None, model.schedule, denoise=1.0)  # so that both are told times in one way
-    predict = Settings().shape(Denoiser(model.transformer, model.schedule, terms, region))
+    predict = Settings().shape(Denoiser(model.transformer, model.schedule, guided, region))
     draws = {RULES[0]: shifted, RULES[1]: unshifted}[rule]
     states = list(draws(predict, masked_BN, model.schedule, steps, Noise(list(range(count)))))
     return states[-1], len(states)

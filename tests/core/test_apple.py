@@ -17,8 +17,8 @@ def last_state(device, settings, canvas=None, mask_strength_BN=None):
     tokens_BN = torch.full((2, 4 * 8 if canvas else tiny.SPEC.num_tokens), tiny.SPEC.mask_id)
     if mask_strength_BN is not None:
         tokens_BN = tiny.tokens(batch=2)
-    terms = cfg(wanted, unwanted, settings.guidance)
-    *_, state = sample(network, tiny.SCHEDULE, terms, tokens_BN.to(device), mask_strength_BN, settings, [3, 4], canvas)
+    tokens_BN, guidance = tokens_BN.to(device), cfg(wanted, unwanted, settings.guidance)
+    *_, state = sample(network, tiny.SCHEDULE, guidance, tokens_BN, mask_strength_BN, settings, [3, 4], canvas)
     return state
 
 

@@ -58,15 +58,14 @@ def test_of_a_step(dtype, guidance, batch, steps, sampler):
     spec = TransformerSpec(codebook_size=700, grid=(16, 16), layers=2, width=256, heads=8, num_timesteps=100)
     network, schedule = Transformer(spec).to(dtype).eval().cache_adaln(), Schedule.linear(100, spec.codebook_size)
     text = torch.zeros(1, 77, spec.text_width, dtype=dtype)
-    terms = cfg(text, text, guidance)
-    terms = sampling.heard(terms, steps)
+    guided = cfg(text, text, guidance)
     settings = Settings(steps=steps, guidance=guidance, sampler=sampler)
     masked = torch.full((batch, spec.num_tokens), spec.mask_id)
-    states = sample(network, schedule, terms, masked, None, settings, list(range(batch)))
+    states = sample(network, schedule, guided, masked, None, settings, list(range(batch)))
     next(states)
     keep_freed_memory()  # once a process, and given back at once
     with Peak() as peak:  # the first step reads the text too
         next(states)
     asked = masked.numel() * sampling.largest_share(settings, schedule)
-    estimate = sampling.memory_required(spec, terms, batch, asked, dtype)
+    estimate = sampling.memory_required(spec, guided.speaking(steps), batch, asked, dtype)
     assert within_a_quarter(estimate, peak.bytes), (estimate, peak.bytes)

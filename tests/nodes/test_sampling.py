@@ -240,8 +240,8 @@ def test_text_and_class_models_name_each_others_node(model, class_model):
 def test_the_memory_estimate_grows_with_the_work(model):
     def estimate(batch, guidance):
         canvas_Bhw = torch.zeros(batch, 4, 4)
-        terms = sampling.read_prompts(model, prompt(model), None, Settings(guidance=guidance), canvas_Bhw)
-        return sampling.memory_required(model.spec, terms, batch, asked=16 * batch, dtype=torch.float32)
+        guided = sampling.read_prompts(model, prompt(model), None, Settings(guidance=guidance), canvas_Bhw)
+        return sampling.memory_required(model.spec, guided.speaking(16), batch, 16 * batch, torch.float32)
 
     assert estimate(1, 1.0) < estimate(1, 2.0) < estimate(4, 2.0)
 

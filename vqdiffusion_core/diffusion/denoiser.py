@@ -1,4 +1,4 @@
-"""Network -> log p(x_0 | x_t) where a sampler asks for it: the terms' predictions, weighted and added."""
+"""Network -> log p(x_0 | x_t) where a sampler asks for it: what it says of each condition, weighted and added."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..networks.oom import Shares
 from ..networks.transformer import TextKV, Transformer
-from .guidance import Condition, GuidanceTerm
+from .guidance import Condition, Guidance, Weight, speaks
 from .inpainting import Region
 from .logits import apply_purity_prior
 from .schedule import Schedule
@@ -35,9 +35,9 @@ SIZES = 16  # how many numbers of tokens the end of the network may be asked for
 
 
 class Denoiser:
-    """sum over terms of weight(progress) * log p(x_0 | x_t, condition), normalised over K.
+    """sum over conditions of weight(progress) * log p(x_0 | x_t, condition), normalised over K.
 
-    Terms of weight 0 cost nothing; the others share one pass of the network where their texts are of one length. A
+    Those of weight 0 cost nothing; the others share one pass of the network where their texts are of one length. A
     canvas larger than the network's grid is seen through `windows`, one after the other, so that memory stays that of
     one. `region` says how far each part is drawn already, and so which time the network is told; without one, all of it
     is at time t.
@@ -47,13 +47,14 @@ class Denoiser:
         self,
         transformer: Transformer,
         schedule: Schedule,
-        terms: Sequence[GuidanceTerm],
+        guidance: Guidance,
         region: Region | None = None,
         windows: Sequence[Window] | None = None,
     ):
         self.transformer = transformer
         self.schedule = schedule
-        self.terms = terms
+        self.guidance = guidance
+        self.conditions = guidance.conditions
         self.region = region
         self.windows = windows
         self.shares = Shares()
@@ -61,7 +62,7 @@ class Denoiser:
 
     @torch.no_grad()
     def __call__(self, x_BN: Tensor, t: float, where_BN: Tensor) -> Tensor:
-        weights = [term.weight(self.progress(t)) for term in self.terms]
+        weights = self.guidance.weights(self.progress(t))
         if self.windows is None:
             return self.look(x_BN, where_BN, self.index(t), weights)
         row_BN = where_BN.flatten().cumsum(0).view_as(where_BN) - 1  # of each asked position in the result
@@ -86,8 +87,8 @@ class Denoiser:
         share_B = (masked_BN if window is None else masked_BN[:, window.positions]).mean(1)
         return torch.tensor([self.schedule.network_index(t, share) for share in share_B.tolist()])
 
-    def look(self, x_BN: Tensor, where_BN: Tensor, index_B: Tensor, weights: Sequence[float | Tensor]) -> Tensor:
-        """What all terms say together of the asked tokens of one window; a share of the images at a time, where
+    def look(self, x_BN: Tensor, where_BN: Tensor, index_B: Tensor, weights: Sequence[Weight]) -> Tensor:
+        """What all conditions say together of the asked tokens of one window; a share of the images at a time, where
         all at once do not fit into memory.
         """
 
@@ -102,7 +103,7 @@ class Denoiser:
         x_BN: Tensor,
         where_BN: Tensor,
         index_B: Tensor,
-        weights: Sequence[float | Tensor],
+        weights: Sequence[Weight],
         images: tuple[int, int],
     ) -> Tensor:
         parts = []
@@ -117,12 +118,12 @@ class Denoiser:
                 parts.append(log_p_MK * at(weights[i], where_BN))
         return reduce(torch.add, parts).log_softmax(-1)
 
-    def groups(self, weights: Sequence[float | Tensor]) -> list[tuple[int, ...]]:
-        """The terms that speak, those of one condition shape together."""
+    def groups(self, weights: Sequence[Weight]) -> list[tuple[int, ...]]:
+        """The conditions that speak, those of one shape together."""
         groups: dict[torch.Size | None, list[int]] = {}
         for i, weight in enumerate(weights):
-            if weight.any() if torch.is_tensor(weight) else weight != 0:
-                condition = self.terms[i].condition
+            if speaks(weight):
+                condition = self.conditions[i]
                 groups.setdefault(None if condition is None else condition.shape[1:], []).append(i)
         return [tuple(group) for group in groups.values()]
 
@@ -131,7 +132,7 @@ class Denoiser:
         to step.
         """
         if (group, images) not in self.memories:
-            conditions = [expand(self.terms[i].condition, *images) for i in group]
+            conditions = [expand(self.conditions[i], *images) for i in group]
             self.memories[group, images] = self.read(conditions)
         return self.memories[group, images]
 
@@ -196,6 +197,6 @@ def expand(condition: Condition, start: int, stop: int) -> Condition:
     return condition.expand(stop - start, *condition.shape[1:])
 
 
-def at(weight: float | Tensor, where_BN: Tensor) -> float | Tensor:
+def at(weight: Weight, where_BN: Tensor) -> float | Tensor:
     """A weight at the asked positions: the number itself, or (M, 1) of one a token."""
     return weight.to(where_BN.device).expand_as(where_BN)[where_BN][:, None] if torch.is_tensor(weight) else weight

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..networks.transformer import Transformer
 from .denoiser import Denoiser, across
-from .guidance import GuidanceTerm
+from .guidance import Guidance
 from .inpainting import Region
 from .noise import Noise, exact_device
 from .samplers import Run, State, Step
@@ -22,7 +22,7 @@ from .windows import Grid, windows
 def sample(
     transformer: Transformer,
     schedule: Schedule,
-    terms: Sequence[GuidanceTerm],
+    guidance: Guidance,
     tokens_BN: Tensor,
     mask_strength_BN: Tensor | None,
     settings: Settings,
@@ -44,7 +44,7 @@ def sample(
     state = State.of(region.released(tokens_BN, region.start, nothing_BN, noise), transformer.spec.mask_id)
     yield state.to(device)
     frames = None if canvas in (None, grid) else windows(grid, canvas, settings.overlap)
-    predict = across(settings.shape(Denoiser(transformer, schedule, terms, region, frames)), device, exact)
+    predict = across(settings.shape(Denoiser(transformer, schedule, guidance, region, frames)), device, exact)
     rounds = spread(settings.steps, settings.rounds)
     times = schedule.timesteps(len(rounds), region.start, settings.spacing)
     step = SAMPLERS[settings.sampler](settings)

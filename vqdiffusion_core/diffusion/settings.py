@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from ..notices import notify
 from .denoiser import Predict, Shaped, shaped, sharpened
-from .guidance import Scale, constant, interval, ramp
+from .guidance import GUIDANCE_SCHEDULES, GuidanceScale
 from .logits import apply_temperature, apply_top_k, apply_truncation
 from .samplers import Step, ancestral, confidence, purity, random_order, remask, uncover
 from .schedule import SPACINGS
@@ -24,7 +24,6 @@ def remask_step(settings: Settings) -> Step:
     return partial(remask, sigma=lambda most_BN: most_BN * strength, by_confidence=by_confidence)
 
 
-GUIDANCE: dict[str, Callable[[float], Scale]] = {"constant": constant, "ramp": ramp}
 REMASK = ("cap", "rescale", "confidence")
 SAMPLERS: dict[str, Callable[[Settings], Step]] = {
     "ancestral": lambda settings: ancestral,
@@ -93,7 +92,7 @@ class Settings:
         "constant",
         "constant: the same in every step. ramp: from none to the sampler's guidance, so that images differ more "
         "and still follow the prompt.",
-        choices=GUIDANCE,
+        choices=GUIDANCE_SCHEDULES,
     )
     guidance_start: float = setting(0.0, "The part of the run, 0 to 1, from which on guidance speaks.", 0.0, 1.0)
     guidance_end: float = setting(1.0, "The part of the run, 0 to 1, until which guidance speaks.", 0.0, 1.0)
@@ -133,9 +132,8 @@ class Settings:
             if about.choices and value not in about.choices:
                 raise ValueError(f"{name} is {value!r:.100}; expected one of {', '.join(about.choices)}.")
 
-    def scale(self) -> Scale:
-        """The guidance scale by progress."""
-        return interval(GUIDANCE[self.guidance_schedule](self.guidance), self.guidance_start, self.guidance_end)
+    def guidance_scale(self) -> GuidanceScale:
+        return GuidanceScale(self.guidance, self.guidance_schedule, self.guidance_start, self.guidance_end)
 
     def shape(self, predict: Predict) -> Shaped:
         """`predict` as these settings let it be drawn from."""

@@ -235,9 +235,9 @@ class DiffusionTraining:
         settings = Settings(sampler="ancestral")  # the one that every kernel has
         drawn = [self.examples.draw(ticket) for ticket in range(SHEET)]
         tokens_BN, ids_BL = (torch.stack(column).to(device) for column in zip(*drawn, strict=True))
-        terms = cfg(self.ema.text_encoder.embed(ids_BL), self.ema.null_1LD, settings.guidance)
+        guidance = cfg(self.ema.text_encoder.embed(ids_BL), self.ema.null_1LD, settings.guidance)
         canvas_BN = torch.full_like(tokens_BN, spec.mask_id)
-        *_, sampled = sample(self.ema.transformer, self.schedule, terms, canvas_BN, None, settings, range(SHEET))
+        *_, sampled = sample(self.ema.transformer, self.schedule, guidance, canvas_BN, None, settings, range(SHEET))
         return to_grid(self.vqgan.decode(x_BN.unflatten(1, spec.grid)) for x_BN in (tokens_BN, sampled.x_BN))
 
     def state_dict(self) -> dict[str, Any]:

@@ -193,10 +193,10 @@ def draw_tokens(
     for begin in range(0, len(prompts), BATCH):
         part = range(begin, min(begin + BATCH, len(prompts)))
         condition = text_encoder.encode([prompts[i] for i in part])
-        terms = cfg(condition, model.null(), settings.guidance)
+        guidance = cfg(condition, model.null(), settings.guidance)
         region_BN = None if region_N is None else region_N.expand(len(part), -1)
         *_, last = sample(
-            model.transformer, model.schedule, terms, tokens_BN[part.start : part.stop], region_BN, settings, part
+            model.transformer, model.schedule, guidance, tokens_BN[part.start : part.stop], region_BN, settings, part
         )
         drawn.append(last.x_BN)
     return torch.cat(drawn)

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 from pack.vqdiffusion_core.diffusion.denoiser import SIZES, Denoiser, shaped
-from pack.vqdiffusion_core.diffusion.guidance import GuidanceTerm, cfg
+from pack.vqdiffusion_core.diffusion.guidance import Guidance, GuidanceScale, Prompt, cfg
 from pack.vqdiffusion_core.diffusion.logits import apply_truncation
 from pack.vqdiffusion_core.networks import kernels
 
@@ -15,9 +15,9 @@ from .. import tiny
 EVERYWHERE = torch.ones(2, tiny.SPEC.num_tokens, dtype=torch.bool)
 
 
-def predict(terms, x=None, where=EVERYWHERE, t=6):
+def predict(guidance, x=None, where=EVERYWHERE, t=6):
     x = tiny.tokens(batch=2) if x is None else x
-    return Denoiser(tiny.transformer(), tiny.SCHEDULE, terms)(x, t, where)
+    return Denoiser(tiny.transformer(), tiny.SCHEDULE, guidance)(x, t, where)
 
 
 def plain(text, t=6):
@@ -46,29 +46,31 @@ def test_the_mix_is_that_of_the_diffusers_pipeline():
         torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)
 
 
-def test_a_branch_of_weight_zero_is_not_computed():
-    broken = GuidanceTerm(
-        torch.full((1, 7, tiny.SPEC.text_width), float("nan")), lambda progress: 0.0 if progress < 0.5 else 1.0
-    )
-    terms = [GuidanceTerm(tiny.text(1), lambda progress: 1.0), broken]
-    torch.testing.assert_close(predict(terms), plain(tiny.text(1)), atol=1e-5, rtol=1e-5)
-    assert predict(terms, t=4).isnan().any()
+def unguided(*prompts):
+    return Guidance(prompts, [], None, GuidanceScale(1.0))
+
+
+def test_a_condition_of_weight_zero_is_not_computed():
+    broken = Prompt(torch.full((1, 7, tiny.SPEC.text_width), float("nan")), start=0.5)
+    guidance = unguided(Prompt(tiny.text(1)), broken)
+    torch.testing.assert_close(predict(guidance), plain(tiny.text(1)), atol=1e-5, rtol=1e-5)
+    assert predict(guidance, t=4).isnan().any()
 
 
 def test_a_weight_by_token_is_a_prompt_by_region():
     left = torch.zeros(tiny.SPEC.grid)
     left[:, :2] = 1
     left = left.flatten()
-    terms = [GuidanceTerm(tiny.text(1), lambda progress: left), GuidanceTerm(tiny.text(2), lambda progress: 1 - left)]
+    guidance = unguided(Prompt(tiny.text(1), left), Prompt(tiny.text(2), 1 - left))
     expected = torch.where(left.repeat(2)[:, None] > 0, plain(tiny.text(1)), plain(tiny.text(2)))
-    torch.testing.assert_close(predict(terms), expected, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(predict(guidance), expected, atol=1e-5, rtol=1e-5)
 
 
 def test_only_the_asked_positions_come_back_in_order():
     where = torch.zeros_like(EVERYWHERE)
     where[0, 3] = where[1, 0] = where[1, 15] = True
     expected = plain(tiny.text(1)).view(2, -1, tiny.SPEC.codebook_size)[where]
-    ours = predict([GuidanceTerm(tiny.text(1), lambda progress: 1.0)], where=where)
+    ours = predict(unguided(Prompt(tiny.text(1))), where=where)
     torch.testing.assert_close(ours, expected, atol=1e-5, rtol=1e-5)
 
 
@@ -94,7 +96,7 @@ def test_whatever_is_asked_for_the_network_works_in_a_few_shapes_alone(monkeypat
 
 def test_a_position_of_the_batch_has_a_text_of_its_own():
     both = torch.cat([tiny.text(1), tiny.text(2)])
-    ours = predict([GuidanceTerm(both, lambda progress: 1.0)]).view(2, -1, tiny.SPEC.codebook_size)
+    ours = predict(unguided(Prompt(both))).view(2, -1, tiny.SPEC.codebook_size)
     for i, text in enumerate([tiny.text(1), tiny.text(2)]):
         torch.testing.assert_close(ours[i], plain(text).view_as(ours)[i], atol=1e-5, rtol=1e-5)
 
@@ -146,8 +148,8 @@ def test_truncation_by_hand():
 
 
 def test_truncation_follows_guidance():
-    terms = cfg(tiny.text(1), tiny.text(2), 5.0)
-    denoiser = Denoiser(tiny.transformer(), tiny.SCHEDULE, terms)
+    guidance = cfg(tiny.text(1), tiny.text(2), 5.0)
+    denoiser = Denoiser(tiny.transformer(), tiny.SCHEDULE, guidance)
     x = tiny.tokens(batch=2)
     expected = apply_truncation(denoiser(x, 6, EVERYWHERE), 0.5)
     assert torch.equal(shaped(denoiser, lambda log_p: apply_truncation(log_p, 0.5))(x, 6, EVERYWHERE), expected)

@@ -5,7 +5,7 @@ from itertools import product
 import pytest
 import torch
 from pack.vqdiffusion_core.diffusion.denoiser import Denoiser, Prediction
-from pack.vqdiffusion_core.diffusion.guidance import Prompt, cfg, compose_guidance, constant, interval, ramp
+from pack.vqdiffusion_core.diffusion.guidance import Guidance, GuidanceScale, Prompt, cfg
 from pack.vqdiffusion_core.diffusion.inpainting import Region
 from pack.vqdiffusion_core.diffusion.noise import Noise
 from pack.vqdiffusion_core.diffusion.samplers import Run, State, ancestral
@@ -115,12 +115,12 @@ def test_doubtful_tokens_are_taken_back_first():
     assert unsure / sure == pytest.approx(torch.tensor(0.8).exp().item(), rel=0.05)
 
 
-def draw(seeds=(0, 1), *, tokens=None, level=None, terms=None, canvas=None, schedule=tiny.SCHEDULE, **changes):
+def draw(seeds=(0, 1), *, tokens=None, level=None, prompts=None, canvas=None, schedule=tiny.SCHEDULE, **changes):
     settings = Settings(**{"steps": 5, "guidance": 2.0, "truncation": 0.9} | changes)
-    terms = terms or compose_guidance([Prompt(tiny.text(1))], [], tiny.text(2), settings.scale())
+    guidance = Guidance(prompts or [Prompt(tiny.text(1))], [], tiny.text(2), settings.guidance_scale())
     size = canvas[0] * canvas[1] if canvas else N
     tokens = torch.full((len(seeds), size), MASK) if tokens is None else tokens
-    return list(sample(tiny.transformer(), schedule, terms, tokens, level, settings, seeds, canvas))
+    return list(sample(tiny.transformer(), schedule, guidance, tokens, level, settings, seeds, canvas))
 
 
 def same(first, second):
@@ -151,18 +151,16 @@ def test_guidance_never_changes_which_tokens_are_uncovered(sampler):
 def test_regions_with_equal_prompts_are_no_regions(sampler):
     left = (torch.arange(N) % 4 < 2).float()
     parts = [Prompt(tiny.text(1), left), Prompt(tiny.text(1), 1 - left)]
-    assert same(
-        draw(sampler=sampler, terms=compose_guidance(parts, [], tiny.text(2), constant(2.0))), draw(sampler=sampler)
-    )
+    assert same(draw(sampler=sampler, prompts=parts), draw(sampler=sampler))
 
 
 def test_a_prompt_for_a_region_is_not_heard_outside():
     def prediction(other):
         left = (torch.arange(N) % 4 < 2).float()
         parts = [Prompt(tiny.text(1), left), Prompt(tiny.text(other), 1 - left)]
-        terms = compose_guidance(parts, [], tiny.text(2), constant(2.0))
+        guidance = Guidance(parts, [], tiny.text(2), GuidanceScale(2.0))
         everywhere = torch.ones(1, N, dtype=torch.bool)
-        log_p = Denoiser(tiny.transformer(), tiny.SCHEDULE, terms)(tiny.tokens(), 6, everywhere)
+        log_p = Denoiser(tiny.transformer(), tiny.SCHEDULE, guidance)(tiny.tokens(), 6, everywhere)
         return log_p[left > 0], log_p[left == 0]
 
     (left, right), (other_left, other_right) = prediction(3), prediction(4)
@@ -170,24 +168,20 @@ def test_a_prompt_for_a_region_is_not_heard_outside():
     assert (right - other_right).abs().max() > 0.1
 
 
-def weights(terms, progress):
-    return [term.weight(progress) for term in terms]
-
-
 def test_where_no_prompt_speaks_the_null_does_alone():
     early = Prompt(tiny.text(1), start=0.0, end=0.5)
-    terms = compose_guidance([early], [], tiny.text(2), constant(3.0))
-    assert weights(terms, 0.2) == [3, -2] and weights(terms, 0.5) == [0, 1]
+    guidance = Guidance([early], [], tiny.text(2), GuidanceScale(3.0))
+    assert guidance.weights(0.2) == [3, -2] and guidance.weights(0.5) == [0, 1]
 
 
 def test_prompts_that_meet_share_by_strength():
-    terms = compose_guidance([Prompt(None, 3.0), Prompt(None, 1.0)], [Prompt(None)], None, constant(2.0))
-    assert weights(terms, 0.0) == [1.5, 0.5, -1, 0]
+    guidance = Guidance([Prompt(None, 3.0), Prompt(None, 1.0)], [Prompt(None)], None, GuidanceScale(2.0))
+    assert guidance.weights(0.0) == [1.5, 0.5, -1, 0]
 
 
 def test_guidance_can_grow_and_can_pause():
-    assert [ramp(5.0)(progress) for progress in (0, 0.5, 1)] == [1, 3, 5]
-    assert [interval(constant(5.0), 0.2, 0.8)(progress) for progress in (0.1, 0.2, 0.8, 0.9)] == [1, 5, 5, 1]
+    assert [GuidanceScale(5.0, "ramp").at(progress) for progress in (0, 0.5, 1)] == [1, 3, 5]
+    assert [GuidanceScale(5.0, start=0.2, end=0.8).at(progress) for progress in (0.1, 0.2, 0.8, 0.9)] == [1, 5, 5, 1]
 
 
 @every_sampler
@@ -198,10 +192,10 @@ def test_a_canvas_of_the_models_own_size_is_plain_sampling(sampler):
 
 
 def test_one_window_says_what_no_window_says():
-    terms = cfg(tiny.text(1), tiny.text(2), 2.0)
+    guidance = cfg(tiny.text(1), tiny.text(2), 2.0)
     x, where = tiny.tokens(batch=2), torch.rand(2, N) > 0.5
-    plain = Denoiser(tiny.transformer(), tiny.SCHEDULE, terms)(x, 6, where)
-    through = Denoiser(tiny.transformer(), tiny.SCHEDULE, terms, None, windows(tiny.SPEC.grid, tiny.SPEC.grid))
+    plain = Denoiser(tiny.transformer(), tiny.SCHEDULE, guidance)(x, 6, where)
+    through = Denoiser(tiny.transformer(), tiny.SCHEDULE, guidance, None, windows(tiny.SPEC.grid, tiny.SPEC.grid))
     torch.testing.assert_close(through(x, 6, where), plain, atol=1e-5, rtol=1e-5)
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from pack.vqdiffusion_core.diffusion.guidance import Prompt, compose_guidance, constant
+from pack.vqdiffusion_core.diffusion.guidance import Guidance, Prompt, cfg
 from pack.vqdiffusion_core.diffusion.inpainting import token_region
 from pack.vqdiffusion_core.diffusion.logits import apply_purity_prior, apply_temperature, apply_top_k, apply_truncation
 from pack.vqdiffusion_core.diffusion.noise import categorical
@@ -125,9 +125,9 @@ def test_every_run_ends_in_an_image_and_keeps_what_is_not_its_own(run, seed):
         kept = tokens != K
     half = torch.linspace(0, 1, tokens.shape[1])
     prompts = [Prompt(None, half), Prompt(None, 1 - half, start=0.3)], [Prompt(None, end=0.5)]
-    terms = compose_guidance(*prompts, None, chosen.scale())
+    guidance = Guidance(*prompts, None, chosen.guidance_scale())
     image_seeds = list(range(seed, seed + len(tokens)))
-    for state in sample(network, schedule, terms, tokens, level, chosen, image_seeds, canvas):
+    for state in sample(network, schedule, guidance, tokens, level, chosen, image_seeds, canvas):
         assert state.x_BN.dtype == torch.int64 and 0 <= state.x_BN.min() and state.x_BN.max() <= K
         assert state.confidence_BN.isfinite().all()
         assert 0 <= state.confidence_BN.min() and state.confidence_BN.max() <= 1 + 1e-5
@@ -155,7 +155,7 @@ SUDDEN = {
 @pytest.mark.parametrize("sampler", SAMPLERS)
 @pytest.mark.parametrize("name", SUDDEN)
 def test_no_mask_is_left_however_sudden_a_schedule_is(name, sampler, spacing):
-    schedule, always = SUDDEN[name], compose_guidance([Prompt(None)], [], None, constant(1.0))
+    schedule, always = SUDDEN[name], cfg(None, None, 1.0)
     if sampler != "ancestral" and schedule.gamma_bar[-1] < 0.5:
         return  # refused, see test_samplers
     network = Network(TransformerSpec(2, (1, 1), 1, 1, 1, 10, condition="none"), "undecided", torch.float32, 0)
@@ -183,8 +183,7 @@ def test_the_ends_of_the_sizes_draw_with_every_sampler(sampler, dtype, K, grid):
     network = Network(TransformerSpec(K, grid, 1, 1, 1, 100, condition="none"), "certain", dtype, 0)
     masked = torch.full((1, grid[0] * grid[1]), K)
     chosen = Settings(steps=2, guidance=100.0, truncation=0.5, sampler=sampler)
-    terms = compose_guidance([Prompt(None)], [], None, constant(100.0))
-    *_, last = sample(network, Schedule.linear(100, K), terms, masked, None, chosen, [0])
+    *_, last = sample(network, Schedule.linear(100, K), cfg(None, None, 100.0), masked, None, chosen, [0])
     assert 0 <= last.x_BN.min() and last.x_BN.max() < K
 
 
@@ -201,7 +200,7 @@ def test_a_network_that_predicts_no_numbers_is_an_error_and_no_image(sampler, va
     run = sample(
         Broken(spec, "usual", torch.float16, 0),
         Schedule.linear(10, 11),
-        compose_guidance([Prompt(None)], [], None, constant(2.0)),
+        cfg(None, None, 2.0),
         masked,
         None,
         Settings(steps=2, sampler=sampler),

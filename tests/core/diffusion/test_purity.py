@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from pack.vqdiffusion_core.diffusion.guidance import GuidanceTerm
+from pack.vqdiffusion_core.diffusion.guidance import cfg
 from pack.vqdiffusion_core.diffusion.sampling import sample
 from pack.vqdiffusion_core.diffusion.schedule import Schedule
 from pack.vqdiffusion_core.diffusion.settings import SAMPLERS, Settings
@@ -41,12 +41,12 @@ def of_the_original(p_NK, rate, weight):
 
 
 def draw(tokens, seed=0, **changes):
-    always = [GuidanceTerm(None, lambda progress: 1.0)]
     settings = Settings(**{"steps": 1, "guidance": 1.0} | changes)
-    return [s.x_BN[0] for s in sample(World(), Schedule.linear(100, K), always, tokens, None, settings, [seed])]
+    return [s.x_BN[0] for s in sample(World(), Schedule.linear(100, K), UNCONDITIONAL, tokens, None, settings, [seed])]
 
 
 BLANK = torch.full((1, N), K)
+UNCONDITIONAL = cfg(None, None, 1.0)
 
 
 @pytest.mark.parametrize("known", [0, 64], ids=["blank", "with known tokens"])
@@ -61,9 +61,8 @@ def test_tokens_are_drawn_from_what_the_paper_s_code_draws_from(sampler, rate, w
     expected = of_the_original(p_NK, rate, weight)[known : known + 2]
     region = torch.ones(1, N)
     region[0, :known] = 0
-    always = [GuidanceTerm(None, lambda progress: 1.0)]
     settings = Settings(steps=1, sampler=sampler, truncation=rate, sharpness=weight)
-    *_, last = sample(World(), Schedule.linear(100, K), always, tokens, region, settings, [0])
+    *_, last = sample(World(), Schedule.linear(100, K), UNCONDITIONAL, tokens, region, settings, [0])
     for p_K, drawn in zip(expected, (last.x_BN[0, known::2], last.x_BN[0, known + 1 :: 2]), strict=True):
         seen, possible = torch.bincount(drawn, minlength=K), p_K > 1e-9
         assert not seen[~possible].any()
@@ -86,12 +85,11 @@ def test_the_order_is_by_purity_as_it_was_before_sharpening(sharpness, weight):
 def test_an_image_does_not_depend_on_the_purest_token_of_another():
     tokens = torch.stack([torch.full((N,), K), torch.tensor([0, K]).repeat(N // 2)])
     level = torch.stack([torch.ones(N), torch.tensor([0.0, 1.0]).repeat(N // 2)])
-    always = [GuidanceTerm(None, lambda progress: 1.0)]
     settings = Settings(steps=4, sampler="ancestral", sharpness=3.0)
 
     def last(count):
         states = sample(
-            World(), Schedule.linear(100, K), always, tokens[:count], level[:count], settings, list(range(count))
+            World(), Schedule.linear(100, K), UNCONDITIONAL, tokens[:count], level[:count], settings, list(range(count))
         )
         *_, state = states
         return state.x_BN

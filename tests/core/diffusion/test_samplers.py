@@ -105,8 +105,8 @@ def test_of_a_token_that_noise_has_changed_nothing_is_known():
 def run(seeds, *, tokens=None, region=None, history=False, canvas=None, **changes):
     tokens = torch.full((len(seeds), tiny.SPEC.num_tokens), MASK) if tokens is None else tokens
     settings = Settings(**{"steps": 5, "guidance": 2.0, "truncation": 0.9} | changes)
-    terms = cfg(tiny.text(1), tiny.text(2), settings.guidance)
-    states = list(sample(tiny.transformer(), tiny.SCHEDULE, terms, tokens, region, settings, seeds, canvas))
+    guidance = cfg(tiny.text(1), tiny.text(2), settings.guidance)
+    states = list(sample(tiny.transformer(), tiny.SCHEDULE, guidance, tokens, region, settings, seeds, canvas))
     assert len(states) == settings.steps + 1
     return [state.x_BN for state in states] if history else states[-1].x_BN
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from pack.vqdiffusion_core.cli import main
-from pack.vqdiffusion_core.diffusion.guidance import GuidanceTerm
+from pack.vqdiffusion_core.diffusion.guidance import cfg
 from pack.vqdiffusion_core.diffusion.sampling import sample
 from pack.vqdiffusion_core.diffusion.schedule import SPACINGS, Schedule
 from pack.vqdiffusion_core.diffusion.settings import SAMPLERS, Settings
@@ -40,8 +40,7 @@ def listen(tokens=None, level=None, *, grid=(8, 8), canvas=None, schedule=SCHEDU
     network = Listening(TransformerSpec(K, grid, 1, 1, 1, schedule.num_timesteps, condition="none"))
     tokens = torch.full((1, canvas[0] * canvas[1]), K) if tokens is None else tokens
     settings = Settings(**changes)
-    always = [GuidanceTerm(None, lambda progress: 1.0)]
-    list(sample(network, schedule, always, tokens, level, settings, list(range(len(tokens))), canvas))
+    list(sample(network, schedule, cfg(None, None, 1.0), tokens, level, settings, list(range(len(tokens))), canvas))
     return network
 
 
