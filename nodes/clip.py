@@ -10,7 +10,7 @@ from torch import Tensor
 from ..vqdiffusion_core.networks.text_encoder import TextEncoder
 from ..vqdiffusion_core.notices import notify
 from . import conditioning, runtime
-from .values import described
+from .host_types import describe
 
 ENCODER = "l"  # the host's name for one CLIP encoder alone, which other packs look for
 USE = "Use CLIP Text Encode (Prompt) or VQ-Diffusion Text Encode."
@@ -43,7 +43,7 @@ class Clip:
         """One prompt; `return_word_ids` adds which word of it a token belongs to, from 1, or 0 for none."""
         if not isinstance(text, str):
             raise TextEncodeError(
-                f"text is {described(text)}; expected a prompt. The node that writes it has given something else: "
+                f"text is {describe(text)}; expected a prompt. The node that writes it has given something else: "
                 "connect one that gives a STRING."
             )
         if unread := [name for name, value in options.items() if is_given(value)]:
@@ -69,7 +69,7 @@ class Clip:
     @runtime.usual_defaults()
     def embed(self, tokens: Tokens) -> Tensor:
         """Text vectors (1, L, D); prompts of several pieces follow one another, as in the core."""
-        pieces = read_tokens(tokens, self.cond_stage_model)
+        pieces = read_pieces(tokens, self.cond_stage_model)
         runtime.load(self.patcher)
         text_BLD = self.cond_stage_model.embed_weighted(pieces)
         return text_BLD.flatten(0, 1)[None].to(runtime.intermediate_device())
@@ -104,7 +104,7 @@ def is_given(value: Any) -> bool:
     return torch.is_tensor(value) or (isinstance(value, str | list | tuple | dict) and len(value) > 0)
 
 
-def read_tokens(tokens: dict[str, list[list[tuple]]], encoder: TextEncoder) -> list[list[tuple]]:
+def read_pieces(tokens: dict[str, list[list[tuple]]], encoder: TextEncoder) -> list[list[tuple]]:
     """The pieces of a prompt that `Clip.tokenize` has read; other nodes may have weighted or joined them."""
     if others := sorted(tokens.keys() - {ENCODER}):
         raise TextEncodeError(

@@ -14,6 +14,7 @@ from ..vqdiffusion_core.diffusion.guidance import Prompt
 from ..vqdiffusion_core.diffusion.windows import Grid
 from ..vqdiffusion_core.networks.specs import TransformerSpec
 from ..vqdiffusion_core.notices import notify
+from .latents import size
 
 Conditioning = list[list[Any]]
 
@@ -21,8 +22,8 @@ CLASS_LABEL = "vq_class"  # the key that says that a conditioning's (1, 1, 1) te
 AREA_CELL = 8  # pixels; the core's nodes count areas in latent cells of this size, whatever the model
 MAX_STRENGTH = 1e6  # the core's widgets end at 10; only a broken file has more
 MAX_AREA = 1e6  # cells
-UNREADABLE = {"control": "a ControlNet", "gligen": "GLIGEN boxes"}  # what other models' prompts may carry
-UNREAD = {
+UNSUPPORTED = {"control": "a ControlNet", "gligen": "GLIGEN boxes"}  # what other models' prompts may carry
+IGNORED = {
     "reference_latents": "reference images",
     "concat_latent_image": "the image of an inpainting model (the region comes with the latent)",
     "unclip_conditioning": "images for unCLIP",
@@ -64,10 +65,10 @@ def read(conditioning: Conditioning, socket: str, spec: TransformerSpec, canvas:
 
 
 def read_prompt(vectors: Tensor, about: dict[str, Any], socket: str, spec: TransformerSpec, canvas: Canvas) -> Prompt:
-    for key, name in UNREADABLE.items():
+    for key, name in UNSUPPORTED.items():
         if about.get(key) is not None:
             raise ConditioningError(f"{socket} carries {name}, which works with other models alone. Take it out.")
-    for key, name in UNREAD.items():
+    for key, name in IGNORED.items():
         if about.get(key) is not None:
             notify(f"{socket} carries {name}, which VQ-Diffusion does not read.")
     if spec.condition == "class":
@@ -124,8 +125,9 @@ def read_area(area: Any, socket: str, canvas: Canvas) -> Tensor:
     )
     inside_hw[:, max(top, 0) : max(bottom, 0), max(left, 0) : max(right, 0)] = 1
     if not inside_hw.any():
+        pixels = size((canvas.grid[0] * canvas.cell, canvas.grid[1] * canvas.cell))
         raise ConditioningError(
-            f"{socket} has an area that lies outside of the image of {size(canvas)} pixels. Move it inside."
+            f"{socket} has an area that lies outside of the image of {pixels} pixels. Move it inside."
         )
     return inside_hw
 
@@ -135,10 +137,6 @@ def read_number(about: dict[str, Any], key: str, socket: str, default: float, mo
     if not isinstance(value, int | float) or not 0 <= value <= most:
         raise ConditioningError(f"{socket} has {key} {value!r:.100}; expected a number from 0 to {most:g}.")
     return float(value)
-
-
-def size(canvas: Canvas) -> str:
-    return f"{canvas.grid[1] * canvas.cell} x {canvas.grid[0] * canvas.cell}"
 
 
 def read_text(vectors: Tensor, about: dict[str, Any], socket: str, spec: TransformerSpec, batch: int) -> Tensor:

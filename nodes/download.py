@@ -74,11 +74,11 @@ def fetch(repo: str, confirm: str) -> str:
         number = NUMBERS.setdefault(files, str(secrets.randbelow(9000) + 1000))
         if confirm.strip() != number:
             raise ValueError(
-                f"Not downloaded yet: {hub.summary(files, loaders.home())} To download it, write {number} into confirm "
-                "and run again."
+                f"Not downloaded yet: {hub.summary(files, loaders.new_model_folder())} To download it, write {number} "
+                "into confirm and run again."
             )
         progress = runtime.Progress(files.size)
-        name = hub.download(files, loaders.home(), lambda done, total: progress(done)).name
+        name = hub.download(files, loaders.new_model_folder(), lambda done, total: progress(done)).name
     return READY.format(name=name, folder=loaders.folder_of(name))
 
 

@@ -75,11 +75,11 @@ class VQDiffusionTokenMask(io.ComfyNode):
         painted: str = "",
         feather: int = 0,
     ) -> io.NodeOutput:
-        region_Bhw = region(samples, [mask, painting.read(painted)], grow)
+        region_Bhw = mask_strength(samples, [mask, painting.read(painted)], grow)
         notify_of_extent(region_Bhw)
         marked = samples | {"noise_mask": region_Bhw[:, None]}
-        drawn_BHW = latents.to_mask(region_Bhw, pixels(samples, mask, vae))
-        return io.NodeOutput(marked, feathered(drawn_BHW, feather), ui=canvas(samples, vae))
+        drawn_BHW = latents.to_mask(region_Bhw, region_size(samples, mask, vae))
+        return io.NodeOutput(marked, feathered(drawn_BHW, feather), ui=canvas_info(samples, vae))
 
 
 def painted_input() -> io.String.Input:
@@ -95,7 +95,7 @@ def painted_input() -> io.String.Input:
     return painted
 
 
-def region(samples: latents.Latent, masks: list[Tensor | None], grow: int) -> Tensor:
+def mask_strength(samples: latents.Latent, masks: list[Tensor | None], grow: int) -> Tensor:
     """How strongly any of the masks marks each token, (B, h, w) in 0..1."""
     batch_size, rows, columns = latents.read_sizes(samples["samples"])
     region_Bhw = torch.zeros(batch_size, rows, columns)
@@ -106,22 +106,22 @@ def region(samples: latents.Latent, masks: list[Tensor | None], grow: int) -> Te
     return region_Bhw
 
 
-def pixels(samples: latents.Latent, mask: Tensor | None, vae: Vae | None) -> tuple[int, int]:
+def region_size(samples: latents.Latent, mask: Tensor | None, vae: Vae | None) -> tuple[int, int]:
     """Height and width that the region is wanted in: those of the mask, else those of the image."""
     rows, columns = samples["samples"].shape[-2:]
     cell = vae.downscale_ratio if vae else latents.CELL
     return (rows * cell, columns * cell) if mask is None else (mask.shape[-2], mask.shape[-1])
 
 
-def canvas(samples: latents.Latent, vae: Vae | None) -> dict[str, list[dict[str, Any]]]:
+def canvas_info(samples: latents.Latent, vae: Vae | None) -> dict[str, list[dict[str, Any]]]:
     """What the editor paints on: the grid of the first image, and the image where there is a VAE to see it with."""
     images = []
     if vae is not None:
-        images = ui.ImageSaveHelper.save_images(image(samples, vae), "vq-canvas", io.FolderType.temp, None)
+        images = ui.ImageSaveHelper.save_images(first_image(samples, vae), "vq-canvas", io.FolderType.temp, None)
     return {"vq_canvas": [{"grid": list(samples["samples"].shape[-2:]), "images": images}]}
 
 
-def image(samples: latents.Latent, vae: Vae) -> Tensor:
+def first_image(samples: latents.Latent, vae: Vae) -> Tensor:
     """The first image of a batch (1, H, W, 3), with a dark checker where tokens are still masked."""
     mask_id = vae.spec.codebook_size
     tokens_1hw = latents.read_tokens(samples["samples"][:1], mask_id)

@@ -53,36 +53,36 @@ class VQDiffusionTokenInspector(io.ComfyNode):
         tokens_Bhw = latents.read_tokens(samples["samples"], vae.spec.codebook_size)
         history = latents.read_history(samples)
         image_BHWC = VIEWS[show](tokens_Bhw, history, vae)
-        shown = ui.PreviewImage(image_BHWC, cls=cls).as_dict() | {"vq_tokens": [about(tokens_Bhw, history, vae, cls)]}
-        return io.NodeOutput(image_BHWC, ui=shown)
+        info = {"vq_tokens": [token_info(tokens_Bhw, history, vae, cls)]}
+        return io.NodeOutput(image_BHWC, ui=ui.PreviewImage(image_BHWC, cls=cls).as_dict() | info)
 
 
-def grid(tokens_Bhw: Tensor, history: History | None, vae: Vae) -> Tensor:
+def view_tokens(tokens_Bhw: Tensor, history: History | None, vae: Vae) -> Tensor:
     """The tokens as they look together, masked ones as dark checkers."""
     mask_id = vae.spec.codebook_size
     image_BHWC = vae.decode(latents.to_samples(preview.fill_masked(tokens_Bhw, mask_id)))
     return preview.token_grid(image_BHWC, tokens_Bhw == mask_id, CELL)
 
 
-def confidence(tokens_Bhw: Tensor, history: History | None, vae: Vae) -> Tensor:
-    return preview.tinted(grid(tokens_Bhw, history, vae), told(history).confidence_Bhw, CELL)
+def view_confidence(tokens_Bhw: Tensor, history: History | None, vae: Vae) -> Tensor:
+    return preview.tinted(view_tokens(tokens_Bhw, history, vae), require_history(history).confidence_Bhw, CELL)
 
 
-def steps(tokens_Bhw: Tensor, history: History | None, vae: Vae) -> Tensor:
-    first_Shw = told(history).first_Shw.long()
+def view_history(tokens_Bhw: Tensor, history: History | None, vae: Vae) -> Tensor:
+    first_Shw = require_history(history).first_Shw.long()
     changed_Shw = torch.cat([torch.zeros_like(first_Shw[:1]), first_Shw[1:] - first_Shw[:-1]]) != 0
-    chosen = frames(len(first_Shw))
+    chosen = frame_steps(len(first_Shw))
     if len(chosen) < len(first_Shw):
         notify(f"The run has {len(first_Shw)} states; {len(chosen)} of them are shown.")
     # One at a time: a long run's frames together would need more memory than the run itself.
-    grids = [grid(first_Shw[i : i + 1], history, vae) for i in chosen]
+    grids = [view_tokens(first_Shw[i : i + 1], history, vae) for i in chosen]
     return preview.outlined(torch.cat(grids), changed_Shw[chosen], CELL)
 
 
-VIEWS = {"tokens": grid, "confidence": confidence, "history": steps}
+VIEWS = {"tokens": view_tokens, "confidence": view_confidence, "history": view_history}
 
 
-def told(history: History | None) -> History:
+def require_history(history: History | None) -> History:
     if history is None:
         raise LatentError(
             "These tokens have no history: they did not come from VQ-Diffusion Sampler as they are. Connect the "
@@ -91,17 +91,17 @@ def told(history: History | None) -> History:
     return history
 
 
-def frames(count: int) -> list[int]:
+def frame_steps(count: int) -> list[int]:
     """The first and the last of `count` states, and as many between, evenly, as MOST_FRAMES leaves room for.
 
-    >>> frames(4), len(frames(5000)), frames(5000)[-1]
+    >>> frame_steps(4), len(frame_steps(5000)), frame_steps(5000)[-1]
     ([0, 1, 2, 3], 101, 4999)
     """
     most = min(count, MOST_FRAMES)
     return [round(i * (count - 1) / max(most - 1, 1)) for i in range(most)]
 
 
-def about(tokens_Bhw: Tensor, history: History | None, vae: Vae, cls: type[io.ComfyNode]) -> dict[str, Any]:
+def token_info(tokens_Bhw: Tensor, history: History | None, vae: Vae, cls: type[io.ComfyNode]) -> dict[str, Any]:
     """What the editor shows of the first image: its tokens, and for those of a run when and how surely each was
     drawn, with a small image of every step.
     """
@@ -110,7 +110,7 @@ def about(tokens_Bhw: Tensor, history: History | None, vae: Vae, cls: type[io.Co
     if history is None:
         return first
     cell = max(1, FRAME_SIDE // max(tokens_hw.shape))
-    chosen = frames(len(history.first_Shw))
+    chosen = frame_steps(len(history.first_Shw))
     images = [preview.token_colours(history.first_Shw[i].long(), vae.palette, cell) for i in chosen]
     return first | {
         "steps": len(history.first_Shw) - 1,

@@ -15,7 +15,7 @@ from torch import Tensor
 from ..vqdiffusion_core.diffusion.inpainting import token_region
 from ..vqdiffusion_core.diffusion.windows import Grid
 from ..vqdiffusion_core.notices import notify
-from .values import described, is_mask
+from .host_types import describe, is_mask
 
 Latent = dict[str, Any]
 
@@ -52,9 +52,9 @@ def read_tokens(samples: Tensor, codebook_size: int) -> Tensor:
     """The samples of a LATENT -> ids (B, h, w), int64; ids may be `codebook_size`, the mask."""
     if not torch.is_tensor(samples) or samples.ndim != 4 or samples.shape[1] != 1 or not is_real(samples):
         raise LatentError(
-            f"This latent is {describe(samples)}: it belongs to another kind of model. Expected VQ-Diffusion tokens, "
-            "one channel of codebook ids. Start from VQ-Diffusion Empty Tokens, or encode an image with this model's "
-            "VAE."
+            f"This latent is {describe_latent(samples)}: it belongs to another kind of model. Expected VQ-Diffusion "
+            "tokens, one channel of codebook ids. Start from VQ-Diffusion Empty Tokens, or encode an image with this "
+            "model's VAE."
         )
     tokens_Bhw = samples[:, 0].round().long()
     if not torch.equal(samples[:, 0], tokens_Bhw.to(samples.dtype)):
@@ -104,7 +104,7 @@ def to_region(mask: Tensor, batch_size: int, grid: Grid, grow: int = 0) -> Tenso
     """A MASK or noise_mask of any resolution and batch -> (batch_size, h, w); fewer masks than images repeat."""
     if not is_mask(mask):
         raise LatentError(
-            f"This mask is {described(mask)}; expected one of at least one pixel. Connect a node that gives a MASK."
+            f"This mask is {describe(mask)}; expected one of at least one pixel. Connect a node that gives a MASK."
         )
     if mask.isnan().any():
         raise LatentError("This mask has values that are not numbers, so the node that made it has failed. Look there.")
@@ -130,8 +130,8 @@ def read_sizes(samples: Tensor) -> tuple[int, int, int]:
     """Images, rows and columns of any model's latent."""
     if not torch.is_tensor(samples) or samples.ndim < 4 or samples.numel() == 0:
         raise LatentError(
-            f"This latent is {describe(samples)}; expected (images, channels, rows, columns), each above 0. Start "
-            "from VQ-Diffusion Empty Tokens, or encode an image."
+            f"This latent is {describe_latent(samples)}; expected (images, channels, rows, columns), each above 0. "
+            "Start from VQ-Diffusion Empty Tokens, or encode an image."
         )
     return len(samples), samples.shape[-2], samples.shape[-1]
 
@@ -141,9 +141,9 @@ def is_real(tensor: Tensor) -> bool:
     return tensor.numel() > 0 and not tensor.is_complex() and tensor.dtype != torch.bool
 
 
-def describe(samples: Any) -> str:
+def describe_latent(samples: Any) -> str:
     if not torch.is_tensor(samples) or samples.ndim != 4 or not is_real(samples):
-        return described(samples)
+        return describe(samples)
     return f"a grid of {size(samples.shape[2:])} with {samples.shape[1]} channels"
 
 

@@ -66,7 +66,7 @@ class VQDiffusionLoader(io.ComfyNode):
     @classmethod
     def fingerprint_inputs(cls, model: str, dtype: str) -> str:
         """Other files under the same name are another model."""
-        return f"{stamp(model_folders().get(model))} {dtype}"
+        return f"{fingerprint(model_folders().get(model))} {dtype}"
 
     @classmethod
     @runtime.usual_defaults()
@@ -85,7 +85,7 @@ def model_folders() -> dict[str, Path]:
     return {POCKET: checkpoints.POCKET_FOLDER, **found.models}
 
 
-def home() -> Path:
+def new_model_folder() -> Path:
     """Where a new model goes, as for the host's own kinds: the first place if somebody made it the default, else ours.
     The host keeps an order alone, in which what was configured stands before what a pack adds.
     """
@@ -123,7 +123,7 @@ def folder_of(name: str) -> Path:
 def open_model(folder: Path, dtype_name: str) -> ManagedModel:
     """The model in a folder, the one that is open already if its files are still the same."""
     dtype = runtime.transformer_dtype() if dtype_name == "auto" else checkpoints.choose_dtype(dtype_name)
-    key = (folder, stamp(folder), dtype)
+    key = (folder, fingerprint(folder), dtype)
     vq_model = LOADED.get(key)
     if vq_model is None:
         vocabulary = runtime.clip_vocabulary()
@@ -132,7 +132,7 @@ def open_model(folder: Path, dtype_name: str) -> ManagedModel:
     return vq_model
 
 
-def stamp(folder: Path | None) -> tuple:
+def fingerprint(folder: Path | None) -> tuple:
     """Changes whenever a file in the folder does."""
     if folder is None:
         return ()

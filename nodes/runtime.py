@@ -79,7 +79,7 @@ def with_room(work: Callable[[], T], what: str) -> T:
     return first_that_fits([work, alone], what)
 
 
-def shares(bytes_each: int, device: torch.device) -> Shares:
+def shares_that_fit(bytes_each: int, device: torch.device) -> Shares:
     """As many images at once as fit into the device's free memory, one by one if need be."""
     return Shares(max(1, int(cast(float, management.get_free_memory(device)) // bytes_each)))
 
@@ -100,7 +100,7 @@ def clip_vocabulary() -> Path:
     return Path(comfy.utils.__file__).parent / "sd1_tokenizer"
 
 
-def tiled(
+def map_tiles(
     function: Callable[[Tensor], Tensor],
     samples: Tensor,
     tile: tuple[int, int],

@@ -14,8 +14,8 @@ from ..vqdiffusion_core.networks.specs import VQGANSpec
 from ..vqdiffusion_core.networks.vqgan import VQGAN
 from ..vqdiffusion_core.notices import notify
 from . import runtime
+from .host_types import describe, is_image
 from .latents import LatentError, read_tokens, to_samples
-from .values import described, is_image
 
 TILE = 512  # pixels
 SMALL_TILES = (512, 256, 128)  # pixels: what is tried where an image does not fit whole
@@ -74,7 +74,7 @@ class Vae:
         """As `encode`, tile by tile. The continuous latents are blended where tiles overlap, then become tokens."""
         image_BCHW = self.to_image(pixels_BHWC)
         self.load((1, 3, tile_y, tile_x), cell=1)
-        latents_BDhw = runtime.tiled(
+        latents_BDhw = runtime.map_tiles(
             lambda tile: self.first_stage_model.latents(tile.to(self.device, self.vae_dtype)),
             image_BCHW,
             tile=(tile_y, tile_x),
@@ -104,7 +104,7 @@ class Vae:
         """As `decode`, tile by tile; sizes are in tokens. Images are blended where tiles overlap."""
         tokens_Bhw = self.to_tokens(samples)
         self.load((1, 1, tile_y, tile_x), cell=self.upscale_ratio)
-        image_BCHW = runtime.tiled(
+        image_BCHW = runtime.map_tiles(
             lambda tile: self.image(tile[:, 0].long()),
             to_samples(tokens_Bhw),
             tile=(tile_y, tile_x),
@@ -120,7 +120,7 @@ class Vae:
         """
         if not is_image(pixels_BHWC):
             raise LatentError(
-                f"This image is {described(pixels_BHWC)}; expected (images, height, width, 3) of floats, each "
+                f"This image is {describe(pixels_BHWC)}; expected (images, height, width, 3) of floats, each "
                 "above 0. Connect a node that gives an IMAGE."
             )
         height, width, channels = pixels_BHWC.shape[1:]
@@ -168,7 +168,7 @@ class Vae:
         """Makes the VQGAN ready for (any, any, h, w) cells of so many pixels, and for as many images as fit."""
         bytes_each = memory_required(self.spec, shape[2] * shape[3] * cell**2, encoding=cell == 1)
         runtime.load(self.patcher, bytes_each)
-        return runtime.shares(bytes_each, self.device)
+        return runtime.shares_that_fit(bytes_each, self.device)
 
     def spacial_compression_decode(self) -> int:  # [sic], the host's spelling
         return self.upscale_ratio

@@ -5,7 +5,7 @@ import subprocess
 from pathlib import Path
 
 import torch
-from pack.nodes.inspector import about
+from pack.nodes.inspector import token_info
 from pack.nodes.prompt import VQDiffusionTextEncode
 from pack.nodes.sampling import VQDiffusionSampler
 from pack.nodes.tokens import VQDiffusionEmptyTokens
@@ -46,7 +46,7 @@ def sent_by_the_inspector(latent, model, monkeypatch):
     monkeypatch.setattr("comfy_api.latest.ui.PreviewImage.as_dict", lambda preview: {"images": ["an image"] * 5})
     monkeypatch.setattr("comfy_api.latest.ui.PreviewImage.__init__", lambda preview, images, cls: None)
     history = latent.get("vq_history")
-    return json.loads(json.dumps(about(latent["samples"][:, 0].long(), history, model.vae, None)))
+    return json.loads(json.dumps(token_info(latent["samples"][:, 0].long(), history, model.vae, None)))
 
 
 def test_a_token_that_an_inpainting_kept_reads_kept_and_the_others_by_their_step(model, monkeypatch):

@@ -83,7 +83,7 @@ def test_a_new_model_goes_where_the_host_puts_new_ones(text, place, tmp_path, mo
     if text:
         load_extra_path_config(str(file))
     folder_paths.add_model_folder_path(loaders.FOLDER, str(loaders.HOME))
-    assert loaders.home() == (Path(place.format(tmp_path)) if place else loaders.HOME)
+    assert loaders.new_model_folder() == (Path(place.format(tmp_path)) if place else loaders.HOME)
 
 
 @pytest.mark.parametrize("name", ["nothing", "../a", "", "/", "tiny/vqvae", "tiny/../tiny"])
@@ -119,7 +119,7 @@ def test_what_nobody_holds_any_more_is_let_go(places, folder):
 
     shutil.copytree(folder, places[0] / "tiny")
     held = loaders.VQDiffusionLoader.execute("tiny", "auto")
-    key = (places[0] / "tiny", loaders.stamp(places[0] / "tiny"), held[0].model.dtype)
+    key = (places[0] / "tiny", loaders.fingerprint(places[0] / "tiny"), held[0].model.dtype)
     assert key in loaders.LOADED
     del held
     gc.collect()
