@@ -1,5 +1,5 @@
 from contextlib import ExitStack
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 import pytest
@@ -20,6 +20,18 @@ CORNERS = {name: EDITORS[name] for name in ("pinned LiteGraph", "newest Nodes 2.
 _running = ExitStack()
 
 
+def pytest_collection_modifyitems(items):
+    """The tests of one editor come together, since a page that is open paints and takes its part of a processor."""
+    ours = [i for i, item in enumerate(items) if Path(__file__).parent in item.path.parents]
+    by_editor = sorted((items[i] for i in ours), key=lambda item: list(EDITORS).index(name_of_editor(item)))
+    for i, item in zip(ours, by_editor, strict=True):
+        items[i] = item
+
+
+def name_of_editor(item: pytest.Function) -> str:
+    return item.callspec.params.get("editor") or item.callspec.params["some_editor"]
+
+
 @pytest.fixture(scope="session")
 def comfy_with_newest_frontend():
     with Comfy(["--front-end-root", str(newest_frontend())]) as comfy:
@@ -33,10 +45,12 @@ def browser():
     return _running.enter_context(chromium())
 
 
-@cache
+@lru_cache(maxsize=1)
 def open_editor(name: str, comfy: Comfy) -> Editor:
-    """Opens an editor's page, or gives back the one that is open."""
+    """Opens an editor's page in place of any other, or gives back the one that is open."""
     _, vue = EDITORS[name]
+    for context in browser().contexts:
+        context.close()
     return Editor(name, comfy, browser().new_context(viewport=WINDOW, has_touch=True).new_page(), vue)
 
 

@@ -3,10 +3,6 @@ on, and a command says in one line what stopped it.
 """
 
 import os
-import resource
-import signal
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -14,51 +10,29 @@ from pathlib import Path
 import pytest
 import torch
 from pack.tests.core import tiny_checkpoints, tiny_originals
+from pack.tests.core.forked import COMMAND, Program, command
 from pack.tests.core.local_hub import ask_there, serving
-from pack.vqdiffusion_core.checkpoints import POCKET_FOLDER, load
+from pack.vqdiffusion_core.checkpoints import load
 from pack.vqdiffusion_core.checkpoints.download import download, plan
 from PIL import Image
 
-ROOT = POCKET_FOLDER.parents[1]
 NOBODY = 65534
 
 
-def command(*arguments, limit=None, **environment):
-    """The vqdiffusion command; `limit`: bytes after which every write to a file fails, as on a full disk."""
-
-    def limited():
-        if limit is not None:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-
-    return subprocess.run(
-        [sys.executable, "-B", "-m", "vqdiffusion_core.cli", *map(str, arguments)],
-        cwd=ROOT,
-        env=os.environ | environment,
-        preexec_fn=limited,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-
 IMPORTED = """
-import io, os, resource, sys, types
-pack = types.ModuleType("pack"); pack.__path__ = [sys.argv[1]]; sys.modules["pack"] = pack
-import ftfy, torch
-from transformers import CLIPTextConfig, CLIPTextModel, PreTrainedTokenizerFast
-from PIL import PngImagePlugin
+import io, os, resource, torch
 from pack.vqdiffusion_core import cli
 from pack.vqdiffusion_core.checkpoints import POCKET_FOLDER, load
 load(POCKET_FOLDER)  # what loading imports
 file = io.BytesIO()
 torch.save({}, file)
 torch.load(io.BytesIO(file.getvalue()), weights_only=True)  # and what reading a pickle does
-user, limit = sys.argv[2:4]
+user, limit, *arguments = arguments
 if limit != "None":
     resource.setrlimit(resource.RLIMIT_FSIZE, (int(limit), int(limit)))
 if user != "None":
     os.setuid(int(user))
-code = cli.main(sys.argv[4:])
+code = cli.main(arguments)
 sys.stderr.flush()
 os._exit(code)  # PyTorch 2.6 leaves a folder that it could not remove now, and says so at its end
 """
@@ -69,12 +43,7 @@ def imported_command(*arguments, user=None, limit=None):
     that everything is imported: the interpreter may lie in a place of root alone, and PyTorch 2.6 writes when it is
     imported.
     """
-    return subprocess.run(
-        [sys.executable, "-B", "-c", IMPORTED, *map(str, (ROOT, user, limit, *arguments))],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    return Program(IMPORTED, user, limit, *arguments).ended()
 
 
 def said(ran):
@@ -107,22 +76,17 @@ def test_a_full_disk_leaves_the_image_that_was_there(tmp_path):
 
 
 TRAIN = """
-import resource, sys, types
 from pathlib import Path
-pack = types.ModuleType("pack"); pack.__path__ = [sys.argv[1]]; sys.modules["pack"] = pack
 from pack.tests.core import tiny_training
 from pack.vqdiffusion_core.training.loop import run
-folder, limit = Path(sys.argv[2]), int(sys.argv[3])
-if limit:
-    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+folder = Path(arguments[0])
 training = tiny_training.codec(folder)
 run(training, folder, steps=30, save_every=1, log_every=1, report=lambda line: print(line, flush=True))
 """
 
 
-def training(folder, limit=0):
-    arguments = [sys.executable, "-B", "-c", TRAIN, str(ROOT), str(folder), str(limit)]
-    return subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+def training(folder, limit=None):
+    return Program(TRAIN, folder, limit=limit)
 
 
 def test_training_that_is_killed_at_any_moment_goes_on_to_the_same_weights(tmp_path):
@@ -132,14 +96,12 @@ def test_training_that_is_killed_at_any_moment_goes_on_to_the_same_weights(tmp_p
         process = training(folder)
         for _ in range(lines):
             process.stdout.readline()
-        while not (folder / "checkpoint.pt.part").exists() and process.poll() is None:
+        while not (folder / "checkpoint.pt.part").exists() and process.process.is_alive():
             pass
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
+        process.kill()
         torch.load(folder / "checkpoint.pt", weights_only=True)
     for place in (folder, tmp_path / "whole"):
-        _, errors = training(place).communicate()
-        assert errors == ""
+        assert training(place).ended().stderr == ""
     ours, theirs = (flat(torch.load(place / "checkpoint.pt")) for place in (folder, tmp_path / "whole"))
     assert len(ours) == len(theirs) > 10 and all(map(torch.equal, ours, theirs))
 
@@ -156,12 +118,10 @@ def test_a_full_disk_leaves_the_last_checkpoint(tmp_path):
     process = training(tmp_path)
     for _ in range(3):
         process.stdout.readline()
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
+    process.kill()
     before = (tmp_path / "checkpoint.pt").read_bytes()
-    process = training(tmp_path, limit=len(before) // 2)
-    _, errors = process.communicate()
-    assert process.returncode == 1 and "File too large" in errors.strip().split("\n")[-1]
+    ended = training(tmp_path, limit=len(before) // 2).ended()
+    assert ended.returncode == 1 and "File too large" in ended.stderr.strip().split("\n")[-1]
     assert (tmp_path / "checkpoint.pt").read_bytes() == before
 
 
@@ -171,17 +131,10 @@ def test_a_download_that_is_killed_goes_on_and_gives_the_same_files(tmp_path, mo
     models = tmp_path / "models"
     with serving(repository) as hub:
         ask_there(hub.url, monkeypatch)
-        process = subprocess.Popen(
-            [sys.executable, "-m", "vqdiffusion_core.cli", "download", "--yes", str(models)],
-            cwd=ROOT,
-            env=os.environ | {"HF_ENDPOINT": hub.url},
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        while not list(models.rglob("*.part")) and process.poll() is None:
+        download_it = Program(COMMAND, "download", "--yes", models, HF_ENDPOINT=hub.url)
+        while not list(models.rglob("*.part")) and download_it.process.is_alive():
             time.sleep(0.001)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+        download_it.kill()
         target = models / "vq-diffusion-ithq"
         if not target.exists():  # else it was quicker than the kill
             download(plan(), models)

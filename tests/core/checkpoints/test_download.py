@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from huggingface_hub import constants
+from pack.tests.core.forked import Ended, command
 from pack.vqdiffusion_core.checkpoints import CheckpointError, load
 from pack.vqdiffusion_core.checkpoints.download import choose, download, plan, summary
 from safetensors.torch import load_file
 
 from .. import tiny_checkpoints
 from ..local_hub import BIG, Hub, ask_there, serving
-
-ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture
@@ -165,28 +161,22 @@ def test_a_model_in_shards_is_downloaded_whole(hub, tmp_path):
     load(download(plan(), tmp_path / "models"))
 
 
-def command(hub: Hub, *arguments: str, **environment: str) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [sys.executable, "-m", "vqdiffusion_core.cli", "download", *arguments],
-        cwd=ROOT,
-        env={**os.environ, "HF_ENDPOINT": hub.url, **environment},
-        input="n\n",
-        capture_output=True,
-        text=True,
-    )
+def ask(hub: Hub, *arguments: str | Path, **environment: str) -> Ended:
+    """`vqdiffusion download`, with "n" for an answer."""
+    return command("download", *arguments, answer="n\n", HF_ENDPOINT=hub.url, **environment)
 
 
 def test_the_command_shows_the_size_and_waits_for_a_yes(hub, tmp_path):
-    refused = command(hub, str(tmp_path / "models"))
+    refused = ask(hub, str(tmp_path / "models"))
     assert f"{plan().size / 1e9:.2f} GB" in refused.stdout and refused.returncode == 1
     assert hub.requests == [] and not (tmp_path / "models").exists()
-    agreed = command(hub, str(tmp_path / "models"), "--yes")
+    agreed = ask(hub, str(tmp_path / "models"), "--yes")
     assert agreed.returncode == 0, agreed.stderr
     assert load(tmp_path / "models" / "vq-diffusion-ithq").name == "vq-diffusion-ithq"
 
 
 def test_the_command_says_in_one_line_that_it_is_offline(hub, tmp_path):
-    offline = command(hub, str(tmp_path), "--yes", HF_HUB_OFFLINE="1")
+    offline = ask(hub, str(tmp_path), "--yes", HF_HUB_OFFLINE="1")
     assert offline.returncode == 1 and "set to be offline (HF_HUB_OFFLINE)" in offline.stderr
     assert offline.stderr.count("\n") == 1
 
@@ -194,6 +184,6 @@ def test_the_command_says_in_one_line_that_it_is_offline(hub, tmp_path):
 @pytest.mark.parametrize(("proxy", "reason"), [("socks5://127.0.0.1:9", "socksio"), ("socks://127.0.0.1:9", "scheme")])
 def test_the_command_says_in_one_line_that_the_proxy_needs_more(hub, tmp_path, proxy, reason):
     """SOCKS needs a package that nobody has; `socks://` is what some desktops set for all programs."""
-    refused = command(hub, str(tmp_path), "--yes", ALL_PROXY=proxy)
+    refused = ask(hub, str(tmp_path), "--yes", ALL_PROXY=proxy)
     assert refused.returncode == 1 and refused.stderr.count("\n") == 1
     assert reason in refused.stderr and "give a proxy of http://" in refused.stderr
