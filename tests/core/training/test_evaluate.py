@@ -13,7 +13,7 @@ from pack.vqdiffusion_core.training import evaluate, scenes
 def test_the_built_in_model_is_measured(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(evaluate, "CURVE_PICTURES", 2)  # the fewest that can differ
     monkeypatch.setattr(evaluate, "TIMED", 1)
-    assert main(["evaluate", "--prompts", "4", "--json", str(tmp_path / "figures.json")]) == 0
+    assert main(["evaluate", "--prompts", "2", "--json", str(tmp_path / "figures.json")]) == 0
     figures = json.loads((tmp_path / "figures.json").read_text())
     assert figures["codec"]["PSNR in dB"] > 20
     plain = figures["one object, plain words"]
