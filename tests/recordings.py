@@ -20,6 +20,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "2")
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # or threads that wait take the time of those that work
 
 CHECKOUT = Path(__file__).parents[1]
 FILE = CHECKOUT / ".cache" / "recordings.json"
