@@ -13,15 +13,17 @@ from .schedule import Kernel, Schedule
 
 
 def q_sample(x_BN: Tensor, t: float, schedule: Schedule, coin_BN: Tensor, s: float = 0) -> Tensor:
-    """Draw x_t ~ q(x_t | x_s) for any s < t, from clean tokens unless s is given: masked with gamma, one of K ids with
-    K * beta, else unchanged.
+    """Draw x_t ~ q(x_t | x_s) for any s < t, from clean tokens unless s is given.
 
     `coin_BN`, uniform in [0, 1), decides: its interval is laid out as [mask | a uniform id | stay].
     """
     K = schedule.codebook_size
     jump = schedule.jump(s, t)
-    noisy_BN = land(coin_BN, jump.gamma, jump.gamma + K * jump.beta, K, otherwise=x_BN)
-    return torch.where((coin_BN < jump.gamma) | (x_BN == K), K, noisy_BN)
+    # masked with gamma, one of K ids with K * beta, else unchanged; the mask stays the mask
+    replaced_below = jump.gamma + K * jump.beta
+    id_BN = uniform_id(coin_BN, jump.gamma, replaced_below, K)
+    visible_BN = torch.where(coin_BN < replaced_below, id_BN, x_BN)
+    return torch.where((coin_BN < jump.gamma) | (x_BN == K), K, visible_BN)
 
 
 def draw_prior(schedule: Schedule, coin_BN: Tensor) -> Tensor:
@@ -30,8 +32,8 @@ def draw_prior(schedule: Schedule, coin_BN: Tensor) -> Tensor:
     """
     K = schedule.codebook_size
     gamma = schedule.bar(schedule.num_timesteps).gamma
-    masked_BN = torch.full_like(coin_BN, K, dtype=torch.int64)
-    return masked_BN if gamma > 0.999 else land(coin_BN, gamma, 1.0, K, otherwise=masked_BN)
+    id_BN = uniform_id(coin_BN, gamma, 1.0, K)
+    return torch.where(coin_BN < (1.0 if gamma > 0.999 else gamma), K, id_BN)
 
 
 def q_posterior(
@@ -84,22 +86,28 @@ def draw_posterior(x_M: Tensor, x0_M: Tensor, s: float, t: float, schedule: Sche
     """
     K = schedule.codebook_size
     jump, at_s, at_t = schedule.jump(s, t), schedule.bar(s), schedule.bar(t)
-    stays_x0 = at_s.alpha / (at_s.alpha + K * at_s.beta) if at_s.alpha + at_s.beta > 0 else 0.0  # not masked at s
 
-    masked_M, agrees_M = x_M == K, x_M == x0_M
-    chance_M = change_probability(x_M, s, t, schedule)
-    take_M = torch.where(agrees_M, 0.0, chance_M * stays_x0)
-    agree_move = K * jump.beta * at_s.beta / (at_t.alpha + at_t.beta) if at_t.alpha + at_t.beta > 0 else 0.0
-    move_M = torch.where(agrees_M & ~masked_M, agree_move, chance_M)
-    moved_M = land(coin_M, take_M, move_M, K, otherwise=x_M)
-    return torch.where(coin_M < take_M, x0_M, moved_M)
+    # q(x_s = k | x_t, x_0) = q(x_t | x_s = k) q(x_s = k | x_0) / q(x_t | x_0), where q(x_s = k | x_0) is beta_s for any
+    # id k, and alpha_s more for k = x_0. What has no index below is of the jump from s to t.
+    # x_t = mask:         x_0 by gamma alpha_s / gamma_t, a uniform id by K gamma beta_s / gamma_t, else the mask
+    # x_t an id, not x_0: x_0 by beta alpha_s / beta_t, a uniform id by K beta beta_s / beta_t, else x_t
+    # Both ways out together are the change probability: alpha_s + K beta_s = 1 - gamma_s.
+    change_M = change_probability(x_M, s, t, schedule)
+    to_x0 = at_s.alpha / (at_s.alpha + K * at_s.beta) if at_s.alpha + at_s.beta > 0 else 0.0
+    # x_t = x_0:          a uniform id by K beta beta_s / (alpha_t + beta_t), else x_0
+    change_x0 = K * jump.beta * at_s.beta / (at_t.alpha + at_t.beta) if at_t.alpha + at_t.beta > 0 else 0.0
+
+    is_x0_M = x_M == x0_M
+    x0_below_M = torch.where(is_x0_M, 0.0, change_M * to_x0)
+    id_below_M = torch.where(is_x0_M, change_x0, change_M)
+    id_M = uniform_id(coin_M, x0_below_M, id_below_M, K)
+    return torch.where(coin_M < x0_below_M, x0_M, torch.where(coin_M < id_below_M, id_M, x_M))
 
 
-def land(coin: Tensor, low: Tensor | float, high: Tensor | float, codebook_size: int, otherwise: Tensor) -> Tensor:
-    """A uniform id where the coin fell in [low, high), by where in it; `otherwise` elsewhere."""
-    place = (coin - low) / (high - low) if torch.is_tensor(low) else (coin - low) / max(high - low, 1e-300)
-    ids = (place.clamp(0, 1).nan_to_num() * codebook_size).long().clamp(max=codebook_size - 1)
-    return torch.where((coin >= low) & (coin < high), ids, otherwise)
+def uniform_id(coin: Tensor, low: Tensor | float, high: Tensor | float, codebook_size: int) -> Tensor:
+    """For a coin that fell in [low, high), one of the ids with equal chances, by where in it; elsewhere any."""
+    place = ((coin - low) / (high - low)).clamp(0, 1).nan_to_num()
+    return (place * codebook_size).long().clamp(max=codebook_size - 1)
 
 
 def as_tensors(kernel: Kernel, like: Tensor) -> Kernel:
