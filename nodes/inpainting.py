@@ -9,7 +9,7 @@ from comfy_api.latest import io, ui
 from torch import Tensor
 
 from ..vqdiffusion_core import preview
-from ..vqdiffusion_core.diffusion.inpainting import feathered
+from ..vqdiffusion_core.diffusion.inpainting import feather_mask
 from ..vqdiffusion_core.editing import notify_of_extent
 from . import latents, painting
 from .sockets import schema
@@ -79,7 +79,7 @@ class VQDiffusionTokenMask(io.ComfyNode):
         notify_of_extent(region_Bhw)
         marked = samples | {"noise_mask": region_Bhw[:, None]}
         drawn_BHW = latents.to_mask(region_Bhw, region_size(samples, mask, vae))
-        return io.NodeOutput(marked, feathered(drawn_BHW, feather), ui=canvas_info(samples, vae))
+        return io.NodeOutput(marked, feather_mask(drawn_BHW, feather), ui=canvas_info(samples, vae))
 
 
 def painted_input() -> io.String.Input:

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..vqdiffusion_core.diffusion.inpainting import token_region
+from ..vqdiffusion_core.diffusion.inpainting import token_mask
 from ..vqdiffusion_core.diffusion.windows import Grid
 from ..vqdiffusion_core.notices import notify
 from .host_types import describe, is_mask
@@ -111,7 +111,7 @@ def to_region(mask: Tensor, batch_size: int, grid: Grid, grow: int = 0) -> Tenso
     mask_BHW = mask.reshape(-1, *mask.shape[-2:])
     if len(mask_BHW) > batch_size:
         notify(f"There are {len(mask_BHW)} masks for {batch_size} images; the last ones are left out.")
-    region_Bhw = token_region(mask_BHW, grid, grow)
+    region_Bhw = token_mask(mask_BHW, grid, grow)
     rows = torch.arange(batch_size, device=region_Bhw.device) % len(region_Bhw)
     return region_Bhw[rows]
 

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from .diffusion.inpainting import feathered, token_region
+from .diffusion.inpainting import feather_mask, token_mask
 from .diffusion.windows import Grid
 from .files.images import to_mask, to_rgb, upright
 from .model import VQDiffusion
@@ -40,14 +40,14 @@ class RegionalPrompt:
     def strength_N(self, grid: Grid) -> Tensor:
         """Its strength at each token, by how much of it lies in the box."""
         left, top, right, bottom = self.box
-        rows, columns = (covered(size, *ends) for size, ends in zip(grid, ((top, bottom), (left, right)), strict=True))
+        rows, columns = (coverage(size, *ends) for size, ends in zip(grid, ((top, bottom), (left, right)), strict=True))
         return self.strength * torch.outer(rows, columns).flatten()
 
 
-def covered(size: int, begin: float, end: float) -> Tensor:
+def coverage(size: int, begin: float, end: float) -> Tensor:
     """How much of each of `size` equal cells of 0..1 lies between `begin` and `end`.
 
-    >>> covered(4, 0.125, 0.5).tolist()
+    >>> coverage(4, 0.125, 0.5).tolist()
     [0.5, 1.0, 0.0, 0.0]
     """
     edges = torch.arange(size + 1) / size
@@ -72,7 +72,9 @@ class Inpaint:
             object.__setattr__(self, "mask", to_mask(upright(self.mask)))
 
 
-def canvas_of(model: VQDiffusion, edit: Inpaint | None, size: tuple[int, int] | None) -> tuple[Tensor, Tensor | None]:
+def initial_tokens(
+    model: VQDiffusion, edit: Inpaint | None, size: tuple[int, int] | None
+) -> tuple[Tensor, Tensor | None]:
     """The tokens (h, w) that a run begins with, and how strongly each is marked, 0..1; None where all are drawn."""
     spec, cell = model.transformer.spec, model.vqgan.spec.downscale
     width, height = size or (edit.image.size if edit else (spec.grid[1] * cell, spec.grid[0] * cell))
@@ -97,7 +99,7 @@ def canvas_of(model: VQDiffusion, edit: Inpaint | None, size: tuple[int, int] | 
     if edit.mask is None:
         return tokens_hw, None
     mask_HW = torch.from_numpy(np.array(edit.mask)).float() / 255
-    mask_strength_Bhw = token_region(mask_HW[None], (rows, columns), edit.grow)
+    mask_strength_Bhw = token_mask(mask_HW[None], (rows, columns), edit.grow)
     notify_of_extent(mask_strength_Bhw)
     return tokens_hw, mask_strength_Bhw[0]
 
@@ -114,5 +116,5 @@ def paste(image: Image.Image, edit: Inpaint, mask_strength_hw: Tensor) -> Image.
     """The drawn tokens' pixels over the image that was edited, whose other pixels no VQGAN has touched."""
     cell = image.height // mask_strength_hw.shape[0]
     drawn_HW = (mask_strength_hw > 0).float().repeat_interleave(cell, 0).repeat_interleave(cell, 1)
-    blend_HW = (feathered(drawn_HW[None], edit.feather)[0] * 255).round().byte()
+    blend_HW = (feather_mask(drawn_HW[None], edit.feather)[0] * 255).round().byte()
     return Image.composite(image, edit.image, Image.fromarray(np.asarray(blend_HW)))

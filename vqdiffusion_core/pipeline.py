@@ -14,7 +14,7 @@ from .diffusion.guidance import Guidance, Prompt
 from .diffusion.noise import SEEDS
 from .diffusion.sampling import sample
 from .diffusion.settings import DEFAULTS, Settings, notify_of_unheard
-from .editing import Inpaint, RegionalPrompt, canvas_of, paste
+from .editing import Inpaint, RegionalPrompt, initial_tokens, paste
 from .model import VQDiffusion
 
 
@@ -43,7 +43,7 @@ def generate(
         raise ValueError(f"seed is {seed}; expected a number from 0 to 2**64 - 1.")
     if prompt is None and not parts:
         prompt = ""
-    tokens_hw, mask_strength_hw = canvas_of(model, edit, size)
+    tokens_hw, mask_strength_hw = initial_tokens(model, edit, size)
     grid = tokens_hw.shape[0], tokens_hw.shape[1]
     wanted = [] if prompt is None else [Prompt(model.encode(prompt))]
     wanted += [Prompt(model.encode(p.prompt), p.strength_N(grid), p.start, p.end) for p in parts]

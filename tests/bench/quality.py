@@ -92,7 +92,7 @@ def tokens_of(model: VQDiffusion, rule: str, steps: int, guidance: float, prompt
         states = sample(model.transformer, model.schedule, guided, masked_BN, None, settings, seeds)
         *_, last = states
         return last.x_BN, steps
-    region = Region.of(masked_BN, None, model.schedule, denoise=1.0)  # so that both are told times in one way
+    region = Region.from_mask(masked_BN, None, model.schedule, denoise=1.0)  # so that both are told times in one way
     predict = Settings().shape(Denoiser(model.transformer, model.schedule, guided, region))
     draws = {RULES[0]: shifted, RULES[1]: unshifted}[rule]
     states = list(draws(predict, masked_BN, model.schedule, steps, Noise(list(range(count)))))

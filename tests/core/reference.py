@@ -54,12 +54,12 @@ def drawing_from(generator):
     steps take from the generator: what our predictions and our posterior make of a run, without our thinned draw.
     """
 
-    def step(run, state, t, s, drawn_BN):
-        x_BN, K = state.x_BN, run.schedule.codebook_size
-        log_p_MK = run.predict(x_BN, t, drawn_BN > 0).log_p_MK
+    def step(run, state, jump):
+        (t, s), x_BN, K = jump[:2], state.x_BN, run.schedule.codebook_size
+        log_p_MK = run.predict(x_BN, t, jump.editable_BN).log_p_MK
         table_BNK = q_posterior(log_p_MK.double().softmax(-1).view(*x_BN.shape, K), x_BN, s, t, run.schedule)
         log_table_BKN = table_BNK.log().float().transpose(1, 2)[:, : K + (s > 0)]  # the last has no mask
         uniform_BKN = torch.rand(log_table_BKN.shape, generator=generator)
-        return State.of(gumbel_categorical(log_table_BKN, uniform_BKN, dim=1), K)
+        return State.from_tokens(gumbel_categorical(log_table_BKN, uniform_BKN, dim=1), K)
 
     return step

@@ -5,9 +5,9 @@ import pytest
 import torch
 from pack.vqdiffusion_core.checkpoints import POCKET_FOLDER, load
 from pack.vqdiffusion_core.cli import main
-from pack.vqdiffusion_core.diffusion.inpainting import feathered
+from pack.vqdiffusion_core.diffusion.inpainting import feather_mask
 from pack.vqdiffusion_core.diffusion.settings import Settings
-from pack.vqdiffusion_core.editing import Inpaint, RegionalPrompt, canvas_of
+from pack.vqdiffusion_core.editing import Inpaint, RegionalPrompt, initial_tokens
 from pack.vqdiffusion_core.pipeline import generate
 from PIL import Image
 
@@ -53,7 +53,7 @@ def test_what_is_not_marked_stays_to_the_token_and_to_the_pixel(pocket, bear, fe
     (after,) = generate(pocket, "a tiger on a red background", edit=edit, settings=QUICK)
     changed = (pixels(after) != pixels(bear)).any(-1)
     assert changed[:, :40].any() and not changed[:, 48:].any()
-    before_hw, _ = canvas_of(pocket, edit, None)
+    before_hw, _ = initial_tokens(pocket, edit, None)
     after_hw = tokens(pocket, edit=edit)
     assert torch.equal(before_hw[:, 6:], after_hw[:, 6:]) and not torch.equal(before_hw[:, :6], after_hw[:, :6])
 
@@ -61,13 +61,13 @@ def test_what_is_not_marked_stays_to_the_token_and_to_the_pixel(pocket, bear, fe
 def test_feathering_is_a_slope_from_the_old_image_to_the_new():
     mask_BHW = torch.zeros(1, 32, 32)
     mask_BHW[:, :, :16] = 1
-    row = feathered(mask_BHW, 4)[0, 16]
+    row = feather_mask(mask_BHW, 4)[0, 16]
     assert row[:12].eq(1).all() and row[16:].eq(0).all() and (row[11:17].diff() < 0).all()
-    assert torch.equal(feathered(mask_BHW, 0), mask_BHW)
+    assert torch.equal(feather_mask(mask_BHW, 0), mask_BHW)
 
 
 def test_a_mask_may_be_of_any_size_and_can_be_widened(pocket, bear):
-    _, mask_strength_hw = canvas_of(
+    _, mask_strength_hw = initial_tokens(
         pocket, Inpaint(bear, left_half().resize((288, 200), Image.Resampling.NEAREST), grow=1), None
     )
     assert mask_strength_hw.tolist() == [[1.0] * 7 + [0.0] * 5] * 12
@@ -75,7 +75,7 @@ def test_a_mask_may_be_of_any_size_and_can_be_widened(pocket, bear):
 
 @pytest.mark.parametrize(("denoise", "least", "most"), [(0.0, 0, 0), (0.4, 0.1, 0.53), (1.0, 0.5, 1)])
 def test_an_image_without_a_mask_is_drawn_anew_as_far_as_denoise_says(pocket, bear, denoise, least, most):
-    before_hw, mask_strength_hw = canvas_of(pocket, Inpaint(bear), None)
+    before_hw, mask_strength_hw = initial_tokens(pocket, Inpaint(bear), None)
     changed = tokens(pocket, edit=Inpaint(bear), settings=Settings(steps=8, denoise=denoise)) != before_hw
     assert mask_strength_hw is None
     assert least <= changed.float().mean() <= most, "denoise is the share that is taken back, here within 3 sigma"

@@ -3,7 +3,7 @@
 from itertools import pairwise
 
 import torch
-from pack.vqdiffusion_core.diffusion.samplers import Run
+from pack.vqdiffusion_core.diffusion.samplers import Jump, Run
 from pack.vqdiffusion_core.diffusion.schedule import Schedule
 from pack.vqdiffusion_core.networks.specs import TransformerSpec
 from pack.vqdiffusion_core.networks.transformer import Transformer
@@ -31,9 +31,10 @@ def tokens(seed=0, batch=1):
     return torch.randint(0, SPEC.codebook_size, (batch, SPEC.num_tokens), generator=generator)
 
 
-def walk(step, predict, state, schedule, times, noise, drawn_BN):
+def walk(step, predict, state, schedule, times, noise, editable_BN):
     """The states after each step of a sampler from time to time, where nothing joins or is taken back."""
     run = Run(predict, schedule, noise)
     for t, s in pairwise(times):
-        state = step(run, state, t, s, drawn_BN)
+        gamma_t_BN, gamma_s_BN = (editable_BN.double() * schedule.bar(time).gamma for time in (t, s))
+        state = step(run, state, Jump(t, s, editable_BN, gamma_t_BN, gamma_s_BN))
         yield state

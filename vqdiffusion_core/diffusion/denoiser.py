@@ -83,7 +83,7 @@ class Denoiser:
         """The network's time (1,) or (B,): of the state that had as many masked tokens in training as this part has."""
         if self.region is None:
             return torch.tensor([self.schedule.network_index(t)])
-        masked_BN = self.region.masked_BN(t)
+        masked_BN = self.region.mask_probability_BN(t)
         share_B = (masked_BN if window is None else masked_BN[:, window.positions]).mean(1)
         return torch.tensor([self.schedule.network_index(t, share) for share in share_B.tolist()])
 

@@ -11,7 +11,7 @@ SEEDS = 2**64  # how many there are: 0 and up
 
 
 @cache
-def exact_device(device: torch.device) -> torch.device:
+def float64_device(device: torch.device) -> torch.device:
     """Where a run's chances are worked out in float64: the device itself, or the CPU for one without, as Apple's."""
     try:
         torch.zeros(1, device=device).double().add_(1)

@@ -24,22 +24,32 @@ class State(NamedTuple):
     confidence_BN: Tensor  # how likely the network found each token when it was drawn, 0..1: 0 masked, 1 known
 
     @classmethod
-    def of(cls, x_BN: Tensor, mask_id: int) -> State:
+    def from_tokens(cls, x_BN: Tensor, mask_id: int) -> State:
         return cls(x_BN, (x_BN != mask_id).float())
 
-    def drawn(self, where_BN: Tensor, x_M: Tensor, confidence_M: Tensor) -> State:
+    def scatter(self, where_BN: Tensor, x_M: Tensor, confidence_M: Tensor) -> State:
         """With other tokens at the M places where `where_BN` is true."""
         return State(self.x_BN.masked_scatter(where_BN, x_M), self.confidence_BN.masked_scatter(where_BN, confidence_M))
 
-    def noisy(self, x_BN: Tensor) -> State:
+    def mask(self, where_BN: Tensor, mask_id: int) -> State:
+        return State(self.x_BN.masked_fill(where_BN, mask_id), self.confidence_BN.masked_fill(where_BN, 0.0))
+
+    def corrupt(self, x_BN: Tensor) -> State:
         """With the tokens of a noisier state: of those that differ, nothing is known any more."""
         return State(x_BN, self.confidence_BN.masked_fill(x_BN != self.x_BN, 0.0))
 
-    def masked(self, where_BN: Tensor, mask_id: int) -> State:
-        return State(self.x_BN.masked_fill(where_BN, mask_id), self.confidence_BN.masked_fill(where_BN, 0.0))
-
     def to(self, device: torch.device) -> State:
         return State(self.x_BN.to(device), self.confidence_BN.to(device))
+
+
+class Jump(NamedTuple):
+    """From time t to an earlier time s, and what the law says of it before any token is drawn."""
+
+    t: float
+    s: float
+    editable_BN: Tensor  # bool: where tokens may change
+    gamma_t_BN: Tensor  # float64: how likely an editable token is masked at t, and at s; 0 where none may change
+    gamma_s_BN: Tensor
 
 
 @dataclass(frozen=True)
@@ -55,34 +65,30 @@ class Run:
         return self.noise.uniform(x_BN.shape[1], device=x_BN.device)
 
 
-# (run, state at t, t, s, drawn_BN) -> state at s < t. It changes tokens only where `drawn_BN`, how likely each is
-# masked in parts of gamma_bar (see `Region`), is above 0.
-Step = Callable[[Run, State, float, float, Tensor], State]
+Step = Callable[[Run, State, Jump], State]  # the state at t -> that at s; tokens that are not editable stay
 Score = Callable[[Prediction, Tensor], Tensor]  # and drawn ids (M,) -> log of how much each wants to be uncovered
 
 
-def ancestral(run: Run, state: State, t: float, s: float, drawn_BN: Tensor) -> State:
+def ancestral(run: Run, state: State, jump: Jump) -> State:
     """The reverse process itself, x_s ~ p(x_s | x_t), by an exact jump (Gu et al. 2022, eq. 11).
 
     Tokens flip their coins before the network is asked, because the chance of a change does not depend on it: the head,
     truncation and draw run at the few positions that need them.
     """
-    x_BN = state.x_BN
+    x_BN, t, s = state.x_BN, jump.t, jump.s
     coin_BN, pick_BN = run.uniform(x_BN), run.uniform(x_BN)
-    where_BN = (drawn_BN > 0) & (coin_BN < change_probability(x_BN, s, t, run.schedule))
+    where_BN = jump.editable_BN & (coin_BN < change_probability(x_BN, s, t, run.schedule))
     if not where_BN.any():  # with more steps than tokens, many steps move none and need no network
         return state
     x0_M, p_M = draw(run.predict(x_BN, t, where_BN).log_p_MK, pick_BN[where_BN])
     x_M = draw_posterior(x_BN[where_BN], x0_M, s, t, run.schedule, coin_BN[where_BN])
-    return state.drawn(where_BN, x_M, torch.where(x_M == x0_M, p_M, state.confidence_BN[where_BN]))
+    return state.scatter(where_BN, x_M, torch.where(x_M == x0_M, p_M, state.confidence_BN[where_BN]))
 
 
 def uncover(
     run: Run,
     state: State,
-    t: float,
-    s: float,
-    drawn_BN: Tensor,
+    jump: Jump,
     *,
     score: Score,
     choice_temperature: Callable[[float], float] = lambda gamma: 1.0,
@@ -93,20 +99,22 @@ def uncover(
     Which ones is drawn without replacement, with chances proportional to exp(score / choice temperature): the top of
     score + choice temperature * Gumbel noise.
     """
-    x_BN, gamma = state.x_BN, run.schedule.bar(s).gamma
+    x_BN, gamma = state.x_BN, run.schedule.bar(jump.s).gamma
     order_BN, pick_BN = run.uniform(x_BN), run.uniform(x_BN)
-    masked_BN = (drawn_BN > 0) & (x_BN == run.schedule.codebook_size)
-    count_B1 = masked_BN.sum(1, keepdim=True) - (drawn_BN.sum(1, keepdim=True) * gamma).round()
+    masked_BN = jump.editable_BN & (x_BN == run.schedule.codebook_size)
+    # rounded twice, so that a half stays one however the sum was added up
+    left_B1 = jump.gamma_s_BN.sum(1, keepdim=True).round(decimals=6).round()
+    count_B1 = masked_BN.sum(1, keepdim=True) - left_B1
     if not (count_B1 > 0).any():
         return state
-    prediction = run.predict(x_BN, t, masked_BN)
+    prediction = run.predict(x_BN, jump.t, masked_BN)
     x0_M, p_M = draw(prediction.log_p_MK, pick_BN[masked_BN])
     score_M = score(prediction, x0_M).double() + choice_temperature(gamma) * gumbel(order_BN[masked_BN])
     score_BN = torch.full_like(order_BN, float("-inf")).masked_scatter(masked_BN, score_M)
     rank_BN = score_BN.argsort(dim=1, descending=True, stable=True).argsort(dim=1)
     chosen_BN = masked_BN & (rank_BN < count_B1)
     chosen_M = chosen_BN[masked_BN]
-    return state.drawn(chosen_BN, x0_M[chosen_M], p_M[chosen_M])
+    return state.scatter(chosen_BN, x0_M[chosen_M], p_M[chosen_M])
 
 
 def random_order(prediction: Prediction, x0_M: Tensor) -> Tensor:
@@ -127,9 +135,7 @@ def confidence(prediction: Prediction, x0_M: Tensor) -> Tensor:
 def remask(
     run: Run,
     state: State,
-    t: float,
-    s: float,
-    drawn_BN: Tensor,
+    jump: Jump,
     *,
     sigma: Callable[[Tensor], Tensor],
     by_confidence: bool,
@@ -141,21 +147,22 @@ def remask(
     that were drawn with little of it have more of that chance and sure ones less, with the same mean.
     """
     x_BN, K = state.x_BN, run.schedule.codebook_size
-    gamma_t_BN, gamma_s_BN = (drawn_BN.double() * run.schedule.bar(time).gamma for time in (t, s))
+    gamma_t_BN, gamma_s_BN = jump.gamma_t_BN, jump.gamma_s_BN
     sigma_BN = sigma((gamma_s_BN / (1 - gamma_t_BN).clamp(min=1e-300)).clamp(max=1))
     coin_BN, pick_BN = run.uniform(x_BN), run.uniform(x_BN)
-    masked_BN = (drawn_BN > 0) & (x_BN == K)
-    visible_BN = (drawn_BN > 0) & ~masked_BN
+    masked_BN = jump.editable_BN & (x_BN == K)
+    visible_BN = jump.editable_BN & (x_BN != K)
     # gamma_s = gamma_t * (1 - uncover) + (1 - gamma_t) * sigma, solved for the chance of a masked token
     uncover_BN = 1 - divide(gamma_s_BN - sigma_BN * (1 - gamma_t_BN), gamma_t_BN)
-    sigma_BN = share_by_doubt(sigma_BN, state.confidence_BN, visible_BN) if by_confidence else sigma_BN
+    if by_confidence:
+        sigma_BN = sigma_by_confidence(sigma_BN, state.confidence_BN, visible_BN)
     where_BN = masked_BN & (coin_BN < uncover_BN)
     if where_BN.any():
-        state = state.drawn(where_BN, *draw(run.predict(x_BN, t, where_BN).log_p_MK, pick_BN[where_BN]))
-    return state.masked(visible_BN & (coin_BN < sigma_BN), K)
+        state = state.scatter(where_BN, *draw(run.predict(x_BN, jump.t, where_BN).log_p_MK, pick_BN[where_BN]))
+    return state.mask(visible_BN & (coin_BN < sigma_BN), K)
 
 
-def share_by_doubt(sigma_BN: Tensor, confidence_BN: Tensor, visible_BN: Tensor) -> Tensor:
+def sigma_by_confidence(sigma_BN: Tensor, confidence_BN: Tensor, visible_BN: Tensor) -> Tensor:
     """sigma shared out among the visible tokens by softmax(-confidence), with mean sigma (ReMDM, remasking by
     confidence; there the shares add up to sigma instead, which hardly remasks anything on a large grid).
     """

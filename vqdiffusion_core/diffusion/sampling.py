@@ -12,8 +12,8 @@ from ..networks.transformer import Transformer
 from .denoiser import Denoiser, across
 from .guidance import Guidance
 from .inpainting import Region
-from .noise import Noise, exact_device
-from .samplers import Run, State, Step
+from .noise import Noise, float64_device
+from .samplers import Jump, Run, State, Step
 from .schedule import Schedule
 from .settings import SAMPLERS, Settings
 from .windows import Grid, windows
@@ -37,41 +37,48 @@ def sample(
     check_masks(schedule, settings)
     if mask_strength_BN is not None and not settings.soft:
         mask_strength_BN = (mask_strength_BN > 0).float()
-    grid, device, exact = transformer.spec.grid, tokens_BN.device, exact_device(tokens_BN.device)
+    grid, device, exact = transformer.spec.grid, tokens_BN.device, float64_device(tokens_BN.device)
     tokens_BN = tokens_BN.to(exact)
-    region, noise = Region.of(tokens_BN, mask_strength_BN, schedule, settings.denoise), Noise(list(seeds))
-    nothing_BN = torch.zeros_like(tokens_BN, dtype=torch.bool)
-    state = State.of(region.released(tokens_BN, region.start, nothing_BN, noise), transformer.spec.mask_id)
+    region, noise = Region.from_mask(tokens_BN, mask_strength_BN, schedule, settings.denoise), Noise(list(seeds))
+    x_BN = region.add_noise(tokens_BN, region.editable_BN(region.start), region.start, noise)
+    state = State.from_tokens(x_BN, transformer.spec.mask_id)
     yield state.to(device)
     frames = None if canvas in (None, grid) else windows(grid, canvas, settings.overlap)
     predict = across(settings.shape(Denoiser(transformer, schedule, guidance, region, frames)), device, exact)
-    rounds = spread(settings.steps, settings.rounds)
-    times = schedule.timesteps(len(rounds), region.start, settings.spacing)
+    repeats = repeats_of_jumps(settings.steps, settings.rounds)
+    times = schedule.timesteps(len(repeats), region.start, settings.spacing)
     step = SAMPLERS[settings.sampler](settings)
-    states = steps(step, Run(predict, schedule, noise), state, times, region, rounds)
+    states = steps(step, Run(predict, schedule, noise), state, times, region, repeats)
     yield from (later.to(device) for later in states)
 
 
 def steps(
-    step: Step, run: Run, state: State, times: Sequence[float], region: Region, rounds: Sequence[int]
+    step: Step, run: Run, state: State, times: Sequence[float], region: Region, repeats: Sequence[int]
 ) -> Iterator[State]:
     """Jump by jump from times[0] down to times[-1], which is 0 at the end of a run.
 
     Tokens of a soft region join when their time has come. Jump i is taken back and done again until it was done
-    rounds[i] times (the corrector of Campbell et al. 2022; RePaint's resampling, Lugmayr et al. 2022).
+    repeats[i] times (the corrector of Campbell et al. 2022; RePaint's resampling, Lugmayr et al. 2022).
     """
-    device = state.x_BN.device
-    drawn_BN = region.drawn_BN(region.start).to(device)
-    changes = not region.hard or max(rounds) > 1  # else no noise is spent on what never joins
-    for (t, s), count in zip(pairwise(times), rounds, strict=True):
-        if changes:
-            state = state.noisy(region.released(state.x_BN, t, drawn_BN > 0, run.noise))
-            drawn_BN = region.drawn_BN(t).to(device)
+    before = times[0]
+    for (t, s), count in zip(pairwise(times), repeats, strict=True):
+        if region.is_soft or max(repeats) > 1:  # else no noise is spent on what never joins
+            joins_BN = region.editable_BN(t) & ~region.editable_BN(before)
+            state = state.corrupt(region.add_noise(state.x_BN, joins_BN, t, run.noise))
+        jump = jump_in(region, t, s, state.x_BN.device)
         for left in reversed(range(count)):
-            state = step(run, state, t, s, drawn_BN)
+            state = step(run, state, jump)
             yield state
             if left:
-                state = state.noisy(region.taken_back(state.x_BN, s, t, run.noise))
+                state = state.corrupt(region.renoise(state.x_BN, s, t, run.noise))
+        before = t
+
+
+def jump_in(region: Region, t: float, s: float, device: torch.device) -> Jump:
+    """A token that becomes editable only after t has no part in the jump."""
+    editable_BN = region.editable_BN(t)
+    gamma_t_BN, gamma_s_BN = (region.mask_probability_BN(time) * editable_BN for time in (t, s))
+    return Jump(t, s, editable_BN.to(device), gamma_t_BN.to(device), gamma_s_BN.to(device))
 
 
 def check_masks(schedule: Schedule, settings: Settings) -> None:
@@ -83,10 +90,10 @@ def check_masks(schedule: Schedule, settings: Settings) -> None:
         )
 
 
-def spread(steps: int, rounds: int) -> list[int]:
+def repeats_of_jumps(steps: int, rounds: int) -> list[int]:
     """How often each jump is done, so that there are `steps` network evaluations in all.
 
-    >>> spread(16, 1) == [1] * 16, spread(8, 3)
+    >>> repeats_of_jumps(16, 1) == [1] * 16, repeats_of_jumps(8, 3)
     (True, [3, 3, 2])
     """
     whole, rest = divmod(steps, rounds)

@@ -42,7 +42,7 @@ class World:
         step = SAMPLERS[sampler](Settings(**changes))
         times = self.schedule.timesteps(steps)
         free = torch.ones_like(masked, dtype=torch.bool)
-        start, noise = State.of(masked, self.K), OneNoise(count)
+        start, noise = State.from_tokens(masked, self.K), OneNoise(count)
         *_, last = tiny.walk(step, self.predict, start, self.schedule, times, noise, free)
         return torch.bincount(last.x_BN @ torch.tensor([4, 2, 1]), minlength=8)
 
@@ -94,7 +94,7 @@ def test_remasking_keeps_the_share_of_masked_tokens(remask, strength):
     times = schedule.timesteps(25)
     masked = torch.full((1, count), 2)
     step = SAMPLERS["remask"](Settings(remask=remask, remask_strength=strength))
-    states = tiny.walk(step, flat, State.of(masked, 2), schedule, times, Noise([0]), masked == 2)
+    states = tiny.walk(step, flat, State.from_tokens(masked, 2), schedule, times, Noise([0]), masked == 2)
     taken_back = 0
     before = masked
     for s, state in zip(times[1:], states, strict=True):
@@ -255,8 +255,8 @@ def test_rounds_are_within_the_number_of_steps(steps):
 
 def test_rounds_come_back_to_the_share_of_the_law():
     schedule, masked = World.schedule, torch.full((1, 20_000), World.K)
-    region = Region.of(masked, None, schedule, denoise=1.0)
-    run, start = Run(flat, schedule, Noise([0])), State.of(masked, World.K)
-    states = steps(ancestral, run, start, [100.0, 50.0, 0.0], region, rounds=[3, 3])
+    region = Region.from_mask(masked, None, schedule, denoise=1.0)
+    run, start = Run(flat, schedule, Noise([0])), State.from_tokens(masked, World.K)
+    states = steps(ancestral, run, start, [100.0, 50.0, 0.0], region, repeats=[3, 3])
     shares = [(state.x_BN == World.K).double().mean().item() for state in states]
     assert shares == pytest.approx([0.5, 0.5, 0.5, 0, 0, 0], abs=0.015)

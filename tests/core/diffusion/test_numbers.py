@@ -10,7 +10,7 @@ import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from pack.vqdiffusion_core.diffusion.guidance import Guidance, Prompt, cfg
-from pack.vqdiffusion_core.diffusion.inpainting import token_region
+from pack.vqdiffusion_core.diffusion.inpainting import token_mask
 from pack.vqdiffusion_core.diffusion.logits import apply_purity_prior, apply_temperature, apply_top_k, apply_truncation
 from pack.vqdiffusion_core.diffusion.noise import categorical
 from pack.vqdiffusion_core.diffusion.posterior import change_probability, draw_posterior, q_posterior, q_sample
@@ -306,4 +306,4 @@ def test_a_token_is_drawn_anew_if_and_only_if_a_part_of_its_cell_is_marked(heigh
             for column in range(x * columns // width, -(-(x + 1) * columns // width)):
                 top, left = max(0, row - grow), max(0, column - grow)
                 expected[top : row + grow + 1, left : column + grow + 1] = True
-    assert torch.equal(token_region(mask, (rows, columns), grow)[0] > 0, expected)
+    assert torch.equal(token_mask(mask, (rows, columns), grow)[0] > 0, expected)

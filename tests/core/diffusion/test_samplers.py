@@ -32,7 +32,7 @@ KEPT = torch.zeros(1, 4_000, dtype=torch.bool)
 def states_of(sampler, steps, spacing="uniform", predict=uniform_prediction, **changes):
     times = WIDE.timesteps(steps, spacing=spacing)
     masked = torch.full((1, 4_000), 8)
-    state = State.of(masked, 8)
+    state = State.from_tokens(masked, 8)
     return times, list(
         tiny.walk(SAMPLERS[sampler](Settings(**changes)), predict, state, WIDE, times, Noise([0]), ~KEPT)
     )
@@ -73,12 +73,16 @@ def test_the_network_is_asked_only_for_what_is_drawn_and_not_at_all_for_nothing(
     free[:, 30:] = False
     times = never_replaces.timesteps(steps)
     step = SAMPLERS[sampler](Settings(remask_strength=0.0))
-    list(tiny.walk(step, counting, State.of(masked, 8), never_replaces, times, Noise([0]), free))
+    list(tiny.walk(step, counting, State.from_tokens(masked, 8), never_replaces, times, Noise([0]), free))
     assert min(asked) > 0 and len(asked) <= steps
     if sampler in ("ancestral", "remask"):
         assert sum(asked) == 30
     again = len(asked)
-    list(tiny.walk(step, counting, State.of(torch.zeros_like(masked), 8), never_replaces, times, Noise([0]), free))
+    list(
+        tiny.walk(
+            step, counting, State.from_tokens(torch.zeros_like(masked), 8), never_replaces, times, Noise([0]), free
+        )
+    )
     assert len(asked) == again, "an image without masks is finished"
 
 
@@ -99,7 +103,7 @@ def test_a_token_that_the_law_replaced_is_none_that_the_network_was_sure_of():
 
 def test_of_a_token_that_noise_has_changed_nothing_is_known():
     before = State(torch.tensor([[3, 3, 3]]), torch.tensor([[0.4, 0.5, 0.6]]))
-    assert before.noisy(torch.tensor([[2, 3, 8]])).confidence_BN.tolist() == [[0, 0.5, 0]]
+    assert before.corrupt(torch.tensor([[2, 3, 8]])).confidence_BN.tolist() == [[0, 0.5, 0]]
 
 
 def run(seeds, *, tokens=None, region=None, history=False, canvas=None, **changes):
@@ -170,7 +174,7 @@ def test_a_masked_token_outside_the_region_is_drawn_too():
 def test_a_mask_at_a_time_that_has_none_is_drawn_at_once(sampler):
     """As a hole is whose run begins half-way, under a schedule that masks late."""
     late = Schedule(8, np.array([1.0, 1.0, 0.0]), np.zeros(3), np.array([0.0, 0.0, 1.0]))
-    state = State.of(torch.full((1, 50), 8), 8)
+    state = State.from_tokens(torch.full((1, 50), 8), 8)
     step = SAMPLERS[sampler](Settings())
     (last,) = tiny.walk(step, uniform_prediction, state, late, [1.0, 0.0], Noise([0]), ~KEPT[:, :50])
     assert (last.x_BN < 8).all()

@@ -169,7 +169,7 @@ def test_the_same_tokens_as_the_readable_network_for_the_same_seed():
     runs = []
     for predict in (readable, lambda *state: truncated(denoiser(*state))):
         masked = torch.full((4, WIDE.num_tokens), WIDE.mask_id)
-        state, times, noise = State.of(masked, WIDE.mask_id), schedule.timesteps(8), Noise([0, 1, 2, 3])
+        state, times, noise = State.from_tokens(masked, WIDE.mask_id), schedule.timesteps(8), Noise([0, 1, 2, 3])
         with torch.no_grad():
             *_, last = tiny.walk(ancestral, predict, state, schedule, times, noise, masked >= 0)
         runs.append(last.x_BN)
