@@ -102,19 +102,28 @@ def uncover(
     x_BN, gamma = state.x_BN, run.schedule.bar(jump.s).gamma
     order_BN, pick_BN = run.uniform(x_BN), run.uniform(x_BN)
     masked_BN = jump.editable_BN & (x_BN == run.schedule.codebook_size)
-    # rounded twice, so that a half stays one however the sum was added up
-    left_B1 = jump.gamma_s_BN.sum(1, keepdim=True).round(decimals=6).round()
-    count_B1 = masked_BN.sum(1, keepdim=True) - left_B1
+    count_B1 = number_to_uncover(masked_BN, jump)
     if not (count_B1 > 0).any():
         return state
     prediction = run.predict(x_BN, jump.t, masked_BN)
     x0_M, p_M = draw(prediction.log_p_MK, pick_BN[masked_BN])
     score_M = score(prediction, x0_M).double() + choice_temperature(gamma) * gumbel(order_BN[masked_BN])
-    score_BN = torch.full_like(order_BN, float("-inf")).masked_scatter(masked_BN, score_M)
-    rank_BN = score_BN.argsort(dim=1, descending=True, stable=True).argsort(dim=1)
-    chosen_BN = masked_BN & (rank_BN < count_B1)
+    chosen_BN = highest(order_BN.masked_scatter(masked_BN, score_M), masked_BN, count_B1)
     chosen_M = chosen_BN[masked_BN]
     return state.scatter(chosen_BN, x0_M[chosen_M], p_M[chosen_M])
+
+
+def number_to_uncover(masked_BN: Tensor, jump: Jump) -> Tensor:
+    """How many of an image's masked tokens to uncover, so that the law's mean number is masked at s: (B, 1)."""
+    # rounded twice, so that a half stays one however the sum was added up
+    return masked_BN.sum(1, keepdim=True) - jump.gamma_s_BN.sum(1, keepdim=True).round(decimals=6).round()
+
+
+def highest(score_BN: Tensor, among_BN: Tensor, count_B1: Tensor) -> Tensor:
+    """Where the so many highest scores of each image lie among these tokens; of equal ones, the first: bool (B, N)."""
+    score_BN = score_BN.masked_fill(~among_BN, float("-inf"))
+    rank_BN = score_BN.argsort(dim=1, descending=True, stable=True).argsort(dim=1)
+    return among_BN & (rank_BN < count_B1)
 
 
 def random_order(prediction: Prediction, x0_M: Tensor) -> Tensor:
