@@ -93,7 +93,7 @@ class Region:
         coin_BN, mask_coin_BN = (noise.uniform(x_BN.shape[1], device=x_BN.device) for _ in range(2))
         noisy_BN = q_sample(x_BN, t, self.schedule, coin_BN, s)
         # q(x_t | x_s, x_start = mask) = q(x_t | x_s) q(x_start = mask | x_t) / q(x_start = mask | x_s), so what is
-        # visible at t stays so with the ratio of the two, and is masked else
+        # visible at t stays so with the ratio of these two, and else is masked
         from_t, from_s = (self.schedule.jump(time, self.start).gamma for time in (t, s))
         masked_BN = mask_coin_BN < (1 - from_t / from_s if from_s > 0 else 1.0)
         noisy_BN = noisy_BN.masked_fill(self.blank_BN.to(x_BN.device) & masked_BN, self.schedule.codebook_size)

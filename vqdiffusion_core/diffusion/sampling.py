@@ -62,10 +62,10 @@ def steps(
     """
     before = times[0]
     for (t, s), count in zip(pairwise(times), repeats, strict=True):
-        if region.is_soft or max(repeats) > 1:  # else no noise is spent on what never joins
+        if region.is_soft or max(repeats) > 1:  # else none joins, and no noise is spent on it
             joins_BN = region.editable_BN(t) & ~region.editable_BN(before)
             state = state.corrupt(region.add_noise(state.x_BN, joins_BN, t, run.noise))
-        jump = jump_in(region, t, s, state.x_BN.device)
+        jump = make_jump(region, t, s, state.x_BN.device)
         for left in reversed(range(count)):
             state = step(run, state, jump)
             yield state
@@ -74,8 +74,8 @@ def steps(
         before = t
 
 
-def jump_in(region: Region, t: float, s: float, device: torch.device) -> Jump:
-    """A token that becomes editable only after t has no part in the jump."""
+def make_jump(region: Region, t: float, s: float, device: torch.device) -> Jump:
+    """The jump from t to s. Tokens that become editable only after t have no part in it."""
     editable_BN = region.editable_BN(t)
     gamma_t_BN, gamma_s_BN = (region.mask_probability_BN(time) * editable_BN for time in (t, s))
     return Jump(t, s, editable_BN.to(device), gamma_t_BN.to(device), gamma_s_BN.to(device))

@@ -253,6 +253,19 @@ def test_rounds_are_within_the_number_of_steps(steps):
     assert len(draw(steps=steps, rounds=3)) == steps + 1
 
 
+@pytest.mark.parametrize("hole", [False, True])
+@pytest.mark.parametrize(("s", "t"), [(0.0, 3.0), (2.0, 3.5), (3.0, 5.0)])
+def test_what_is_taken_back_is_masked_as_often_as_before(hole, s, t):
+    """Also where it was a hole before a run that begins half-way, and so is masked for certain at its start."""
+    schedule, count = Schedule.linear(10, 2, gamma_end=0.9), 20_000
+    tokens = torch.full((1, count), 2 if hole else 0)
+    region = Region.from_mask(tokens, None, schedule, denoise=0.5)
+    gamma_s, gamma_t = (region.mask_probability_BN(time)[0, 0].item() for time in (s, t))
+    x_BN = (torch.arange(count)[None] < gamma_s * count) * 2
+    share = (region.renoise(x_BN, s, t, Noise([0])) == 2).double().mean().item()
+    assert share == pytest.approx(gamma_t, abs=0.015) and (not hole or t < 5 or share == 1)
+
+
 def test_rounds_come_back_to_the_share_of_the_law():
     schedule, masked = World.schedule, torch.full((1, 20_000), World.K)
     region = Region.from_mask(masked, None, schedule, denoise=1.0)
