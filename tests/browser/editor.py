@@ -14,14 +14,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-import numpy as np
 import requests
 from PIL import Image
 from playwright.sync_api import Locator, Page, Playwright, expect, sync_playwright
 
 from ..host.comfy import Comfy
+from ..host.fetch import CHECKOUT
 
 CHROMIUM = "/usr/bin/chromium"
+AXE = CHECKOUT / ".cache" / "npm" / "node_modules" / "axe-core" / "axe.min.js"
 FLAGS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -55,6 +56,22 @@ AT_REST = """async () => {
         before = now;
     }
 }"""
+# axe-core knows elements and no pixels. So what lies over the widgets as an empty box is hidden from it, the colour
+# that LiteGraph has painted behind them told, and letters stand for icons, which are no text.
+AUDIT = """async behind => {
+    const sheet = new CSSStyleSheet();
+    sheet.replaceSync(`
+        body *:not(:has(.vqd-widget), .vqd-widget, .vqd-widget *) { visibility: hidden !important }
+        .dom-widget { background: ${behind} }`);
+    document.adoptedStyleSheets.push(sheet);
+    for (const icon of document.querySelectorAll(".vqd-widget button svg")) icon.replaceWith("Aa");
+    const options = { rules: { "label-content-name-mismatch": { enabled: false } } };  // "Aa" is no button's name
+    const { violations, incomplete } = await axe.run([".vqd-widget"], options);
+    document.adoptedStyleSheets.pop();
+    const isDigit = node => node.any.some(check => check.data?.messageKey === "shortTextContent");
+    return [...violations, ...incomplete].flatMap(({ id, nodes }) => nodes.filter(node => !isDigit(node))
+        .map(({ html, any, none }) => `${id}: ${html} ${[...any, ...none].map(check => check.message)}`));
+}"""
 
 expect.set_options(timeout=PATIENCE)
 
@@ -85,38 +102,11 @@ def launch(playwright: Playwright):
     return playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
 
 
-def background(part: Locator) -> np.ndarray:
-    """The most frequent colour of a part of the page, as RGB in 0..1."""
+def background(part: Locator) -> str:
+    """The most frequent colour of a part of the page, as CSS has it."""
     image = Image.open(io.BytesIO(part.screenshot())).convert("RGB")
     _, colour = max(image.getcolors(image.width * image.height))
-    return np.array(colour) / 255
-
-
-def shown_colour(part: Locator) -> np.ndarray:
-    """The colour that a part writes in, as RGB in 0..1, mixed with what is behind it where it is translucent."""
-    style, opacity = part.evaluate(
-        """part => {
-            let opacity = 1;
-            for (let outer = part; outer; outer = outer.parentElement) opacity *= getComputedStyle(outer).opacity;
-            return [getComputedStyle(part).color, opacity];
-        }"""
-    )
-    *colour, alpha = (*map(float, re.findall(r"[\d.]+", style)), 1.0)[:4]
-    assert style.startswith("rgb"), style
-    share = opacity * alpha
-    return share * np.array(colour) / 255 + (1 - share) * background(part)
-
-
-def contrast(one: np.ndarray, other: np.ndarray) -> float:
-    """WCAG 2.2's contrast ratio of two colours, RGB in 0..1."""
-    darker, lighter = sorted(luminance(colour) for colour in (one, other))
-    return (lighter + 0.05) / (darker + 0.05)
-
-
-def luminance(colour: np.ndarray) -> float:
-    """WCAG 2.2's relative luminance of a colour, RGB in 0..1."""
-    linear = np.where(colour <= 0.04045, colour / 12.92, ((colour + 0.055) / 1.055) ** 2.4)
-    return float(linear @ (0.2126, 0.7152, 0.0722))
+    return f"rgb{colour}"
 
 
 class Editor:
@@ -421,15 +411,11 @@ class Editor:
         """Waits until the line under the canvas is this."""
         expect(self.status()).to_have_text(words, use_inner_text=True)
 
-    def contrasts(self) -> dict[str, float]:
-        """How much each text and each icon of our widgets stands out from what is really behind it on the page, as a
-        ratio of the Web Content Accessibility Guidelines (1 to 21)."""
-        ratios = {}
-        for part in self.page.locator(".vqd-widget").locator("p, span, button:enabled").all():
-            label = part.inner_text() or part.get_attribute("aria-label")
-            if label and not part.evaluate("part => part.closest('.vqd-unseen') !== null"):
-                ratios[label] = contrast(shown_colour(part), background(part))
-        return ratios
+    def accessibility_violations(self) -> list[str]:
+        """What breaks or may break the Web Content Accessibility Guidelines in our widgets, as axe-core finds it."""
+        self.page.evaluate(AXE.read_text())
+        behind = "none" if self.vue else background(self.status())
+        return self.page.evaluate(AUDIT, behind)
 
     def until(self, read: Callable[[], T], holds: Callable[[T], bool]) -> T:
         """What `read` gives as soon as that holds; it is read again after every change."""

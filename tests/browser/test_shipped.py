@@ -15,7 +15,6 @@ FROZEN = sorted((CHECKOUT / "tests" / "frozen").glob("*/*.json"))
 SUBGRAPHS = sorted((CHECKOUT / "subgraphs").glob("*.json"))  # python -m tests.browser.blueprint makes them
 GALLERY = sorted((CHECKOUT / "docs" / "gallery").glob("*.png"))  # ./dev images
 HELP = CHECKOUT / "web" / "docs"
-READABLE = 4.5  # the contrast that WCAG 2.2 asks of text, level AA
 OWL = "an owl on a green background"
 
 
@@ -107,13 +106,11 @@ def changed_editor(some_editor):
 
 
 @pytest.mark.parametrize("theme", ["dark", "light", "solarized"])
-def test_texts_and_icons_stand_out_in_every_theme(changed_editor, theme):
+def test_the_widgets_are_accessible_in_every_theme(changed_editor, theme):
     changed_editor.visit(**{"Comfy.ColorPalette": theme})
     for node_type in ("VQDiffusionTokenMask", "VQDiffusionTokenInspector"):
         changed_editor.new(node_type)
-        contrasts = changed_editor.contrasts()
-        assert "Run once to see the image here." in contrasts or "Run to see the tokens here." in contrasts
-        assert min(contrasts.values()) >= READABLE, contrasts
+        assert changed_editor.accessibility_violations() == []
 
 
 @pytest.mark.parametrize("language", ["zh", "fr"])  # tests/nodes/test_locales.py has them all
