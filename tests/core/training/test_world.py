@@ -1,0 +1,291 @@
+"""The world of the built-in model: what its scenes show, how they are called, and where its objects come from."""
+
+import hashlib
+import io
+import json
+import random
+import re
+import tarfile
+import zlib
+from dataclasses import replace
+from itertools import combinations
+
+import numpy as np
+import pytest
+from pack.vqdiffusion_core.training.world import captions, grounds, material, scenes
+from pack.vqdiffusion_core.training.world.grounds import COLOURS, LANDS, TIMES, Gradient, Land, Plain
+from pack.vqdiffusion_core.training.world.looks import LOOKS
+from pack.vqdiffusion_core.training.world.scenes import Group, Scene
+from pack.vqdiffusion_core.training.world.source import World
+from pack.vqdiffusion_core.training.world.subjects import COUNTS, SUBJECTS
+from PIL import Image, ImageDraw
+
+BY_NAME = {subject.name: subject for subject in SUBJECTS}
+FOX, OWL, BALLOON, TENT = (BY_NAME[name] for name in ("fox", "owl", "balloon", "tent"))
+FEW = (FOX, OWL, BALLOON, TENT, *SUBJECTS[10:14])
+SOME = [scenes.any_scene(random.Random(seed)) for seed in range(1500)]
+
+
+def packed(icons, path):
+    """A package as the registry has it."""
+    listing = json.dumps({"width": 32, "height": 32, **icons}).encode()
+    with tarfile.open(path, "w:gz") as package:
+        entry = tarfile.TarInfo("package/icons.json")
+        entry.size = len(listing)
+        package.addfile(entry, io.BytesIO(listing))
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def discs(seed):
+    """Icons that are circles, each of a colour of its own."""
+    colours = {subject.icon: zlib.crc32(f"{seed} {subject.icon}".encode()) & 0xFFFFFF for subject in SUBJECTS}
+    return {"icons": {n: {"body": f'<circle cx="16" cy="16" r="14" fill="#{c:06x}"/>'} for n, c in colours.items()}}
+
+
+def disc(svg, pixels):
+    """What a renderer makes of such a document."""
+    drawn = Image.new("RGBA", (pixels, pixels))
+    edge = pixels / 16
+    ImageDraw.Draw(drawn).ellipse((edge, edge, pixels - edge, pixels - edge), re.findall('fill="(.*?)"', svg)[0])
+    return drawn
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    """A folder with packages of circles in place of the icon sets."""
+    for name, package in material.PACKAGES.items():
+        sha256 = packed(discs(name), tmp_path / package.file)
+        monkeypatch.setitem(material.PACKAGES, name, replace(package, sha256=sha256))
+    monkeypatch.setattr(material, "rasterise", disc)
+    return tmp_path
+
+
+def test_every_subject_has_names_of_its_own_each_with_a_plural():
+    phrases = [name.phrase() for subject in SUBJECTS for name in subject.names]
+    assert len(set(phrases)) == len(phrases)
+    assert len(BY_NAME) == len({subject.icon for subject in SUBJECTS}) == len(SUBJECTS) >= 150
+    for subject in SUBJECTS:
+        assert subject.names[0].article in ("a", "an")
+        assert all(name.several for name in subject.names)
+
+
+def test_articles_follow_the_word_that_they_stand_before():
+    owl, hourglass, unicorn, bread = (BY_NAME[n].names[0] for n in ("owl", "hourglass", "unicorn", "loaf of bread"))
+    assert [owl.phrase(), owl.phrase(1, "small"), owl.phrase(3, "flat")] == ["an owl", "a small owl", "three flat owls"]
+    assert [hourglass.phrase(), unicorn.phrase(1, "8-bit")] == ["an hourglass", "an 8-bit unicorn"]
+    assert [bread.phrase(2), BY_NAME["loaf of bread"].names[1].phrase()] == ["two loaves of bread", "bread"]
+
+
+@pytest.mark.parametrize(
+    ("scene", "caption"),
+    [
+        (Scene((Group(FOX),), "3D", Land("meadow", "sunset")), "a 3D fox in a meadow at sunset"),
+        (Scene((Group(OWL, 3),), "flat", Land("snow", "night")), "three flat owls in the snow at night"),
+        (Scene((Group(FOX, 1, "small"),), "sticker", Plain("orange"), "left"),
+         "a small fox sticker on the left on an orange background"),
+        (Scene((Group(BALLOON),), "noto", Land("sea", "day")), "a noto balloon above the sea by day"),
+        (Scene((Group(FOX), Group(TENT, 2)), "pixel", Gradient("red", "blue"), "above"),
+         "a pixel-art fox above two tents on a gradient from red to blue"),
+        (Scene((Group(OWL), Group(FOX), Group(TENT)), "outline", Plain("black")),
+         "an outlined owl, a fox and a tent on a black background"),
+    ],
+)  # fmt: skip
+def test_plain_captions(scene, caption):
+    assert captions.caption(scene) == caption
+
+
+def mentioned(text, words):
+    return {word for word in words if re.search(rf"(?<![\w-]){re.escape(word)}(?![\w-])", text)}
+
+
+def test_captions_say_the_number_of_every_group():
+    for scene in SOME:
+        text = captions.say(scene, random.Random(0))
+        told = sorted(word for word in re.findall(r"[\w-]+", text) if word in COUNTS[2:])
+        assert told == sorted(COUNTS[group.count] for group in scene.groups if group.count > 1), text
+
+
+def test_captions_name_the_look_and_the_ground_of_the_scene_or_none():
+    words = {
+        look: {*w.adjectives, *w.styles, *w.media, *(noun for pair in w.nouns for noun in pair)}
+        for look, w in captions.LOOK_WORDS.items()
+    }
+    colours = {name: {*captions.COLOUR_NAMES.get(name, ()), name} for name in COLOURS}
+    lands = {land: {*here, *above, captions.SPARE_LANDS[land]} for land, (here, above) in captions.LAND_WORDS.items()}
+    silent = {"look": 0, "ground": 0}
+    for seed, scene in enumerate(SOME):
+        groups = zip(scene.groups, (FOX, OWL, TENT), strict=False)
+        scene = replace(scene, groups=tuple(replace(group, subject=subject) for group, subject in groups))
+        text = captions.say(scene, random.Random(seed)).replace("dark blue", "navy")
+        looks = {look for look, told in words.items() if mentioned(text, told)}
+        found = {name for name, told in (colours | lands).items() if mentioned(text, told)}
+        assert looks <= {scene.look}, text
+        assert found <= set(scene.ground.parts), text
+        silent["look"] += not looks
+        silent["ground"] += not found
+    assert all(0.15 < count / len(SOME) < 0.5 for count in silent.values()), silent
+
+
+def test_captions_name_the_sides_as_they_are():
+    pair = Scene((Group(FOX), Group(OWL)), "flat", Plain("red"))
+    column = replace(pair, place="above")
+    for seed in range(300):
+        text = captions.say(pair, random.Random(seed))
+        turned = bool(re.search(r"owl (to the )?right of", text))
+        assert (text.index("fox") < text.index("owl")) != turned, text
+        text = captions.say(column, random.Random(seed))
+        turned = bool(re.search(r"owl (below|under)", text))
+        assert (text.index("fox") < text.index("owl")) != turned, text
+
+
+def test_wordings_are_many_and_the_barest_one_is_among_them():
+    scene = Scene((Group(FOX),), "3D", Land("meadow", "sunset"))
+    said = {captions.say(scene, random.Random(seed)) for seed in range(2000)}
+    assert len(said) > 200
+    assert {"fox", "a fox", "a 3D fox", "a fox at sunset", "a fox in a meadow at sunset"} <= said
+
+
+def test_one_combination_in_ten_is_held_out():
+    parts = [*COLOURS, *LANDS, *LOOKS]
+    held = [scenes.held_out(subject, part) for subject in SUBJECTS for part in parts]
+    assert 0.09 < sum(held) / len(held) < 0.11
+    assert scenes.held_out(FOX, "snow") == scenes.held_out(FOX, "snow")
+
+
+def test_training_never_sees_what_is_held_out(cache):
+    world = World(24, 500, cache=cache)
+    drawn = world.pool + [scenes.seen_scene(random.Random(seed)) for seed in range(500)]
+    for scene in drawn:
+        for group in scene.groups:
+            assert not any(scenes.held_out(group.subject, part) for part in (scene.look, *scene.ground.parts))
+    assert not all(map(scenes.is_seen, SOME))
+
+
+def test_objects_are_large_enough_and_do_not_cover_each_other():
+    for scene in SOME:
+        boxes = [box for _, box in scene.objects]
+        for left, top, cells in boxes:
+            assert 8 <= cells <= 20
+            assert 0 <= left <= 24 - cells and 0 <= top <= 24 - cells, scene
+        for a, b in combinations(boxes, 2):
+            apart = a.left + a.cells <= b.left or b.left + b.cells <= a.left
+            apart |= a.top + a.cells <= b.top or b.top + b.cells <= a.top
+            assert apart, scene
+
+
+def test_what_flies_is_above_what_stands():
+    row = Scene((Group(BALLOON), Group(TENT)), "flat", Land("beach", "day"))
+    (_, balloon), (_, tent) = row.objects
+    assert balloon.top + balloon.cells <= tent.top + tent.cells - 8
+    on_plain = replace(row, ground=Plain("red"))
+    assert len({box.top for _, box in on_plain.objects}) == 1
+
+
+def test_a_sky_has_one_moon():
+    moon = BY_NAME["moon"]
+    for seed in range(100):
+        ground = scenes.any_ground(random.Random(seed), [moon])
+        assert not (isinstance(ground, Land) and ground.has_light)
+
+
+@pytest.mark.parametrize("size", [48, 96])
+def test_images_follow_from_their_numbers(cache, size):
+    one, another = World(size, 3, FEW, cache), World(size, 3, FEW, cache)
+    for seed in range(12):
+        first, again = (world.image(random.Random(seed)) for world in (one, another))
+        assert first.size == (size, size)
+        assert first.tobytes() == again.tobytes()
+    pairs = zip(one.captioned(), another.captioned(), strict=True)
+    assert all(a.tobytes() == b.tobytes() and said == again for (a, said), (b, again) in pairs)
+    assert len(list(one.captions())) == sum(len(said) for _, said in one.captioned())
+
+
+def test_a_size_that_the_cells_do_not_divide_is_refused(cache):
+    with pytest.raises(ValueError, match="size is 100; the world is 24 cells wide"):
+        World(100, 1, FEW, cache)
+
+
+def test_an_object_is_where_its_box_is(cache):
+    world = World(96, 0, FEW, cache)
+    for place in ("left", "right"):
+        scene = Scene((Group(FOX, 1, "small"),), "flat", Plain("white"), place)
+        changed = np.asarray(scenes.render(scene, world.sprites)) != COLOURS["white"]
+        rows, columns = np.nonzero(changed.any(-1))
+        ((_, box),) = scene.objects
+        assert 4 * box.left <= columns.min() < columns.max() < 4 * (box.left + box.cells)
+        assert 4 * box.top <= rows.min() < rows.max() < 4 * (box.top + box.cells)
+        assert columns.max() - columns.min() > 3 * box.cells
+
+
+def test_every_look_is_another_image(cache):
+    sprites = World(96, 0, FEW, cache).sprites
+    assert len({sprites.sprite(FOX, look, 12).tobytes() for look in LOOKS}) == len(LOOKS)
+    assert {sprites.sprite(FOX, look, 12).size for look in LOOKS} == {(48, 48)}
+
+
+def test_lands_and_times_are_images_of_their_own():
+    drawn = {(land, time, v): grounds.draw(Land(land, time, v), 48) for land in LANDS for time in TIMES for v in (0, 1)}
+    assert len({image.tobytes() for image in drawn.values()}) == len(drawn)
+    for land in LANDS:
+        light = {time: np.asarray(drawn[land, time, 1]).mean() for time in TIMES}
+        assert light["night"] < light["sunset"] < light["day"]
+
+
+def test_icons_are_fetched_once_and_drawn_once(cache, monkeypatch):
+    path = cache / material.PACKAGES["flat"].file
+    kept = path.read_bytes()
+    path.unlink()
+    asked = []
+
+    def download(url, file):
+        asked.append(url)
+        file.write_bytes(kept)
+
+    monkeypatch.setattr(material, "download", download)
+    first = material.Icons(["fox", "owl"], cache)
+    drawn = [first.image("flat", name) for name in ("fox", "owl")]
+    assert asked == ["https://registry.npmjs.org/@iconify-json/fluent-emoji-flat/-/fluent-emoji-flat-1.2.6.tgz"]
+    monkeypatch.setattr(material, "rasterise", None)
+    again = material.Icons(["fox", "owl"], cache).image("flat", "fox")
+    assert again.tobytes() == drawn[0].tobytes()
+    assert not list(cache.rglob("*.part"))
+
+
+def test_a_package_that_is_cut_short_is_one_error_that_names_it(cache):
+    path = cache / material.PACKAGES["noto"].file
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(ValueError, match=rf"{re.escape(str(path))} is damaged or cut short, at .* bytes.*delete it"):
+        material.Icons(["fox"], cache).image("noto", "fox")
+
+
+def test_a_download_that_is_not_what_was_pinned_is_not_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr(material, "download", lambda url, path: path.write_bytes(b"another"))
+    with pytest.raises(ValueError, match=r"twemoji-1.2.5.tgz.* is damaged or cut short, at 7 bytes"):
+        material.fetch(material.PACKAGES["twemoji"], tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_no_network_is_said_with_the_address(tmp_path, monkeypatch):
+    monkeypatch.setattr(material, "REGISTRY", (tmp_path / "nothing").as_uri())
+    with pytest.raises(OSError, match=r"noto-1.2.9.tgz cannot be fetched"):
+        material.fetch(material.PACKAGES["noto"], tmp_path)
+
+
+def test_icons_are_found_by_their_other_names_too(tmp_path):
+    icons = {
+        "icons": {"fox": {"body": "<g/>", "width": 64}},
+        "aliases": {"red-fox": {"parent": "fox"}, "vixen": {"parent": "red-fox"}},
+    }
+    packed(icons, tmp_path / "icons.tgz")
+    read = material.read_icons(tmp_path / "icons.tgz", ["fox", "vixen"])
+    assert read["vixen"] == read["fox"]
+    assert 'viewBox="0 0 64 32"' in read["fox"] and "<g/>" in read["fox"]
+    with pytest.raises(ValueError, match=r"icons.tgz has no icon 'wolf'"):
+        material.read_icons(tmp_path / "icons.tgz", ["wolf"])
+
+
+def test_the_renderer_draws_what_the_document_says():
+    pytest.importorskip("resvg_py")
+    svg = material.to_svg({"width": 32, "height": 32, **discs("3D")}, "fox")
+    drawn, expected = (np.asarray(draw(svg, 64), dtype=float) for draw in (material.rasterise, disc))
+    assert np.abs(drawn - expected).mean() < 8

@@ -1,0 +1,54 @@
+"""Where the objects of a scene are: boxes on the grid of cells, by their number, their sizes and their place."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+LARGE, MEDIUM, SMALL = 18, 12, 8  # cells that a box is wide
+
+
+class Box(NamedTuple):
+    left: int
+    top: int
+    cells: int
+
+
+# As on a plain ground; on a land, what is in a row stands or flies.
+SINGLE = {  # size, place
+    ("large", ""): Box(3, 3, LARGE),
+    ("small", ""): Box(8, 8, SMALL),
+    ("small", "left"): Box(1, 8, SMALL),
+    ("small", "right"): Box(15, 8, SMALL),
+    ("small", "top"): Box(8, 1, SMALL),
+    ("small", "bottom"): Box(8, 15, SMALL),
+    ("medium", "left"): Box(0, 6, MEDIUM),
+    ("medium", "right"): Box(12, 6, MEDIUM),
+}
+ROWS: dict[tuple[str, ...], tuple[Box, ...]] = {  # the sizes from the left to the right
+    ("medium", "medium"): (Box(0, 6, MEDIUM), Box(12, 6, MEDIUM)),
+    ("large", "small"): (Box(1, 6, MEDIUM), Box(15, 8, SMALL)),
+    ("small", "large"): (Box(1, 8, SMALL), Box(11, 6, MEDIUM)),
+    ("small", "small"): (Box(3, 8, SMALL), Box(13, 8, SMALL)),
+    ("small", "small", "small"): (Box(0, 8, SMALL), Box(8, 8, SMALL), Box(16, 8, SMALL)),
+}
+PYRAMID = (Box(6, 0, MEDIUM), Box(0, 12, MEDIUM), Box(12, 12, MEDIUM))
+SQUARE = (Box(0, 0, MEDIUM), Box(12, 0, MEDIUM), Box(0, 12, MEDIUM), Box(12, 12, MEDIUM))
+ABOVE: dict[tuple[int, ...], tuple[Box, ...]] = {  # so many above so many
+    (1, 1): (Box(6, 0, MEDIUM), Box(6, 12, MEDIUM)),
+    (1, 2): PYRAMID,
+    (1, 3): (Box(6, 1, MEDIUM), Box(0, 15, SMALL), Box(8, 15, SMALL), Box(16, 15, SMALL)),
+    (2, 2): SQUARE,
+}
+HERD = (Box(2, 7, SMALL), Box(12, 7, SMALL), Box(4, 15, SMALL), Box(14, 15, SMALL))  # two behind two, on a land
+
+FEET = {"large": 22, "medium": 22, "small": 21}  # where objects of a size stand on a land
+SKY = 1  # where flying ones begin
+
+
+def size_of(box: Box) -> str:
+    return {LARGE: "large", MEDIUM: "medium", SMALL: "small"}[box.cells]
+
+
+def stood(box: Box, flies: bool) -> Box:
+    """The box of a row, moved to the ground of a land or to its sky."""
+    return box._replace(top=SKY if flies else FEET[size_of(box)] - box.cells)

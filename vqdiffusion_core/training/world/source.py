@@ -1,0 +1,70 @@
+"""The world as a source of images with captions, for training."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from PIL import Image
+
+from . import captions, scenes
+from .grounds import CELLS, Gradient, Plain, draw
+from .layouts import LARGE, SMALL
+from .looks import LOOKS, Sprites
+from .material import Icons
+from .subjects import SUBJECTS, Subject
+
+SCENES, WORDINGS = 60000, 6  # that a diffusion model learns from, and captions of each
+
+
+class World:
+    """Scenes without the combinations that are held out, at `size` x `size` pixels, a multiple of 24."""
+
+    def __init__(
+        self,
+        size: int = 96,
+        count: int = SCENES,
+        subjects: Sequence[Subject] = SUBJECTS,
+        cache: Path | None = None,
+    ):
+        if size % CELLS:
+            raise ValueError(f"size is {size}; the world is {CELLS} cells wide: choose a multiple of that.")
+        self.size = size
+        self.subjects = tuple(subjects)
+        self.sprites = Sprites(size // CELLS, Icons([subject.icon for subject in self.subjects], cache))
+        rng = random.Random(0)
+        self.pool = [scenes.seen_scene(rng, self.subjects) for _ in range(count)]
+        self.wordings = [[captions.say(scene, rng) for _ in range(WORDINGS)] for scene in self.pool]
+
+    def captions(self) -> Iterator[str]:
+        for wordings in self.wordings:
+            yield from wordings
+
+    def __len__(self) -> int:
+        return len(self.pool)
+
+    def captioned(self, first: int = 0, stride: int = 1) -> Iterable[tuple[Image.Image, list[str]]]:
+        for scene, wordings in zip(self.pool[first::stride], self.wordings[first::stride], strict=True):
+            yield scenes.render(scene, self.sprites), wordings
+
+    def image(self, rng: random.Random) -> Image.Image:
+        """What a codec learns from: scenes, and one in six with objects of any place and colours that have no name."""
+        if rng.random() < 5 / 6:
+            return scenes.render(scenes.seen_scene(rng, self.subjects), self.sprites)
+        return self.strewn(rng)
+
+    def strewn(self, rng: random.Random) -> Image.Image:
+        """Objects off the grid of cells, on a scene's land or on any colour."""
+        look, subject = rng.choice(list(LOOKS)), rng.choice(self.subjects)
+        ground = scenes.any_ground(rng, [subject])
+        if isinstance(ground, (Plain, Gradient)):
+            image = Image.new("RGB", (self.size, self.size), tuple(rng.randint(0, 255) for _ in range(3)))
+        else:
+            image = draw(ground, self.size)
+        for _ in range(rng.randint(1, 2)):
+            cells = rng.randint(SMALL, LARGE)
+            sprite = self.sprites.draw(subject, look, cells)
+            corner = (rng.randint(0, self.size - sprite.width), rng.randint(0, self.size - sprite.height))
+            image.paste(sprite, corner, sprite)
+        return image
