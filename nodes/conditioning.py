@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..vqdiffusion_core.diffusion.guidance import Prompt
+from ..vqdiffusion_core.diffusion.guidance import Condition, Guidance, GuidanceScale, Prompt
 from ..vqdiffusion_core.diffusion.windows import Grid
 from ..vqdiffusion_core.networks.specs import TransformerSpec
 from ..vqdiffusion_core.notices import notify
@@ -54,8 +54,26 @@ class Canvas:
     grid: Grid  # rows, columns
     cell: int  # pixels a token
 
+    @classmethod
+    def of(cls, tokens_Bhw: Tensor, cell: int) -> Canvas:
+        return cls(len(tokens_Bhw), (tokens_Bhw.shape[1], tokens_Bhw.shape[2]), cell)
 
-def read(conditioning: Conditioning, socket: str, spec: TransformerSpec, canvas: Canvas) -> list[Prompt]:
+
+def read_guidance(
+    positive: Conditioning,
+    negative: Conditioning | None,
+    null: Condition,
+    scale: GuidanceScale,
+    spec: TransformerSpec,
+    canvas: Canvas,
+) -> Guidance:
+    """The prompts of a sampler's two sockets, on the CPU and as they were encoded."""
+    wanted = read_prompts(positive, "positive", spec, canvas)
+    unwanted = [] if negative is None else read_prompts(negative, "negative", spec, canvas)
+    return Guidance(wanted, unwanted, null, scale)
+
+
+def read_prompts(conditioning: Conditioning, socket: str, spec: TransformerSpec, canvas: Canvas) -> list[Prompt]:
     """The prompts of a CONDITIONING that came in at `socket`, each with its tokens and its part of the run."""
     if spec.condition == "none":
         return [Prompt(None)] if socket == "positive" else []

@@ -11,7 +11,8 @@ from torch import Tensor
 from ..vqdiffusion_core import preview
 from ..vqdiffusion_core.notices import notify
 from . import latents
-from .latents import History, LatentError
+from .history import History, read_history
+from .latents import LatentError
 from .sockets import schema
 from .vae import Vae
 from .validation import validate_inputs
@@ -51,7 +52,7 @@ class VQDiffusionTokenInspector(io.ComfyNode):
         if show not in VIEWS:
             raise ValueError(f"show is {show!r:.100}; expected one of {', '.join(VIEWS)}.")
         tokens_Bhw = latents.read_tokens(samples["samples"], vae.spec.codebook_size)
-        history = latents.read_history(samples)
+        history = read_history(samples)
         image_BHWC = VIEWS[show](tokens_Bhw, history, vae)
         info = {"vq_tokens": [token_info(tokens_Bhw, history, vae, cls)]}
         return io.NodeOutput(image_BHWC, ui=ui.PreviewImage(image_BHWC, cls=cls).as_dict() | info)

@@ -6,33 +6,22 @@ knowing what they are, so everything that comes in is checked, whoever made it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from operator import index
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..vqdiffusion_core.diffusion.inpainting import token_mask
+from ..vqdiffusion_core.diffusion.noise import SEEDS
 from ..vqdiffusion_core.diffusion.windows import Grid
+from ..vqdiffusion_core.networks.specs import TransformerSpec
 from ..vqdiffusion_core.notices import notify
 from .host_types import describe, is_mask
 
 Latent = dict[str, Any]
 
 CELL = 8  # pixels a latent cell, as the core's nodes assume; exact for the codecs of most VQ-Diffusion models
-
-
-HISTORY = "vq_history"  # the key under which the sampler leaves how it came to its tokens
-
-
-@dataclass(frozen=True, eq=False)
-class History:
-    """How a run came to its tokens."""
-
-    samples: Tensor  # (B, 1, h, w), what the run gave
-    first_Shw: Tensor  # the first image's tokens before the run and after each step, int32
-    drawn_at_Bhw: Tensor  # the step that drew each token, from 1; 0 where the run has kept it
-    confidence_Bhw: Tensor  # how likely the network found each token then, 0..1; 1 where it was kept
 
 
 class LatentError(ValueError):
@@ -72,9 +61,9 @@ def read_tokens(samples: Tensor, codebook_size: int) -> Tensor:
     return tokens_Bhw
 
 
-def read_canvas(latent: Latent, codebook_size: int, grid: Grid, cell: int) -> Tensor:
-    """Ids (B, h, w) of a LATENT that is at least as large as the model's `grid`, `cell` pixels a token."""
-    tokens_Bhw = read_tokens(latent["samples"], codebook_size)
+def read_canvas(latent: Latent, spec: TransformerSpec, cell: int) -> Tensor:
+    """Ids (B, h, w) of a LATENT that is at least as large as the model's grid, `cell` pixels a token."""
+    tokens_Bhw, grid = read_tokens(latent["samples"], spec.codebook_size), spec.grid
     rows, columns = tokens_Bhw.shape[1:]
     if rows < grid[0] or columns < grid[1]:
         pixels = size((grid[0] * cell, grid[1] * cell))
@@ -94,10 +83,20 @@ def read_region(latent: Latent) -> Tensor | None:
     return None if mask is None else to_region(mask, len(samples), samples.shape[2:])
 
 
-def read_history(latent: Latent) -> History | None:
-    """The run that this LATENT's tokens come from; None where a node has changed them since, or none has left one."""
-    history, samples = latent.get(HISTORY), latent["samples"]
-    return history if isinstance(history, History) and torch.equal(history.samples, samples) else None
+def read_seeds(latent: Latent, seed: int) -> list[int]:
+    """One seed an image, by its place in the batch that it was cut from, which the core's batch nodes keep."""
+    count, given = len(latent["samples"]), latent.get("batch_index")
+    places = range(count) if given is None or len(given) == 0 else given
+    try:
+        places = [index(place) for place in places]  # those of numpy and torch are whole numbers too
+    except TypeError:
+        places = []
+    if len(places) != count:
+        raise LatentError(
+            f"This latent has {count} images and the batch index {given!r:.60}; expected a whole number for each. "
+            "A node has changed one without the other. Save and load the latent, which takes the index out."
+        )
+    return [(index(seed) + place) % SEEDS for place in places]
 
 
 def to_region(mask: Tensor, batch_size: int, grid: Grid, grow: int = 0) -> Tensor:

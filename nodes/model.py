@@ -41,6 +41,11 @@ class ManagedModel:
     def spec(self) -> TransformerSpec:
         return self.model.transformer.spec
 
+    @property
+    def cell(self) -> int:
+        """Pixels along each side of a token."""
+        return self.vae.downscale_ratio
+
     def null(self) -> Condition:
         """The model's own, for which the host loads the text encoder where it is needed."""
         return self.model.null(self.clip and self.clip.encode)

@@ -42,7 +42,7 @@ class VQDiffusionEmptyTokens(io.ComfyNode):
 
 def canvas_grid(vq_model: ManagedModel, width: int, height: int) -> Grid:
     """Rows and columns of a canvas of so many pixels; 0 is the model's own size. Raises ValueError if it is smaller."""
-    cell, (rows, columns) = vq_model.vae.downscale_ratio, vq_model.spec.grid
+    cell, (rows, columns) = vq_model.cell, vq_model.spec.grid
     grid = height // cell or rows, width // cell or columns
     if grid[0] < rows or grid[1] < columns:
         least = latents.size((rows * cell, columns * cell))

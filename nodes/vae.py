@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..vqdiffusion_core import preview
+from ..vqdiffusion_core.memory import image_bytes
 from ..vqdiffusion_core.networks.oom import Shares, first_that_fits
 from ..vqdiffusion_core.networks.specs import VQGANSpec
 from ..vqdiffusion_core.networks.vqgan import VQGAN
@@ -166,7 +167,7 @@ class Vae:
 
     def load(self, shape: tuple[int, ...], cell: int) -> Shares:
         """Makes the VQGAN ready for (any, any, h, w) cells of so many pixels, and for as many images as fit."""
-        bytes_each = memory_required(self.spec, shape[2] * shape[3] * cell**2, encoding=cell == 1)
+        bytes_each = image_bytes(self.spec, shape[2] * shape[3] * cell**2, encoding=cell == 1)
         runtime.load(self.patcher, bytes_each)
         return runtime.shares_that_fit(bytes_each, self.device)
 
@@ -193,18 +194,3 @@ class Vae:
 
     def get_ram_usage(self) -> int:
         return self.model_size()
-
-
-def memory_required(spec: VQGANSpec, pixels: int, encoding: bool) -> int:
-    """Bytes that one image needs beside the weights, by the channels that are alive at once at full resolution.
-
-    A residual block holds its input, its branch and that branch's next state, beside the input of its level. In a
-    decoder that input has the channels of the level below, whose upsampling is the other moment that counts.
-    """
-    full, half, quarter = (*spec.level_channels, 0, 0)[:3]
-    if encoding:
-        channels = 4 * full if spec.res_blocks > 1 else 3.25 * full  # one block: the downsampling's padding is more
-    else:
-        wide = half or full
-        channels = max(wide + 3 * full, 2 * wide + full, 2 * half + half / 4 + quarter / 4)
-    return int(channels * pixels * Vae.vae_dtype.itemsize)

@@ -17,6 +17,7 @@ RULES = {
     f"{CORE}.diffusion": ("diffusion networks notices", "diffusion knows no files, no prompts and no images"),
     f"{CORE}.model": ("networks diffusion notices", "a model is its networks and its schedule"),
     f"{CORE}.checkpoints": ("checkpoints model networks diffusion notices", "loading neither draws nor trains"),
+    f"{CORE}.memory": ("networks diffusion", "an estimate reads shapes and settings"),
     f"{CORE}.preview": ("networks diffusion", "a preview needs a codec and tokens"),
     f"{CORE}.editing": ("files model networks diffusion notices", "inference imports no training"),
     f"{CORE}.pipeline": ("editing files model networks diffusion notices", "inference imports no training"),
@@ -30,7 +31,7 @@ RULES = {
     ),
     CORE: ("checkpoints pipeline editing files model networks diffusion notices", "inference imports no training"),
     "nodes": (
-        "checkpoints pipeline editing preview files model networks diffusion notices",
+        "checkpoints pipeline editing preview memory files model networks diffusion notices",
         "nodes call the core: not its training, not its command",
     ),
 }

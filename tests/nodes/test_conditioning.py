@@ -14,7 +14,7 @@ def text(length=7, width=SPEC.text_width, batch=1, **extra):
 
 
 def read(cond, spec=SPEC, cell=8):
-    return conditioning.read(cond, "positive", spec, Canvas(2, (4, 4), cell))
+    return conditioning.read_prompts(cond, "positive", spec, Canvas(2, (4, 4), cell))
 
 
 def test_text_of_any_length_is_read_as_it_is():

@@ -1,8 +1,12 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from pack.nodes import latents
+from pack.tests.core import tiny
 
 K = 11
+SPEC = replace(tiny.SPEC, codebook_size=K, grid=(4, 5))
 
 
 def samples(*rows):
@@ -44,11 +48,11 @@ def test_what_is_no_token_grid_is_refused(bad, words):
 def test_a_smaller_grid_is_refused_with_both_sizes_and_the_pixels_to_use():
     words = "3 x 5 tokens; this model draws 5 x 4 or more, an image of 40 x 32 pixels"
     with pytest.raises(latents.LatentError, match=words):
-        latents.read_canvas({"samples": torch.zeros(1, 1, 5, 3)}, K, (4, 5), 8)
+        latents.read_canvas({"samples": torch.zeros(1, 1, 5, 3)}, SPEC, 8)
 
 
 def test_a_larger_grid_is_a_canvas():
-    assert latents.read_canvas({"samples": torch.zeros(1, 1, 4, 9)}, K, (4, 5), 8).shape == (1, 4, 9)
+    assert latents.read_canvas({"samples": torch.zeros(1, 1, 4, 9)}, SPEC, 8).shape == (1, 4, 9)
 
 
 @pytest.mark.parametrize("shape", [(8, 10), (1, 8, 10), (1, 1, 8, 10)])

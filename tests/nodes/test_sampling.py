@@ -5,14 +5,14 @@ import numpy as np
 import pytest
 import torch
 from comfy.cli_args import LatentPreviewMethod, args
-from pack.nodes import conditioning, latents, sampling
+from pack.nodes import conditioning, latents
 from pack.nodes.latents import LatentError
 from pack.nodes.model import ManagedModel
 from pack.nodes.prompt import VQDiffusionClassEncode, VQDiffusionTextEncode
 from pack.nodes.sampling import VQDiffusionSampler
 from pack.nodes.tokens import VQDiffusionEmptyTokens
 from pack.tests.core import tiny
-from pack.vqdiffusion_core.diffusion.settings import SAMPLERS, Settings
+from pack.vqdiffusion_core.diffusion.settings import SAMPLERS
 from pack.vqdiffusion_core.model import VQDiffusion
 from pack.vqdiffusion_core.networks.transformer import Transformer
 
@@ -235,15 +235,6 @@ def test_text_and_class_models_name_each_others_node(model, class_model):
         VQDiffusionClassEncode.execute(model, "1")
     with pytest.raises(ValueError, match="Use VQ-Diffusion Class Encode"):
         VQDiffusionTextEncode.execute(class_model.clip, "red")
-
-
-def test_the_memory_estimate_grows_with_the_work(model):
-    def estimate(batch, guidance):
-        canvas_Bhw = torch.zeros(batch, 4, 4)
-        guided = sampling.read_prompts(model, prompt(model), None, Settings(guidance=guidance), canvas_Bhw)
-        return sampling.memory_required(model.spec, guided.speaking(16), batch, 16 * batch, torch.float32)
-
-    assert estimate(1, 1.0) < estimate(1, 2.0) < estimate(4, 2.0)
 
 
 def test_a_canvas_that_is_partly_drawn_is_finished_and_the_rest_kept(model):

@@ -101,7 +101,7 @@ def test_the_core_can_decode_in_shares_of_what_fits(model, monkeypatch):
 
     batch = tokens(batch=3)
     whole = model.vae.decode(batch)
-    monkeypatch.setattr(vae, "memory_required", lambda spec, pixels, encoding: 10**15)
+    monkeypatch.setattr(vae, "image_bytes", lambda spec, pixels, encoding: 10**15)
     torch.testing.assert_close(model.vae.decode(batch), whole)
 
 

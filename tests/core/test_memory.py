@@ -1,13 +1,13 @@
-"""What the host is asked to keep free is what the work takes, within a quarter."""
+"""What a host is asked to keep free is what the work takes, within a quarter."""
 
 import pytest
 import torch
-from pack.nodes import sampling, vae
 from pack.tests.core.allocations import Peak
 from pack.vqdiffusion_core.diffusion.guidance import cfg
 from pack.vqdiffusion_core.diffusion.sampling import sample
 from pack.vqdiffusion_core.diffusion.schedule import Schedule
 from pack.vqdiffusion_core.diffusion.settings import Settings
+from pack.vqdiffusion_core.memory import image_bytes, step_bytes
 from pack.vqdiffusion_core.networks.kernels import keep_freed_memory
 from pack.vqdiffusion_core.networks.specs import TransformerSpec, VQGANSpec
 from pack.vqdiffusion_core.networks.transformer import Transformer
@@ -41,12 +41,12 @@ def test_the_measure_counts_what_is_alive_at_once():
 def test_of_an_image(codec, encoding):
     spec = CODECS[codec]
     vqgan, side = VQGAN(spec).eval(), SIDE // spec.downscale
-    with Peak() as peak:
+    with torch.no_grad(), Peak() as peak:
         if encoding:
             vqgan.encode(torch.zeros(1, 3, SIDE, SIDE))
         else:
             vqgan.decode(torch.zeros(1, side, side, dtype=torch.long))
-    assert within_a_quarter(vae.memory_required(spec, SIDE**2, encoding), peak.bytes)
+    assert within_a_quarter(image_bytes(spec, SIDE**2, encoding=encoding), peak.bytes)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -66,6 +66,5 @@ def test_of_a_step(dtype, guidance, batch, steps, sampler):
     keep_freed_memory()  # once a process, and given back at once
     with Peak() as peak:  # the first step reads the text too
         next(states)
-    asked = masked.numel() * sampling.largest_share(settings, schedule)
-    estimate = sampling.memory_required(spec, guided.speaking(steps), batch, asked, dtype)
+    estimate = step_bytes(network, schedule, guided, masked, settings)
     assert within_a_quarter(estimate, peak.bytes), (estimate, peak.bytes)
