@@ -6,8 +6,9 @@ gallery    what the example workflows draw, in files that carry the workflow
 templates  the example workflows as the template browser shows them
 editor     the README's, painting on tokens
 help       those of the help pages, each node beside what it makes
+world      what the next built-in model learns from
 
-The first three need the built-in model or ComfyUI alone, the others a browser as well.
+The first three and the last need the built-in model, ComfyUI or the icon sets alone, the others a browser as well.
 """
 
 import json
@@ -31,13 +32,14 @@ SHEET = (  # rows of the README's images
     ("a tiger and a red apple on a pink background", "a penguin and a snowman on blue", "a small crown on red"),
 )
 SCALE = 2  # of an image of the sheet
+WORLD_SEED = 9
 
 # tests/conftest.py says why the checkout is not on Python's path under its own name.
 pack = types.ModuleType("pack")
 pack.__path__ = [str(CHECKOUT)]
 sys.modules["pack"] = pack
 
-from pack.tests.browser import emblems  # noqa: E402
+from pack.tests.browser import emblems, worlds  # noqa: E402
 from pack.tests.browser.editor import WINDOW, Editor, chromium  # noqa: E402
 from pack.tests.host.boot import as_command  # noqa: E402
 from pack.tests.host.comfy import Comfy  # noqa: E402
@@ -71,6 +73,11 @@ def draw_sheet() -> None:
         for x, image in enumerate(row):
             sheet.paste(image.resize((width, height), Image.Resampling.BICUBIC), (x * width, y * height))
     save(sheet, DOCS / "pocket.png")
+
+
+def draw_world() -> None:
+    save(worlds.random_scenes(seed=WORLD_SEED), DOCS / "world.png")
+    save(worlds.looks_and_lands(), DOCS / "world_looks.png")
 
 
 def draw_emblems() -> None:
@@ -222,6 +229,7 @@ PARTS: dict[str, Callable[[], None]] = {
     "templates": photograph_templates,
     "editor": photograph_editor,
     "help": photograph_help,
+    "world": draw_world,
 }
 
 if __name__ == "__main__":

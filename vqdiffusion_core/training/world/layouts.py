@@ -21,8 +21,8 @@ SINGLE = {  # size, place
     ("small", "right"): Box(15, 8, SMALL),
     ("small", "top"): Box(8, 1, SMALL),
     ("small", "bottom"): Box(8, 15, SMALL),
-    ("medium", "left"): Box(0, 6, MEDIUM),
-    ("medium", "right"): Box(12, 6, MEDIUM),
+    ("medium", "left"): Box(1, 6, MEDIUM),
+    ("medium", "right"): Box(11, 6, MEDIUM),
 }
 ROWS: dict[tuple[str, ...], tuple[Box, ...]] = {  # the sizes from the left to the right
     ("medium", "medium"): (Box(0, 6, MEDIUM), Box(12, 6, MEDIUM)),

@@ -33,8 +33,9 @@ def sticker(icon: Image.Image, cells: int, cell: int) -> Image.Image:
     edge = BORDER * cell
     drawn = stand(fit(icon, (cells - 2 * MARGIN) * cell - 2 * edge), cells * cell, round(MARGIN * cell + edge))
     border = grown(drawn.getchannel("A"), edge)
-    shadow = ImageChops.offset(border, 0, round(0.2 * cell)).filter(ImageFilter.GaussianBlur(0.2 * cell))
-    image = of_colour((40, 40, 60), shadow.point(lambda alpha: int(0.4 * alpha)))
+    shadow = Image.new("L", border.size)
+    shadow.paste(border.point(lambda alpha: int(0.4 * alpha)), (0, round(0.2 * cell)))
+    image = of_colour((40, 40, 60), shadow.filter(ImageFilter.GaussianBlur(0.2 * cell)))
     image.alpha_composite(of_colour((255, 255, 255), border))
     image.alpha_composite(drawn)
     return image

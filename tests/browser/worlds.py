@@ -1,0 +1,49 @@
+"""Sheets of the world that the built-in model learns: scenes at random with captions, and every look on every land."""
+
+import random
+import textwrap
+from collections.abc import Iterable
+
+from PIL import Image, ImageDraw, ImageFont
+
+from ...vqdiffusion_core.training.world import captions, scenes
+from ...vqdiffusion_core.training.world.grounds import LANDS, TIMES, Land
+from ...vqdiffusion_core.training.world.looks import LOOKS
+from ...vqdiffusion_core.training.world.scenes import Group, Scene
+from ...vqdiffusion_core.training.world.source import World
+from ...vqdiffusion_core.training.world.subjects import SUBJECTS
+
+COLUMNS = 6
+LINES, LINE = 3, 11  # of a caption: so many, so many pixels high
+SHOWN = ("fox", "sailboat", "snowman", "cactus", "tent", "whale")  # of each land the first that it is shown with
+
+
+def random_scenes(seed: int) -> Image.Image:
+    rng = random.Random(seed)
+    chosen = [scenes.seen_scene(rng) for _ in range(COLUMNS * COLUMNS)]
+    return sheet(((scene, captions.say(scene, rng)) for scene in chosen), 120)
+
+
+def looks_and_lands() -> Image.Image:
+    subjects, times = {subject.name: subject for subject in SUBJECTS}, list(TIMES)
+    chosen = [
+        Scene((Group(subjects[name]),), look, Land(land, times[(row + column) % len(times)], (row + column) % 16))
+        for row, look in enumerate(LOOKS)
+        for column, (land, name) in enumerate(zip(LANDS, SHOWN, strict=True))
+    ]
+    return sheet(((scene, captions.caption(scene)) for scene in chosen), 96)
+
+
+def sheet(captioned: Iterable[tuple[Scene, str]], size: int) -> Image.Image:
+    """Scenes of `size` pixels, each above its caption."""
+    sprites, shown = World(size, 0).sprites, list(captioned)
+    width, height, gap = size, size + LINES * LINE + 3, 4
+    rows = -(-len(shown) // COLUMNS)
+    image = Image.new("RGB", (COLUMNS * (width + gap) + gap, rows * (height + gap) + gap), "white")
+    draw, font = ImageDraw.Draw(image), ImageFont.load_default(10)
+    for i, (scene, caption) in enumerate(shown):
+        x, y = (gap + place * (side + gap) for place, side in ((i % COLUMNS, width), (i // COLUMNS, height)))
+        image.paste(scenes.render(scene, sprites), (x, y))
+        lines = textwrap.wrap(caption, width // 5 - 1, max_lines=LINES, placeholder=" ...")
+        draw.multiline_text((x, y + size + 1), "\n".join(lines), fill="black", font=font, spacing=0)
+    return image
