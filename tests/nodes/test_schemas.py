@@ -3,7 +3,9 @@
 from pathlib import Path
 
 import pytest
+from comfy_api.latest import io
 from pack.nodes import NODES, sockets
+from pack.nodes.validation import SOCKETS
 
 ROOT = Path(__file__).parents[2]
 SCHEMAS = {schema.node_id: schema for schema in (node.GET_SCHEMA() for node in NODES)}
@@ -59,6 +61,12 @@ def test_every_part_says_what_it_is_for(schema):
     assert schema.description
     untold = [part.id for part in [*schema.inputs, *schema.outputs] if not part.tooltip]
     assert untold == []
+
+
+@every_schema
+def test_what_comes_in_over_a_link_is_validated(schema):
+    links = [part.id for part in schema.inputs if not isinstance(part, io.WidgetInput)]
+    assert [name for name in links if name not in SOCKETS] == [], "to be named in validation.SOCKETS"
 
 
 @every_schema
