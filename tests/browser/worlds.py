@@ -9,6 +9,7 @@ from PIL import Image, ImageDraw, ImageFont
 from ...vqdiffusion_core.training.world import captions, scenes
 from ...vqdiffusion_core.training.world.grounds import LANDS, TIMES, Land
 from ...vqdiffusion_core.training.world.looks import LOOKS
+from ...vqdiffusion_core.training.world.random_scenes import seen_scene
 from ...vqdiffusion_core.training.world.scenes import Group, Scene
 from ...vqdiffusion_core.training.world.source import World
 from ...vqdiffusion_core.training.world.subjects import SUBJECTS
@@ -20,7 +21,7 @@ SHOWN = ("fox", "sailboat", "snowman", "cactus", "tent", "whale")  # of each lan
 
 def random_scenes(seed: int) -> Image.Image:
     rng = random.Random(seed)
-    chosen = [scenes.seen_scene(rng) for _ in range(COLUMNS * COLUMNS)]
+    chosen = [seen_scene(rng) for _ in range(COLUMNS * COLUMNS)]
     return sheet(((scene, captions.say(scene, rng)) for scene in chosen), 120)
 
 

@@ -15,6 +15,7 @@ import pytest
 from pack.vqdiffusion_core.training.world import captions, grounds, material, scenes
 from pack.vqdiffusion_core.training.world.grounds import COLOURS, LANDS, TIMES, Gradient, Land, Plain
 from pack.vqdiffusion_core.training.world.looks import LOOKS
+from pack.vqdiffusion_core.training.world.random_scenes import any_ground, any_scene, seen_scene
 from pack.vqdiffusion_core.training.world.scenes import Group, Scene
 from pack.vqdiffusion_core.training.world.source import World
 from pack.vqdiffusion_core.training.world.subjects import COUNTS, SUBJECTS
@@ -23,7 +24,7 @@ from PIL import Image, ImageDraw
 BY_NAME = {subject.name: subject for subject in SUBJECTS}
 FOX, OWL, BALLOON, TENT = (BY_NAME[name] for name in ("fox", "owl", "balloon", "tent"))
 FEW = (FOX, OWL, BALLOON, TENT, *SUBJECTS[10:14])
-SOME = [scenes.any_scene(random.Random(seed)) for seed in range(1500)]
+SOME = [any_scene(random.Random(seed)) for seed in range(1500)]
 
 
 def packed(icons, path):
@@ -154,7 +155,7 @@ def test_one_combination_in_ten_is_held_out():
 
 def test_training_never_sees_what_is_held_out(cache):
     world = World(24, 500, cache=cache)
-    drawn = world.pool + [scenes.seen_scene(random.Random(seed)) for seed in range(500)]
+    drawn = world.pool + [seen_scene(random.Random(seed)) for seed in range(500)]
     for scene in drawn:
         for group in scene.groups:
             assert not any(scenes.held_out(group.subject, part) for part in (scene.look, *scene.ground.parts))
@@ -184,7 +185,7 @@ def test_what_flies_is_above_what_stands():
 def test_a_sky_has_one_moon():
     moon = BY_NAME["moon"]
     for seed in range(100):
-        ground = scenes.any_ground(random.Random(seed), [moon])
+        ground = any_ground(random.Random(seed), [moon])
         assert not (isinstance(ground, Land) and ground.has_light)
 
 

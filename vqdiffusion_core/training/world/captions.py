@@ -35,7 +35,7 @@ LOOK_WORDS = {
     "outline": LookWords(
         ("outlined", "comic"),
         ("a comic drawing of", "an ink drawing of"),
-        ("outlined", "comic style", "with black outlines"),
+        ("outlined", "comic style", "with thick outlines"),
     ),
     "pixel": LookWords(
         ("pixel-art", "8-bit", "pixelated"), ("pixel art of",), ("pixel art", "in pixel art style", "as pixel art")

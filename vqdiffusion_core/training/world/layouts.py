@@ -41,14 +41,31 @@ ABOVE: dict[tuple[int, ...], tuple[Box, ...]] = {  # so many above so many
 }
 HERD = (Box(2, 7, SMALL), Box(12, 7, SMALL), Box(4, 15, SMALL), Box(14, 15, SMALL))  # two behind two, on a land
 
-FEET = {"large": 22, "medium": 22, "small": 21}  # where objects of a size stand on a land
+FEET = {LARGE: 22, MEDIUM: 22, SMALL: 21}  # where objects of a width stand on a land
 SKY = 1  # where flying ones begin
 
 
-def size_of(box: Box) -> str:
-    return {LARGE: "large", MEDIUM: "medium", SMALL: "small"}[box.cells]
+def arrange(counts: tuple[int, ...], sizes: tuple[str, ...], place: str, on_land: bool) -> tuple[Box, ...]:
+    """The boxes of the objects of groups, one group after the other; of each its count, and its size where it has one.
+    On a land rows are still to be moved to where their objects stand or fly.
+    """
+    total = sum(counts)
+    if place == "above":
+        return ABOVE[counts]
+    if total == 4:
+        return HERD if on_land else SQUARE
+    if counts == (3,) and sizes == ("",) and not on_land:
+        return PYRAMID
+    if total == 1:
+        return (SINGLE[sizes[0] or ("medium" if place else "large"), place],)
+    usual = "medium" if total == 2 else "small"
+    return ROWS[tuple(size or usual for count, size in zip(counts, sizes, strict=True) for _ in range(count))]
+
+
+def is_row(counts: tuple[int, ...], place: str) -> bool:
+    return place != "above" and sum(counts) < 4
 
 
 def stood(box: Box, flies: bool) -> Box:
     """The box of a row, moved to the ground of a land or to its sky."""
-    return box._replace(top=SKY if flies else FEET[size_of(box)] - box.cells)
+    return box._replace(top=SKY if flies else FEET[box.cells] - box.cells)

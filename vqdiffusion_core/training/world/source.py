@@ -13,6 +13,7 @@ from .grounds import CELLS, Gradient, Plain, draw
 from .layouts import LARGE, SMALL
 from .looks import LOOKS, Sprites
 from .material import Icons
+from .random_scenes import any_ground, seen_scene
 from .subjects import SUBJECTS, Subject
 
 SCENES, WORDINGS = 60000, 6  # that a diffusion model learns from, and captions of each
@@ -34,7 +35,7 @@ class World:
         self.subjects = tuple(subjects)
         self.sprites = Sprites(size // CELLS, Icons([subject.icon for subject in self.subjects], cache))
         rng = random.Random(0)
-        self.pool = [scenes.seen_scene(rng, self.subjects) for _ in range(count)]
+        self.pool = [seen_scene(rng, self.subjects) for _ in range(count)]
         self.wordings = [[captions.say(scene, rng) for _ in range(WORDINGS)] for scene in self.pool]
 
     def captions(self) -> Iterator[str]:
@@ -51,13 +52,13 @@ class World:
     def image(self, rng: random.Random) -> Image.Image:
         """What a codec learns from: scenes, and one in six with objects of any place and colours that have no name."""
         if rng.random() < 5 / 6:
-            return scenes.render(scenes.seen_scene(rng, self.subjects), self.sprites)
+            return scenes.render(seen_scene(rng, self.subjects), self.sprites)
         return self.strewn(rng)
 
     def strewn(self, rng: random.Random) -> Image.Image:
         """Objects off the grid of cells, on a scene's land or on any colour."""
         look, subject = rng.choice(list(LOOKS)), rng.choice(self.subjects)
-        ground = scenes.any_ground(rng, [subject])
+        ground = any_ground(rng, [subject])
         if isinstance(ground, (Plain, Gradient)):
             image = Image.new("RGB", (self.size, self.size), tuple(rng.randint(0, 255) for _ in range(3)))
         else:
