@@ -16,7 +16,8 @@ from ..networks.text_encoder import clip_text_model
 from ..networks.transformer import Transformer
 from ..networks.vqgan import VQGAN
 from .errors import CheckpointError, listed
-from .rename import Renamed
+from .misfit import check_names, name_in_file
+from .rename import Weights
 
 if TYPE_CHECKING:
     from transformers import CLIPTextModel
@@ -50,19 +51,19 @@ def choose_dtype(name: str, device: torch.device | str = "cpu") -> torch.dtype:
     return NAMED[name]
 
 
-def build_transformer(spec: TransformerSpec, weights: Renamed, dtypes: Dtypes) -> Transformer:
+def build_transformer(spec: TransformerSpec, weights: Weights, dtypes: Dtypes) -> Transformer:
     with without_memory():
         transformer = Transformer(spec)
     return fill(transformer, weights, dtypes.transformer)
 
 
-def build_vqgan(spec: VQGANSpec, weights: Renamed, dtypes: Dtypes) -> VQGAN:
+def build_vqgan(spec: VQGANSpec, weights: Weights, dtypes: Dtypes) -> VQGAN:
     with without_memory():
         vqgan = VQGAN(spec)
     return fill(vqgan, weights, dtypes.others)
 
 
-def build_text_model(spec: TextSpec, weights: Renamed, dtypes: Dtypes) -> CLIPTextModel:
+def build_text_model(spec: TextSpec, weights: Weights, dtypes: Dtypes) -> CLIPTextModel:
     clip = clip_text_model(spec, without_memory())
     tower = getattr(clip, "text_model", clip)  # transformers 4 has one module more
     fill(tower, weights, dtypes.others)
@@ -89,19 +90,20 @@ class Undrawn(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
-def fill(module: Filled, weights: Renamed, dtype: torch.dtype | None) -> Filled:
+def fill(module: Filled, weights: Weights, dtype: torch.dtype | None) -> Filled:
     """Give a module built on "meta" its weights. Raises CheckpointError where a name or a shape does not fit."""
     expected = {name: tensor.shape for name, tensor in module.state_dict().items()}
-    tensors = weights.complete(expected)
+    check_names(weights, expected)
+    tensors = weights.tensors
     fitted = {name: fit(tensors[name], shape) for name, shape in expected.items()}
     wrong = [
-        f"{weights.foreign(name)} is {tuple(tensors[name].shape)} {tensors[name].dtype}, "
+        f"{name_in_file(weights, name)} is {tuple(tensors[name].shape)} {tensors[name].dtype}, "
         f"expected {tuple(expected[name])} of floats"
         for name, tensor in fitted.items()
         if tensor is None
     ]
     if wrong:
-        raise CheckpointError(f"{weights.what} has tensors of other shapes than the rest asks for: {listed(wrong)}.")
+        raise CheckpointError(f"{weights.source} has tensors of other shapes than the rest asks for: {listed(wrong)}.")
     converted = {name: tensor.to(dtype or tensor.dtype) for name, tensor in fitted.items() if tensor is not None}
     module.load_state_dict(converted, assign=True)
     return module.requires_grad_(False).eval()

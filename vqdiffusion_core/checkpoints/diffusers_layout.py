@@ -39,9 +39,9 @@ from .diffusers_config import (
     vqgan_config,
 )
 from .errors import CheckpointError
-from .formats import text_spec, transformer_spec, vqgan_spec
+from .probe import text_spec, transformer_spec, vqgan_spec
 from .read import read_json, read_tensors
-from .rename import apply, rename_back, unwrapped
+from .rename import rename, rename_back, strip_wrappers
 from .vocabulary import Vocabulary, find_vocabulary, vocabulary_of, write_json, write_vocabulary
 from .write import write_safetensors
 
@@ -92,7 +92,7 @@ def load_vqgan(folder: Path, dtypes: Dtypes) -> VQGAN:
     config, file = read_json(folder / "config.json"), folder / "config.json"
     state, source = read_weights(folder)
     levels = len({name.split(".")[2] for name in state if name.startswith("encoder.down_blocks.")})
-    weights = apply(key_maps.VQGAN_DIFFUSERS, state, source, levels)
+    weights = rename(key_maps.vqgan_diffusers(levels), state, source)
     spec = vqgan_spec(weights, number(config, "norm_num_groups", 32, file), config.get("junk_code") is True)
     compare(config, vqgan_config(spec), file)
     return build_vqgan(spec, weights, dtypes)
@@ -101,7 +101,7 @@ def load_vqgan(folder: Path, dtypes: Dtypes) -> VQGAN:
 def load_transformer(folder: Path, dtypes: Dtypes) -> Transformer:
     config, file = read_json(folder / "config.json"), folder / "config.json"
     state, source = read_weights(folder, dtypes.transformer)
-    weights = apply(key_maps.TRANSFORMER_DIFFUSERS, state, source)
+    weights = rename(key_maps.TRANSFORMER_DIFFUSERS, state, source)
     spec = transformer_spec(weights, number(config, "num_attention_heads", 16, file), grid_of(config, file))
     compare(config, transformer_config(spec), file)
     return build_transformer(spec, weights, dtypes)
@@ -110,7 +110,7 @@ def load_transformer(folder: Path, dtypes: Dtypes) -> Transformer:
 def load_text_encoder(folder: Path, dtypes: Dtypes, tokenizers: list[Path]) -> TextEncoder:
     config, file = read_json(folder / "text_encoder" / "config.json"), folder / "text_encoder" / "config.json"
     state, source = read_weights(folder / "text_encoder")
-    weights = apply(key_maps.TEXT_TRANSFORMERS, state, source)
+    weights = rename(key_maps.TEXT_TRANSFORMERS, state, source)
     activation = config.get("hidden_act", "quick_gelu")
     spec = text_spec(weights, number(config, "num_attention_heads", 8, file), activation)
     compare(config, text_config(spec), file)
@@ -159,7 +159,7 @@ def read_weights(folder: Path, dtype: torch.dtype | None = None) -> tuple[dict[s
     state = read_shards(file) if file.suffix == ".json" else read_tensors(file)
     if odd := [name for name, tensor in state.items() if not (isinstance(name, str) and torch.is_tensor(tensor))]:
         raise CheckpointError(f"{file} holds {odd[0]!r}, which is no tensor; expected named tensors alone.")
-    return {unwrapped(name): tensor for name, tensor in state.items()}, str(file)
+    return {strip_wrappers(name): tensor for name, tensor in state.items()}, str(file)
 
 
 def has_weights(folder: Path) -> bool:
@@ -227,7 +227,7 @@ def write_codec(vqgan: VQGAN, folder: Path, dtype: torch.dtype | None, on_bytes:
 
 def vqgan_state(vqgan: VQGAN) -> dict[str, Tensor]:
     """Under diffusers' names, and with the linear layers that its attention has where ours has 1x1 convolutions."""
-    state = rename_back(key_maps.VQGAN_DIFFUSERS, vqgan.state_dict(), len(vqgan.spec.level_channels))
+    state = rename_back(key_maps.vqgan_diffusers(len(vqgan.spec.level_channels)), vqgan.state_dict())
     pointwise = {name for name, tensor in state.items() if ".attentions." in name and tensor.dim() == 4}
     return {name: tensor[:, :, 0, 0] if name in pointwise else tensor for name, tensor in state.items()}
 

@@ -45,37 +45,44 @@ ATTENTION = {
     "value": "v",
     "proj_attn": "proj_out",
 }
-RESNETS = {
-    "encoder.down_blocks.{}.resnets.{}": "encoder.down.{}.block.{}",
-    "encoder.mid_block.resnets.0": "encoder.mid.block_1",
-    "encoder.mid_block.resnets.1": "encoder.mid.block_2",
-    "decoder.up_blocks.{-}.resnets.{}": "decoder.up.{}.block.{}",
-    "decoder.mid_block.resnets.0": "decoder.mid.block_1",
-    "decoder.mid_block.resnets.1": "decoder.mid.block_2",
-}
-ATTENTIONS = {
-    "encoder.down_blocks.{}.attentions.{}": "encoder.down.{}.attn.{}",
-    "encoder.mid_block.attentions.0": "encoder.mid.attn_1",
-    "decoder.up_blocks.{-}.attentions.{}": "decoder.up.{}.attn.{}",
-    "decoder.mid_block.attentions.0": "decoder.mid.attn_1",
-}
-VQGAN_DIFFUSERS: KeyMap = {
-    "encoder.conv_in": "encoder.conv_in",
-    "encoder.conv_norm_out": "encoder.norm_out",
-    "encoder.conv_out": "encoder.conv_out",
-    "encoder.down_blocks.{}.downsamplers.0": "encoder.down.{}.downsample",
-    "decoder.conv_in": "decoder.conv_in",
-    "decoder.conv_norm_out": "decoder.norm_out",
-    "decoder.conv_out": "decoder.conv_out",
-    "decoder.up_blocks.{-}.upsamplers.0": "decoder.up.{}.upsample",
-    "quant_conv": "quant_conv",
-    "post_quant_conv": "post_quant_conv",
-    "quantize.embedding": "quantize.embedding",
-    "quantize.proj": "quantize.proj",  # our extension: Gumbel codecs
-    **{f"{theirs}.conv_shortcut": f"{ours}.nin_shortcut" for theirs, ours in RESNETS.items()},
-    **RESNETS,
-    **{f"{at}.{a}": f"{here}.{b}" for at, here in ATTENTIONS.items() for a, b in ATTENTION.items()},
-}
+MAX_LEVELS = 16  # of a codec, each of half the other's size; the names of more are unknown
+
+
+def vqgan_diffusers(levels: int) -> KeyMap:
+    """For a codec of so many levels: its decoder counts them from the smallest, ours from full resolution."""
+    ups = {f"decoder.up_blocks.{level}": f"decoder.up.{levels - 1 - level}" for level in range(min(levels, MAX_LEVELS))}
+    resnets = {
+        "encoder.down_blocks.{}.resnets.{}": "encoder.down.{}.block.{}",
+        "encoder.mid_block.resnets.0": "encoder.mid.block_1",
+        "encoder.mid_block.resnets.1": "encoder.mid.block_2",
+        **{f"{theirs}.resnets.{{}}": f"{ours}.block.{{}}" for theirs, ours in ups.items()},
+        "decoder.mid_block.resnets.0": "decoder.mid.block_1",
+        "decoder.mid_block.resnets.1": "decoder.mid.block_2",
+    }
+    attentions = {
+        "encoder.down_blocks.{}.attentions.{}": "encoder.down.{}.attn.{}",
+        "encoder.mid_block.attentions.0": "encoder.mid.attn_1",
+        **{f"{theirs}.attentions.{{}}": f"{ours}.attn.{{}}" for theirs, ours in ups.items()},
+        "decoder.mid_block.attentions.0": "decoder.mid.attn_1",
+    }
+    return {
+        "encoder.conv_in": "encoder.conv_in",
+        "encoder.conv_norm_out": "encoder.norm_out",
+        "encoder.conv_out": "encoder.conv_out",
+        "encoder.down_blocks.{}.downsamplers.0": "encoder.down.{}.downsample",
+        "decoder.conv_in": "decoder.conv_in",
+        "decoder.conv_norm_out": "decoder.norm_out",
+        "decoder.conv_out": "decoder.conv_out",
+        **{f"{theirs}.upsamplers.0": f"{ours}.upsample" for theirs, ours in ups.items()},
+        "quant_conv": "quant_conv",
+        "post_quant_conv": "post_quant_conv",
+        "quantize.embedding": "quantize.embedding",
+        "quantize.proj": "quantize.proj",  # our extension: Gumbel codecs
+        **{f"{theirs}.conv_shortcut": f"{ours}.nin_shortcut" for theirs, ours in resnets.items()},
+        **resnets,
+        **{f"{at}.{a}": f"{here}.{b}" for at, here in attentions.items() for a, b in ATTENTION.items()},
+    }
+
 
 # transformers: CLIPTextModel, with a prefix before version 5 and in every published file, or a whole CLIPModel
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +28,7 @@ from ..networks.text_encoder import TextEncoder, clip_tokenizer
 from ..networks.vqgan import VQGAN
 from . import key_maps
 from .build import Dtypes, build_text_model, build_transformer, build_vqgan, check_parts
-from .diffusers_layout import has_weights, read_weights, vocabulary_for
-from .errors import CheckpointError, listed
-from .formats import (
+from .detect import (
     CHECKPOINT,
     CLIP,
     CLIP_TRANSFORMERS,
@@ -38,13 +36,13 @@ from .formats import (
     TAMING_GPT,
     TAMING_VQGAN,
     detect,
-    text_spec,
-    transformer_spec,
-    vqgan_spec,
 )
+from .diffusers_layout import has_weights, read_weights, vocabulary_for
+from .errors import CheckpointError, listed
+from .probe import shape_of, text_spec, transformer_spec, vqgan_spec
 from .read import holds_tensors, read_tensors
 from .releases import CLASSES, HEADS, IMAGE_SIDE, MIRROR, parts_for
-from .rename import Renamed, apply, unwrapped
+from .rename import Weights, rename, strip_wrappers
 
 SUFFIXES = (".pth", ".pt", ".ckpt", ".bin", ".safetensors")
 PIECE = re.compile(r"(.+)_([a-z]{2})")  # what `split` calls the pieces of a file
@@ -52,6 +50,7 @@ NESTED = ("model", "state_dict", "module", "model_state_dict")  # where trainers
 CODECS = (TAMING_VQGAN, TAMING_GPT)  # the kinds of files that hold one
 FIRST_STAGE = "first_stage_model."  # the VQGAN of taming's two-stage models
 CODEBOOK = "quantize.embedding.weight"
+CODE_TABLES = (CODEBOOK, "quantize.proj.weight", "quantize.proj.bias")  # a row a code
 BUFFER_NOISE = 1e-4  # in log space: their average over the training, taken in float32, wanders by this at most
 
 
@@ -67,9 +66,8 @@ def load_original(place: Path, dtypes: Dtypes, tokenizer: Path | None) -> VQDiff
     folder = place if place.is_dir() else place.parent
     files = files_of(place)
     checkpoint = choose_checkpoint(place, files)
-    weights = apply(key_maps.TRANSFORMER_ORIGINAL, checkpoint.state, str(checkpoint.path))
-    add_null_class(weights)
-    vqgan = load_vqgan(checkpoint, files, weights.shape("content_emb.emb.weight", 2)[0] - 1, dtypes)
+    weights = with_null_class(rename(key_maps.TRANSFORMER_ORIGINAL, checkpoint.state, str(checkpoint.path)))
+    vqgan = load_vqgan(checkpoint, files, shape_of(weights, "content_emb.emb.weight", 2)[0] - 1, dtypes)
     transformer = build_transformer(transformer_spec(weights, HEADS, grid_of(weights, vqgan.spec)), weights, dtypes)
     text = null_1LD = None
     if transformer.spec.condition == "text":
@@ -88,8 +86,8 @@ def load_codec(place: Path, dtypes: Dtypes) -> VQGAN:
     if any(file.kind == CHECKPOINT for file in files):
         files = files_of(place)
         checkpoint = choose_checkpoint(place, files)
-        weights = apply(key_maps.TRANSFORMER_ORIGINAL, checkpoint.state, str(checkpoint.path))
-        return load_vqgan(checkpoint, files, weights.shape("content_emb.emb.weight", 2)[0] - 1, dtypes)
+        weights = rename(key_maps.TRANSFORMER_ORIGINAL, checkpoint.state, str(checkpoint.path))
+        return load_vqgan(checkpoint, files, shape_of(weights, "content_emb.emb.weight", 2)[0] - 1, dtypes)
     codecs = [file for file in files if file.kind in CODECS]
     if len(codecs) != 1:
         there = listed([f"{file.path.name} is {file.kind}" for file in files])
@@ -97,7 +95,7 @@ def load_codec(place: Path, dtypes: Dtypes) -> VQGAN:
             f"{place} holds {len(codecs)} codecs ({there or 'no tensors'}); expected one VQGAN, or "
             "the folder of a run of vqdiffusion train codec."
         )
-    vqgan = apply(key_maps.VQGAN_TAMING, codecs[0].state, str(codecs[0].path))
+    vqgan = rename(key_maps.VQGAN_TAMING, codecs[0].state, str(codecs[0].path))
     return build_vqgan(vqgan_spec(vqgan, norm_groups=32, junk_code=False), vqgan, dtypes)
 
 
@@ -174,7 +172,7 @@ def flatten(content: Mapping[str, Any]) -> dict[str, Tensor]:
 
 def named_tensors(content: Mapping[Any, Any]) -> Iterator[tuple[str, Tensor]]:
     tensors = ((name, value) for name, value in content.items() if isinstance(name, str) and torch.is_tensor(value))
-    return ((unwrapped(name), tensor) for name, tensor in tensors)
+    return ((strip_wrappers(name), tensor) for name, tensor in tensors)
 
 
 def choose_checkpoint(place: Path, files: list[File]) -> File:
@@ -213,16 +211,20 @@ def in_pieces(folder: Path, whole: str, pieces: list[Path]) -> str:
 # The parts
 
 
-def add_null_class(weights: Renamed) -> None:
-    """Give class tables without a trained null class one: the mean of all classes, which the original computes when it
+def with_null_class(weights: Weights) -> Weights:
+    """Class tables without a trained null class get one: the mean of all classes, which the original computes when it
     is asked for class 1000.
     """
-    for name, table in weights.tensors.items():
-        if name.endswith(".ln2.emb.weight") and len(table) != CLASSES + 1:
-            weights.tensors[name] = torch.cat([table, table.mean(0, keepdim=True)])
+    tables = {name: table for name, table in weights.tensors.items() if name.endswith(".ln2.emb.weight")}
+    means = {
+        name: torch.cat([table, table.mean(0, keepdim=True)])
+        for name, table in tables.items()
+        if len(table) != CLASSES + 1
+    }
+    return replace(weights, tensors={**weights.tensors, **means})
 
 
-def grid_of(transformer: Renamed, vqgan: VQGANSpec) -> tuple[int, int] | None:
+def grid_of(transformer: Weights, vqgan: VQGANSpec) -> tuple[int, int] | None:
     """The tokens of an image. Models without text keep larger position tables than they use."""
     if "blocks.0.attn2.key.weight" in transformer.tensors:
         return None
@@ -232,40 +234,42 @@ def grid_of(transformer: Renamed, vqgan: VQGANSpec) -> tuple[int, int] | None:
 def load_vqgan(checkpoint: File, files: list[File], codes: int, dtypes: Dtypes) -> VQGAN:
     """The VQGAN, inside the checkpoint or beside it, that has `codes` codes or is left with them by a code map."""
     if inside := under(key_maps.VQGAN_PREFIX, checkpoint.state):
-        candidates = [apply(key_maps.VQGAN_IN_CHECKPOINT, inside, f"the VQGAN in {checkpoint.path}")]
+        candidates = [rename(key_maps.VQGAN_IN_CHECKPOINT, inside, f"the VQGAN in {checkpoint.path}")]
     else:
         beside = [file for file in files if file.kind in CODECS]
-        candidates = [apply(key_maps.VQGAN_TAMING, file.state, str(file.path)) for file in beside]
+        candidates = [rename(key_maps.VQGAN_TAMING, file.state, str(file.path)) for file in beside]
     maps = [next(iter(file.state.values())) for file in files if file.kind == CODE_MAP]
     fitting = [(vqgan, code_map) for vqgan in candidates for code_map in [None, *maps] if fits(vqgan, code_map, codes)]
-    if len({vqgan.what for vqgan, _ in fitting}) != 1:
+    if len({vqgan.source for vqgan, _ in fitting}) != 1:
         raise CheckpointError(without_vqgan(checkpoint, candidates, maps, codes))
     vqgan, code_map = fitting[0]
-    junk_code = code_map is not None and cut_codebook(vqgan, code_map)
-    return build_vqgan(vqgan_spec(vqgan, norm_groups=32, junk_code=junk_code), vqgan, dtypes)
+    if code_map is None:
+        return build_vqgan(vqgan_spec(vqgan, norm_groups=32, junk_code=False), vqgan, dtypes)
+    vqgan = cut_codebook(vqgan, code_map)
+    return build_vqgan(vqgan_spec(vqgan, norm_groups=32, junk_code=has_junk_code(code_map)), vqgan, dtypes)
 
 
-def fits(vqgan: Renamed, code_map: Tensor | None, codes: int) -> bool:
-    entries = vqgan.shape(CODEBOOK, 2)[0]
+def fits(vqgan: Weights, code_map: Tensor | None, codes: int) -> bool:
+    entries = shape_of(vqgan, CODEBOOK, 2)[0]
     if code_map is None:
         return entries == codes
     return len(code_map) == entries and set(code_map.tolist()) == set(range(codes))
 
 
-def cut_codebook(vqgan: Renamed, code_map: Tensor) -> bool:
-    """Leave the codes that a model uses, for each number in the map the first code that has it. True if number 0 stands
-    for many codes: all that the model never learned to draw.
-    """
-    numbers, counts = code_map.unique(return_counts=True)
-    kept = torch.stack([(code_map == number).nonzero()[0, 0] for number in numbers])
-    for name in (CODEBOOK, "quantize.proj.weight", "quantize.proj.bias"):
-        if name in vqgan.tensors:
-            vqgan.tensors[name] = vqgan.tensors[name][kept]
-    return bool(counts[0] > 1)
+def cut_codebook(vqgan: Weights, code_map: Tensor) -> Weights:
+    """With the codes that a model uses alone: for each number in the map the first code that has it."""
+    kept = torch.stack([(code_map == number).nonzero()[0, 0] for number in code_map.unique()])
+    cut = {name: vqgan.tensors[name][kept] for name in CODE_TABLES if name in vqgan.tensors}
+    return replace(vqgan, tensors={**vqgan.tensors, **cut})
 
 
-def without_vqgan(checkpoint: File, candidates: list[Renamed], maps: list[Tensor], codes: int) -> str:
-    there = [f"{vqgan.what} has {vqgan.shape(CODEBOOK, 2)[0]} codes" for vqgan in candidates]
+def has_junk_code(code_map: Tensor) -> bool:
+    """Whether number 0 stands for many codes: all that the model never learned to draw."""
+    return int((code_map == code_map.min()).sum()) > 1
+
+
+def without_vqgan(checkpoint: File, candidates: list[Weights], maps: list[Tensor], codes: int) -> str:
+    there = [f"{vqgan.source} has {shape_of(vqgan, CODEBOOK, 2)[0]} codes" for vqgan in candidates]
     there += [f"a code map leads from {len(code_map)} codes to {len(code_map.unique())}" for code_map in maps]
     return (
         f"{checkpoint.path} draws with {codes} codes and needs one VQGAN for them, {parts_for(codes)}, inside it or "
@@ -277,20 +281,20 @@ def without_vqgan(checkpoint: File, candidates: list[Renamed], maps: list[Tensor
 def load_text_encoder(checkpoint: File, files: list[File], folders: list[Path], dtypes: Dtypes) -> TextEncoder:
     """The text encoder inside the checkpoint, which may have been averaged with it, else the one beside it."""
     if inside := under(key_maps.TEXT_PREFIX, checkpoint.state):
-        weights = apply(key_maps.TEXT_OPENAI, inside, f"the text encoder in {checkpoint.path}")
+        weights = rename(key_maps.TEXT_OPENAI, inside, f"the text encoder in {checkpoint.path}")
     else:
         weights = text_beside(checkpoint, files)
-    width = weights.shape("embeddings.token_embedding.weight", 2)[1]
+    width = shape_of(weights, "embeddings.token_embedding.weight", 2)[1]
     spec = text_spec(weights, heads=width // 64, activation="quick_gelu")  # OpenAI's rule, for every size of CLIP
     vocabulary = vocabulary_for(spec, folders)
     return TextEncoder(build_text_model(spec, weights, dtypes), clip_tokenizer(vocabulary.ids, vocabulary.merges))
 
 
-def text_beside(checkpoint: File, files: list[File]) -> Renamed:
+def text_beside(checkpoint: File, files: list[File]) -> Weights:
     tables = {CLIP: key_maps.TEXT_OPENAI, CLIP_TRANSFORMERS: key_maps.TEXT_TRANSFORMERS}
     for file in files:
         if file.kind in tables:
-            return apply(tables[file.kind], file.state, str(file.path))
+            return rename(tables[file.kind], file.state, str(file.path))
     raise CheckpointError(
         f"{checkpoint.path} has no text encoder inside, and none lies beside it. Put OpenAI's ViT-B-32.pt (also at "
         f"{MIRROR}) or a folder with openai/clip-vit-base-patch32 there."

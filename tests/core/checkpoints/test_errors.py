@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 import torch
 from pack.vqdiffusion_core.checkpoints import CheckpointError, load
-from pack.vqdiffusion_core.checkpoints.formats import CODE_MAP, UNKNOWN, detect
+from pack.vqdiffusion_core.checkpoints.detect import CODE_MAP, UNKNOWN, detect
 from safetensors.torch import load_file, save_file
 
 from .. import tiny_checkpoints, tiny_originals
