@@ -8,8 +8,8 @@ from torch import Tensor
 
 from vqdiffusion_core.checkpoints import key_maps
 from vqdiffusion_core.checkpoints.diffusers_config import transformer_config, vqgan_config
-from vqdiffusion_core.checkpoints.diffusers_layout import vqgan_state
 from vqdiffusion_core.checkpoints.rename import rename_back
+from vqdiffusion_core.checkpoints.write_diffusers import vqgan_state
 from vqdiffusion_core.diffusion.schedule import Schedule
 from vqdiffusion_core.networks.specs import TransformerSpec, VQGANSpec
 from vqdiffusion_core.networks.transformer import Transformer

@@ -4,7 +4,7 @@ import pytest
 import torch
 from pack.nodes.clip import TextEncodeError
 from pack.nodes.prompt import VQDiffusionTextEncode
-from pack.vqdiffusion_core.networks.prompt_weights import weighted
+from pack.vqdiffusion_core.networks.prompt_weights import parse_weights
 
 
 def encode(clip, text):
@@ -153,7 +153,7 @@ def test_a_prompt_is_weighted_as_the_core_reads_it(text):
         return [(letter, pytest.approx(weight)) for piece, weight in pieces for letter in piece]
 
     core = [(unescape_important(piece), weight) for piece, weight in token_weights(escape_important(text), 1.0)]
-    assert [(letter, weight) for piece, weight in weighted(text) for letter in piece] == letters(core)
+    assert [(letter, weight) for piece, weight in parse_weights(text) for letter in piece] == letters(core)
 
 
 def test_a_weight_of_one_is_no_weight_and_others_are_heard(model):

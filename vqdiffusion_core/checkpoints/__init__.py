@@ -1,6 +1,6 @@
 """Model files: what is on the user's disk -> a VQDiffusion, and back.
 
-`load` knows a model by its content: read -> identify -> rename, strictly -> build without memory -> fill.
+`load` knows a model by its content: read -> detect -> rename -> probe its shape -> build on "meta" -> fill, strictly.
 """
 
 from __future__ import annotations
@@ -12,13 +12,15 @@ import torch
 
 from ..model import VQDiffusion
 from ..networks.vqgan import VQGAN
-from . import diffusers_layout, original_layout
+from . import diffusers_layout, original_codec
 from .build import Dtypes, choose_dtype
-from .diffusers_layout import has_weights, is_diffusers_folder, load_folder, write_folder
+from .diffusers_files import has_weights, is_diffusers_folder
+from .diffusers_layout import load_folder
 from .errors import CheckpointError
 from .menu import Found, find
 from .original_layout import load_original
 from .write import replace_folder
+from .write_diffusers import write_folder
 
 __all__ = ["POCKET_FOLDER", "CheckpointError", "Found", "choose_dtype", "find", "load", "load_codec", "save"]
 
@@ -39,13 +41,13 @@ def load(
 
 
 def open_model(place: Path, dtypes: Dtypes, tokenizer: Path | None) -> VQDiffusion:
-    place = located(place)
+    place = locate(place)
     if place.is_dir() and is_diffusers_folder(place):
         return load_folder(place, dtypes, tokenizer)
     return load_original(place, dtypes, tokenizer)
 
 
-def located(place: Path) -> Path:
+def locate(place: Path) -> Path:
     """Where the folder itself lies is the user's choice; links inside it are the model's, see `check_link`."""
     if not (place.is_dir() or place.is_file()):
         raise CheckpointError(f"{place} is no folder and no file; expected those of a model.")
@@ -56,19 +58,19 @@ def load_codec(path: str | os.PathLike, dtypes: Dtypes | None = None) -> VQGAN:
     """The codec of any model that `load` reads, or one alone: a file of taming-transformers or of the authors, or a
     vqvae/ of the diffusers layout. `dtypes`: without, float32. Raises CheckpointError.
     """
-    place, dtypes = located(Path(path)), dtypes or Dtypes(None)
+    place, dtypes = locate(Path(path)), dtypes or Dtypes(None)
     if place.is_dir() and is_diffusers_folder(place):
         return diffusers_layout.load_vqgan(place / "vqvae", dtypes)
     if is_part(place):
         return diffusers_layout.load_vqgan(place, dtypes)
-    return original_layout.load_codec(place, dtypes)
+    return original_codec.load_codec(place, dtypes)
 
 
 def holds_codec_alone(path: Path) -> bool:
     """Whether there is a codec, and nothing that could be a model. Raises CheckpointError."""
-    place = located(path)
+    place = locate(path)
     whole = place.is_dir() and is_diffusers_folder(place)
-    return not whole and (is_part(place) or original_layout.holds_codec_alone(place))
+    return not whole and (is_part(place) or original_codec.holds_codec_alone(place))
 
 
 def is_part(place: Path) -> bool:

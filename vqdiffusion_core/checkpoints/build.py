@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from ..model import VQDiffusion
-from ..networks.specs import TextSpec, TransformerSpec, VQGANSpec
-from ..networks.text_encoder import clip_text_model
-from ..networks.transformer import Transformer
-from ..networks.vqgan import VQGAN
-from .errors import CheckpointError, listed
+from ..networks.specs import TextSpec
+from ..networks.text_encoder import TextEncoder, clip_text_model, clip_tokenizer
+from .errors import CheckpointError, shortlist
 from .misfit import check_names, name_in_file
 from .rename import Weights
-
-if TYPE_CHECKING:
-    from transformers import CLIPTextModel
+from .vocabulary import Vocabulary
 
 NAMED = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 FILLS = (nn.init.normal_, nn.init.uniform_, nn.init.kaiming_uniform_, Tensor.normal_, Tensor.uniform_)
-Filled = TypeVar("Filled", bound=nn.Module)
+Spec = TypeVar("Spec")
+Network = TypeVar("Network", bound=nn.Module)
 
 
 class Dtypes(NamedTuple):
@@ -51,35 +48,32 @@ def choose_dtype(name: str, device: torch.device | str = "cpu") -> torch.dtype:
     return NAMED[name]
 
 
-def build_transformer(spec: TransformerSpec, weights: Weights, dtypes: Dtypes) -> Transformer:
-    with without_memory():
-        transformer = Transformer(spec)
-    return fill(transformer, weights, dtypes.transformer)
+def build(network: Callable[[Spec], Network], spec: Spec, weights: Weights, dtype: torch.dtype | None) -> Network:
+    """A network of this shape with these weights. Raises CheckpointError where they are not of that shape."""
+    with on_meta():
+        empty = network(spec)
+    return fill(empty, weights, dtype)
 
 
-def build_vqgan(spec: VQGANSpec, weights: Weights, dtypes: Dtypes) -> VQGAN:
-    with without_memory():
-        vqgan = VQGAN(spec)
-    return fill(vqgan, weights, dtypes.others)
-
-
-def build_text_model(spec: TextSpec, weights: Weights, dtypes: Dtypes) -> CLIPTextModel:
-    clip = clip_text_model(spec, without_memory())
+def build_text_encoder(
+    spec: TextSpec, weights: Weights, vocabulary: Vocabulary, dtype: torch.dtype | None
+) -> TextEncoder:
+    clip = clip_text_model(spec, on_meta())
     tower = getattr(clip, "text_model", clip)  # transformers 4 has one module more
-    fill(tower, weights, dtypes.others)
+    fill(tower, weights, dtype)
     positions = torch.arange(spec.length)[None]  # in no file, so still without memory
     tower.embeddings.register_buffer("position_ids", positions, persistent=False)
-    return clip
+    return TextEncoder(clip, clip_tokenizer(vocabulary.ids, vocabulary.merges))
 
 
 @contextmanager
-def without_memory() -> Iterator[None]:
+def on_meta() -> Iterator[None]:
     """Modules built inside have no memory of their own, and no numbers are drawn for it."""
-    with torch.device("meta"), Undrawn():
+    with torch.device("meta"), SkipInit():
         yield
 
 
-class Undrawn(TorchFunctionMode):
+class SkipInit(TorchFunctionMode):
     """Leaves out what only fills a new weight. Without memory it has no effect but to take time: `normal_` alone has
     PyTorch import its compiler, a second of a program's start.
     """
@@ -90,12 +84,12 @@ class Undrawn(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
-def fill(module: Filled, weights: Weights, dtype: torch.dtype | None) -> Filled:
+def fill(module: Network, weights: Weights, dtype: torch.dtype | None) -> Network:
     """Give a module built on "meta" its weights. Raises CheckpointError where a name or a shape does not fit."""
     expected = {name: tensor.shape for name, tensor in module.state_dict().items()}
     check_names(weights, expected)
     tensors = weights.tensors
-    fitted = {name: fit(tensors[name], shape) for name, shape in expected.items()}
+    fitted = {name: match_shape(tensors[name], shape) for name, shape in expected.items()}
     wrong = [
         f"{name_in_file(weights, name)} is {tuple(tensors[name].shape)} {tensors[name].dtype}, "
         f"expected {tuple(expected[name])} of floats"
@@ -103,13 +97,15 @@ def fill(module: Filled, weights: Weights, dtype: torch.dtype | None) -> Filled:
         if tensor is None
     ]
     if wrong:
-        raise CheckpointError(f"{weights.source} has tensors of other shapes than the rest asks for: {listed(wrong)}.")
+        raise CheckpointError(
+            f"{weights.source} has tensors of other shapes than the rest asks for: {shortlist(wrong)}."
+        )
     converted = {name: tensor.to(dtype or tensor.dtype) for name, tensor in fitted.items() if tensor is not None}
     module.load_state_dict(converted, assign=True)
     return module.requires_grad_(False).eval()
 
 
-def fit(tensor: Tensor, shape: torch.Size) -> Tensor | None:
+def match_shape(tensor: Tensor, shape: torch.Size) -> Tensor | None:
     """The tensor in the expected shape, None if that cannot be. A linear layer may stand for a 1x1 convolution."""
     if not tensor.is_floating_point():
         return None

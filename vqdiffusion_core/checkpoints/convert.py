@@ -15,10 +15,10 @@ from ..model import VQDiffusion
 from ..networks.vqgan import VQGAN
 from . import holds_codec_alone, load_codec, open_model
 from .build import Dtypes
-from .diffusers_layout import write_codec, write_folder
 from .errors import CheckpointError
-from .read import leaving_out
+from .read.leftovers import skip_unknown_names
 from .write import free_space, replace_folder
+from .write_diffusers import write_codec, write_folder
 
 
 def convert(
@@ -36,7 +36,7 @@ def convert(
     """
     if target.exists():
         raise CheckpointError(f"{target} exists already; name a folder that does not, or delete it first.")
-    with leaving_out() as names:
+    with skip_unknown_names() as names:
         exact = Dtypes(None, None)
         alone = holds_codec_alone(source)
         model = load_codec(source, exact) if alone else open_model(source, exact, tokenizer)

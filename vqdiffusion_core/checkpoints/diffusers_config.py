@@ -14,6 +14,7 @@ from .errors import CheckpointError
 
 NULL = "learned_classifier_free_sampling_embeddings"
 INDEX = "model_index.json"
+PIPELINE = "VQDiffusionPipeline"
 LIBRARY = {
     "vqvae": ["diffusers", "VQModel"],
     "transformer": ["diffusers", "Transformer2DModel"],
@@ -121,7 +122,7 @@ def compare(config: Mapping[str, Any], told: Mapping[str, Any], file: Path) -> N
         raise CheckpointError(f"{file} does not belong to the weights beside it: {'; '.join(wrong)}.")
 
 
-def number(config: Mapping[str, Any], key: str, default: int, file: Path) -> int:
+def read_count(config: Mapping[str, Any], key: str, default: int, file: Path) -> int:
     value = config.get(key, default)
     if type(value) is not int or not 1 <= value <= 65536:
         raise CheckpointError(f"{file}: {key} is {value!r}; expected a whole number above 0.")
@@ -134,5 +135,5 @@ def grid_of(config: Mapping[str, Any], file: Path) -> tuple[int, int] | None:
     if size is None:
         return None
     rows, columns = size if isinstance(size, list) and len(size) == 2 else (size, size)
-    row_count, column_count = (number({"sample_size": side}, "sample_size", 1, file) for side in (rows, columns))
+    row_count, column_count = (read_count({"sample_size": side}, "sample_size", 1, file) for side in (rows, columns))
     return row_count, column_count

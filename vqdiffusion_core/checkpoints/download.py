@@ -20,7 +20,7 @@ from huggingface_hub.file_download import http_get
 from huggingface_hub.utils import build_hf_headers
 
 from .diffusers_config import INDEX, LIBRARY
-from .diffusers_layout import WEIGHTS, is_plain, shards_beside
+from .diffusers_files import WEIGHTS, is_plain, shards_beside
 from .errors import CheckpointError
 from .releases import ON_HUB
 from .write import free_space
@@ -96,7 +96,7 @@ def download(files: Plan, folder: Path, on_progress: OnProgress = lambda done, t
     target, partial = folder / files.name, partial_folder(files, folder)
     if target.exists():
         raise CheckpointError(f"{target} exists already; delete or rename it to download the model again.")
-    if (rest := files.size - arrived(files, folder)) > (free := free_space(folder)):
+    if (rest := files.size - bytes_on_disk(files, folder)) > (free := free_space(folder)):
         raise CheckpointError(f"{files.repo} needs {gigabytes(rest)} more; {folder} has {gigabytes(free)}.")
     partial.mkdir(parents=True, exist_ok=True)
     before = 0
@@ -109,7 +109,7 @@ def download(files: Plan, folder: Path, on_progress: OnProgress = lambda done, t
 
 def summary(files: Plan, folder: Path) -> str:
     """What a download into `folder` would take, in words, for somebody who is to decide about it."""
-    before = arrived(files, folder)
+    before = bytes_on_disk(files, folder)
     return (
         f"{files.repo} takes {gigabytes(files.size)} ({len(files.files)} files) in {folder / files.name}"
         + (f", of which {gigabytes(before)} have arrived" if before else "")
@@ -117,7 +117,7 @@ def summary(files: Plan, folder: Path) -> str:
     )
 
 
-def arrived(files: Plan, folder: Path) -> int:
+def bytes_on_disk(files: Plan, folder: Path) -> int:
     """The bytes that earlier tries have left in `folder`."""
     return sum(path.stat().st_size for path in partial_folder(files, folder).rglob("*") if path.is_file())
 
@@ -147,19 +147,19 @@ def fetch(files: Plan, file: RemoteFile, target: Path, on_count: Callable[[int],
     if (start := part.stat().st_size) < file.size:
         with part.open("r+b") as out, network_errors(f"{files.repo}/{file.path} could not be fetched whole"):
             out.seek(0, os.SEEK_END)
-            get(files, file, Counted(out, on_count), start)
+            get(files, file, CountingFile(out, on_count), start)
     check(file, part)
     os.replace(part, target)
 
 
-def get(files: Plan, file: RemoteFile, out: Counted, start: int) -> None:
+def get(files: Plan, file: RemoteFile, out: CountingFile, start: int) -> None:
     api = HfApi()
     url = hf_hub_url(files.repo, file.path, revision=files.commit, endpoint=api.endpoint)
     headers = build_hf_headers(token=api.token)
     http_get(url, cast(BinaryIO, out), resume_size=start, headers=headers, expected_size=file.size)
 
 
-class Counted:
+class CountingFile:
     """A file that reports how long it has become."""
 
     def __init__(self, file: BinaryIO, on_count: Callable[[int], None]):

@@ -17,21 +17,27 @@ class CheckpointError(ValueError):
     def __init__(self, message: str):
         middle = " [...] " if len(message) > LONGEST else ""
         head, tail = message[: LONGEST - 500], message[LONGEST - 500 :][-500:]
-        super().__init__(printable(head + middle + tail))
+        super().__init__(escape(head + middle + tail))
 
 
-def printable(text: str) -> str:
+def escape(text: str) -> str:
     r"""
-    >>> print(printable("a\nb\x1b[2J"))
+    >>> print(escape("a\nb\x1b[2J"))
     a\nb\x1b[2J
     """
     return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
 
 
-def listed(names: Sequence[str]) -> str:
+def shortlist(names: Sequence[str]) -> str:
     """
-    >>> listed(["a", "b"])
+    >>> shortlist(["a", "b"])
     'a, b'
     """
     rest = len(names) - LISTED
     return ", ".join(names[:LISTED]) + (f" and {rest} more" if rest > 0 else "")
+
+
+def first_line(error: Exception) -> str:
+    """What an error says first; of torch's long messages the line that names the cause."""
+    cause = str(error).rpartition("WeightsUnpickler error:")[2].strip()
+    return (cause.splitlines() or [type(error).__name__])[0][:300]

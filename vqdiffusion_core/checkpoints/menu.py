@@ -10,10 +10,10 @@ from itertools import islice
 from pathlib import Path
 
 from .diffusers_config import INDEX, LIBRARY
-from .diffusers_layout import is_diffusers_folder
-from .errors import CheckpointError, listed
-from .original_layout import is_called_like_weights, is_original_folder
-from .read import read_text
+from .diffusers_files import is_diffusers_folder
+from .errors import CheckpointError, shortlist
+from .original_files import is_called_like_weights, is_original_folder
+from .read.text import read_text
 
 MAX_DEPTH = 6  # folders between a place for models and a model
 MAX_ENTRIES = 20_000  # files and folders looked at in one place
@@ -57,7 +57,7 @@ def search(place: Path, unlisted: list[str]) -> list[tuple[str, Path]]:
             name = prefix + child.name
             if could_be_model(child):
                 models.append((name, child))
-            elif versions := cached(child):
+            elif versions := cached_versions(child):
                 models += [(prefix + of_hub, version) for of_hub, version in versions.items()]
             elif (target := child.resolve()) not in seen:
                 seen.add(target)
@@ -87,10 +87,10 @@ def out_of_place(place: Path, entries: list[os.DirEntry]) -> Iterator[str]:
     """What lies in a place for models without a folder of its own."""
     files = [entry.name for entry in entries if not os.path.isdir(entry)]
     if loose := [name for name in files if name == INDEX or is_called_like_weights(Path(name))]:
-        yield f"{listed(loose)} in {place}: not listed. Put the files of a model into a folder of its own. {A_MODEL}"
+        yield f"{shortlist(loose)} in {place}: not listed. Put the files of a model into a folder of its own. {A_MODEL}"
 
 
-def cached(folder: Path) -> dict[str, Path]:
+def cached_versions(folder: Path) -> dict[str, Path]:
     """The versions of a model in the hub's cache: the one that is called main, else the newest, has the plain name."""
     if not folder.name.startswith(CACHED):
         return {}

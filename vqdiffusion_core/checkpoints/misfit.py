@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Collection, Iterable, Sequence
 
-from .errors import CheckpointError, listed
+from .errors import CheckpointError, shortlist
 from .rename import Weights, invert, translate
 
 
@@ -29,7 +29,7 @@ def complaint(weights: Weights, missing: Sequence[str], unknown: Iterable[str]) 
             f"{ours} by {' and '.join(names)}" for ours, names in weights.origin.items() if len(names) > 1
         ],
     }
-    return " ".join(f"{what}: {listed(names)}." for what, names in told.items() if names)
+    return " ".join(f"{what}: {shortlist(names)}." for what, names in told.items() if names)
 
 
 def name_in_file(weights: Weights, name: str) -> str:

@@ -53,16 +53,21 @@ def vqgan_spec(vqgan: Weights, norm_groups: int, junk_code: bool) -> VQGANSpec:
     return spec
 
 
+def codes_of(transformer: Weights) -> int:
+    """K: a row each, and one for the mask."""
+    return shape_of(transformer, "content_emb.emb.weight", 2)[0] - 1
+
+
 def transformer_spec(transformer: Weights, heads: int, grid: tuple[int, int] | None) -> TransformerSpec:
     """Read off everything that the tensors tell; the heads they do not. `grid` None: that of the position tables."""
-    rows, width = shape_of(transformer, "content_emb.emb.weight", 2)
+    _, width = shape_of(transformer, "content_emb.emb.weight", 2)
     table_rows, _ = shape_of(transformer, "content_emb.height_emb.weight", 2)
     table_columns, _ = shape_of(transformer, "content_emb.width_emb.weight", 2)
     tables = table_rows, table_columns
     conv = "blocks.0.mlp.conv1.weight" in transformer.tensors
     mlp = ("blocks.0.mlp.conv1.weight", 4) if conv else ("blocks.0.mlp.0.weight", 2)
     spec = TransformerSpec(
-        codebook_size=rows - 1,
+        codebook_size=codes_of(transformer),
         grid=grid or tables,
         layers=count(transformer, "blocks.{}"),
         width=width,

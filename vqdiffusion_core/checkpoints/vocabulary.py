@@ -5,14 +5,16 @@ from __future__ import annotations
 import gzip
 import json
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..networks.specs import TextSpec
 from ..networks.text_encoder import END, START, TextEncoder
 from .errors import CheckpointError
-from .read import MAX_TEXT, read_head, read_json, read_text
+from .read.head import read_head
+from .read.text import MAX_TEXT, read_json, read_text
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -25,6 +27,23 @@ OPENAI_MERGES = 49152 - 256 - 2  # OpenAI's file lists more than its models know
 class Vocabulary:
     ids: dict[str, int]
     merges: list[Merge]  # the best first
+
+
+def vocabulary_for(spec: TextSpec, folders: Sequence[Path]) -> Vocabulary:
+    """The vocabulary in the first folder that has one. Raises CheckpointError if none has, or one of another size."""
+    vocabulary = find_vocabulary(folders)
+    folder = " or ".join(map(str, folders))
+    if vocabulary is None:
+        raise CheckpointError(
+            f"There is no tokenizer in {folder}; expected vocab.json and merges.txt, tokenizer.json, or OpenAI's "
+            "bpe_simple_vocab_16e6.txt.gz. Every released model uses the tokenizer of openai/clip-vit-base-patch32."
+        )
+    if len(vocabulary.ids) != spec.vocabulary:
+        raise CheckpointError(
+            f"The tokenizer in {folder} knows {len(vocabulary.ids)} tokens, the text encoder {spec.vocabulary}: they "
+            "are not of one model."
+        )
+    return vocabulary
 
 
 def find_vocabulary(folders: Iterable[Path]) -> Vocabulary | None:
@@ -43,20 +62,20 @@ def read_vocabulary(folder: Path) -> Vocabulary | None:
         merges = parse_merges(read_text(folder / "merges.txt"))
         return validate(Vocabulary(read_json(folder / "vocab.json"), merges), folder)
     if (folder / "tokenizer.json").exists():
-        return validate(of_tokenizer_json(read_json(folder / "tokenizer.json"), folder), folder)
+        return validate(vocabulary_of_tokenizer_json(read_json(folder / "tokenizer.json"), folder), folder)
     for file in sorted(folder.glob("[!.]*.gz")):
-        return validate(of_openai(parse_merges(unzip(file))), file)
+        return validate(vocabulary_of_openai(parse_merges(unzip(file))), file)
     return None
 
 
-def of_tokenizer_json(content: dict, folder: Path) -> Vocabulary:
+def vocabulary_of_tokenizer_json(content: dict, folder: Path) -> Vocabulary:
     model = content.get("model")
     if not isinstance(model, dict) or not isinstance(model.get("vocab"), dict):
         raise CheckpointError(f"{folder / 'tokenizer.json'} has no byte-pair model; expected CLIP's tokenizer.")
     return Vocabulary(model["vocab"], [pair(merge) for merge in model.get("merges", [])])
 
 
-def of_openai(merges: list[Merge]) -> Vocabulary:
+def vocabulary_of_openai(merges: list[Merge]) -> Vocabulary:
     """OpenAI's file lists merges alone; the ids follow from their order."""
     merges = merges[:OPENAI_MERGES]
     letters = byte_letters()
@@ -115,10 +134,10 @@ def validate(vocabulary: Vocabulary, source: Path) -> Vocabulary:
 
 def vocabulary_of(text: TextEncoder) -> Vocabulary:
     """What a text encoder's tokenizer was made from."""
-    return of_backend(text.tokenizer.backend_tokenizer)
+    return vocabulary_of_backend(text.tokenizer.backend_tokenizer)
 
 
-def of_backend(tokenizer: Tokenizer) -> Vocabulary:
+def vocabulary_of_backend(tokenizer: Tokenizer) -> Vocabulary:
     model = json.loads(tokenizer.to_str())["model"]
     return Vocabulary(model["vocab"], [pair(merge) for merge in model["merges"]])
 

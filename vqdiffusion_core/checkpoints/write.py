@@ -42,10 +42,10 @@ def write_safetensors(
     with path.open("wb") as file:
         file.write(len(encoded).to_bytes(8, "little") + encoded)
         for name in names:
-            on_bytes(file.write(raw(tensors[name].to(dtype or tensors[name].dtype))))
+            on_bytes(file.write(bytes_of(tensors[name].to(dtype or tensors[name].dtype))))
 
 
-def raw(tensor: Tensor) -> memoryview:
+def bytes_of(tensor: Tensor) -> memoryview:
     return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data
 
 

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from ..checkpoints import CheckpointError, choose_dtype, load
 from ..checkpoints.convert import convert
-from ..checkpoints.errors import listed, printable
+from ..checkpoints.errors import escape, shortlist
 from ..checkpoints.releases import releases_like
 from ..model import VQDiffusion
 from ..networks.oom import OutOfMemory, is_out_of_memory
@@ -115,8 +115,8 @@ def run_convert(options: argparse.Namespace) -> None:
     with byte_bar() as report:
         left_behind = convert(options.source, options.target, dtype, options.tokenizer, report)
     if left_behind:
-        names = listed([f"{name:.100}" for name in left_behind])
-        print(f"left behind, and not run: {printable(names)}", file=sys.stderr)
+        names = shortlist([f"{name:.100}" for name in left_behind])
+        print(f"left behind, and not run: {escape(names)}", file=sys.stderr)
     print(options.target)
 
 

@@ -25,9 +25,9 @@ def class_number(label: str, rows: int) -> int:
         return int(wanted)
     if null != IMAGENET:
         raise ValueError(f"There is no class {wanted!r:.100}; expected a number from 0 to {null - 1}.")
-    found = [number for name, number in imagenet_names().items() if plain(name) == plain(wanted)]
+    found = [number for name, number in imagenet_names().items() if normalise(name) == normalise(wanted)]
     if not found:
-        like = " or ".join(map(repr, alike(wanted)))
+        like = " or ".join(map(repr, nearest_names(wanted)))
         raise ValueError(
             f"There is no class {wanted!r:.100}; expected a number from 0 to {null - 1} or a name of ImageNet's, "
             + (f"is it {like}?" if like else "such as 'golden retriever'.")
@@ -42,19 +42,19 @@ def imagenet_names() -> dict[str, int]:
     return {name: int(number) for number, names in lines for name in names.split(", ")}
 
 
-def plain(name: str) -> str:
+def normalise(name: str) -> str:
     """What of a name counts.
 
-    >>> plain("Jack-o'-lantern"), plain("crane (bird)")
+    >>> normalise("Jack-o'-lantern"), normalise("crane (bird)")
     ('jackolantern', 'cranebird')
     """
     return re.sub(r"[^a-z0-9]", "", name.lower())
 
 
-def alike(wanted: str) -> list[str]:
+def nearest_names(wanted: str) -> list[str]:
     """Names that have the wanted words in them, else those that are spelled most like them.
 
-    >>> alike("crane"), alike("daisi")
+    >>> nearest_names("crane"), nearest_names("daisi")
     (['crane (bird)', 'crane (machine)'], ['daisy'])
     """
     names = imagenet_names()

@@ -9,23 +9,23 @@ WEIGHT = re.compile(r":\s*([+-]?\d{0,9}\.?\d{0,9})\s*$")  # at the end of a grou
 LONGEST_WEIGHT = 32  # letters
 
 
-def weighted(text: str) -> list[tuple[str, float]]:
+def parse_weights(text: str) -> list[tuple[str, float]]:
     r"""The pieces of a prompt with their weights. A weight that is written holds as it is; pairs of parentheses without
     one multiply. A parenthesis without its partner, or with a backslash, is a letter.
 
-    >>> weighted(r"a (red:1.3) cat \(big\)")
+    >>> parse_weights(r"a (red:1.3) cat \(big\)")
     [('a ', 1.0), ('red', 1.3), (' cat (big)', 1.0)]
     """
     partner = pairs(text)
     pieces: list[tuple[str, float]] = []
     weights, ends, begin = [1.0], [len(text)], 0
 
-    def say(end: int) -> None:
+    def flush(end: int) -> None:
         if end > begin:
             pieces.append((text[begin:end].replace("\\(", "(").replace("\\)", ")"), weights[-1]))
 
     for i in sorted([*partner, *partner.values()]):
-        say(min(i, ends[-1]))
+        flush(min(i, ends[-1]))
         if i in partner:
             close = partner[i]
             written = written_weight(text, i + 1, close)
@@ -35,7 +35,7 @@ def weighted(text: str) -> list[tuple[str, float]]:
             weights.pop()
             ends.pop()
         begin = i + 1
-    say(len(text))
+    flush(len(text))
     return pieces
 
 

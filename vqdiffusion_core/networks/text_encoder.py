@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ..notices import notify
 from .foreign import foreign_words
-from .prompt_weights import weighted
+from .prompt_weights import parse_weights
 from .specs import TextSpec
 
 if TYPE_CHECKING:
@@ -63,12 +63,12 @@ class TextEncoder(nn.Module):
         return ids + [PAD_ID] * (self.length - len(ids))
 
     def weigh(self, text: str) -> list[Token]:
-        """Prompt with weights, see `emphasis` -> L tokens, their ids as `tokenize` makes them. Tells what of the prompt
-        the model does not read, or not as it may be meant.
+        """Prompt with weights (prompt_weights.py) -> L tokens, their ids as `tokenize` makes them. Tells what of it the
+        model does not read, or not as it may be meant.
         """
         tokens: list[Token] = []
         dropped, count, first = [], 0, 1
-        for piece, weight in weighted(text):
+        for piece, weight in parse_weights(text):
             plain, room = clean(piece), self.length - 2 - len(tokens)
             words = self.words(plain)
             coded = [(Token(i, weight, n), word.begin) for n, word in enumerate(words, first) for i in word.ids]
@@ -78,12 +78,12 @@ class TextEncoder(nn.Module):
             count, first = count + len(coded), first + len(words)
         if dropped:
             notify(
-                f"A prompt has {count} tokens and this model reads {self.length - 2}: {quoted(' '.join(dropped))} is "
+                f"A prompt has {count} tokens and this model reads {self.length - 2}: {quote(' '.join(dropped))} is "
                 "left out. Shorten the prompt."
             )
         if foreign := foreign_words(text):
             notify(
-                f"{', '.join(map(quoted, foreign))}: read as words, for this model has no commands in prompts but "
+                f"{', '.join(map(quote, foreign))}: read as words, for this model has no commands in prompts but "
                 "weights such as (word:1.2)."
             )
         start, end = map(Token, self.tokenize("")[:2])
@@ -121,9 +121,9 @@ class TextEncoder(nn.Module):
         return self.embed_weighted([self.weigh(text) for text in texts])
 
 
-def quoted(text: str) -> str:
+def quote(text: str) -> str:
     """
-    >>> quoted("a fox"), quoted("abc" * 100)
+    >>> quote("a fox"), quote("abc" * 100)
     ('"a fox"', '"abcabcabcabcabcabcabcabcabcabcabcabcabcabcabcabcabcabcabcabc ..."')
     """
     return f'"{text}"' if len(text) <= 100 else f'"{text[:60]} ..."'

@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from ..checkpoints.write import raw
+from ..checkpoints.write import bytes_of
 from ..diffusion.guidance import cfg
 from ..diffusion.posterior import q_sample
 from ..diffusion.sampling import sample
@@ -104,7 +104,7 @@ def fingerprint(module: nn.Module) -> str:
     """Tells weights from other weights."""
     digest = hashlib.sha256()
     for weight in module.state_dict().values():
-        digest.update(raw(weight))
+        digest.update(bytes_of(weight))
     return digest.hexdigest()[:16]
 
 

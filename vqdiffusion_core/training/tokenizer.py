@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from tokenizers import pre_tokenizers, trainers
 
-from ..checkpoints.vocabulary import Vocabulary, of_backend
+from ..checkpoints.vocabulary import Vocabulary, vocabulary_of_backend
 from ..networks.text_encoder import END, START, clip_tokenizer
 
 
@@ -24,6 +24,6 @@ def learn_vocabulary(captions: Iterable[str], merges: int) -> Vocabulary:
         show_progress=False,
     )
     backend.train_from_iterator(captions, trainer)
-    learned = of_backend(backend).merges
+    learned = vocabulary_of_backend(backend).merges
     words = letters + ["".join(merge) for merge in learned] + [START, END]
     return Vocabulary({word: i for i, word in enumerate(dict.fromkeys(words))}, learned)

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from pack.vqdiffusion_core.checkpoints import key_maps, load, original_layout, save
+from pack.vqdiffusion_core.checkpoints import key_maps, load, original_codec, save
 from pack.vqdiffusion_core.checkpoints.rename import rename
 from pack.vqdiffusion_core.diffusion.schedule import Schedule
 from torch import nn
@@ -252,11 +252,11 @@ def test_a_vocabulary_can_lie_elsewhere(coco, tmp_path):
 
 def codec(entries):
     """A VQGAN of which only the codebook is looked at: entry i is the number i."""
-    return rename(key_maps.VQGAN_TAMING, {original_layout.CODEBOOK: torch.arange(entries)[:, None]}, "a codec")
+    return rename(key_maps.VQGAN_TAMING, {original_codec.CODEBOOK: torch.arange(entries)[:, None]}, "a codec")
 
 
 def test_a_vqgan_fits_a_model_of_as_many_codes():
-    fits = original_layout.fits
+    fits = original_codec.fits
     assert [fits(codec(entries), None, 11) for entries in (10, 11, 12)] == [False, True, False]
     assert fits(codec(24), tiny.CODE_MAP, 11) and not fits(codec(24), tiny.CODE_MAP, 10)
     assert not fits(codec(23), tiny.CODE_MAP, 11)
@@ -265,9 +265,9 @@ def test_a_vqgan_fits_a_model_of_as_many_codes():
 @pytest.mark.parametrize(("code_map", "kept", "junk"), [([2, 0, 1, 0], [1, 2, 0], True), ([1, 2, 0], [2, 0, 1], False)])
 def test_a_code_map_in_any_order_keeps_the_first_code_of_each_number(code_map, kept, junk):
     code_map = torch.tensor(code_map)
-    cut = original_layout.cut_codebook(codec(len(code_map)), code_map)
-    assert cut.tensors[original_layout.CODEBOOK].flatten().tolist() == kept
-    assert original_layout.has_junk_code(code_map) is junk
+    cut = original_codec.cut_codebook(codec(len(code_map)), code_map)
+    assert cut.tensors[original_codec.CODEBOOK].flatten().tolist() == kept
+    assert original_codec.has_junk_code(code_map) is junk
 
 
 def test_files_without_a_suffix_are_looked_into(tmp_path):

@@ -18,9 +18,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from pack.vqdiffusion_core.checkpoints import POCKET_FOLDER, CheckpointError, find, load, unpickle
-from pack.vqdiffusion_core.checkpoints.jit_archive import read_jit_archive
-from pack.vqdiffusion_core.checkpoints.read import check_safetensors, leaving_out, read_json, read_tensors
+from pack.vqdiffusion_core.checkpoints import POCKET_FOLDER, CheckpointError, find, load
+from pack.vqdiffusion_core.checkpoints.read import read_tensors, unpickle
+from pack.vqdiffusion_core.checkpoints.read.leftovers import skip_unknown_names
+from pack.vqdiffusion_core.checkpoints.read.safetensors_file import check_safetensors
+from pack.vqdiffusion_core.checkpoints.read.text import read_json
+from pack.vqdiffusion_core.checkpoints.read.torchscript import read_jit_archive
 
 from .. import tiny_checkpoints, tiny_originals
 
@@ -226,7 +229,7 @@ def test_what_is_left_out_of_a_file_takes_no_memory_and_no_time_either(index, tm
         CheckpointError, match=r"it was not opened \((my.Own|builtins.bytearray)\)|cut short or damaged"
     ):
         read_tensors(path)
-    with Memory() as memory, leaving_out():
+    with Memory() as memory, skip_unknown_names():
         try:
             read_tensors(path)
         except CheckpointError as error:
@@ -256,16 +259,16 @@ def calls(ran):
 
 def test_nothing_of_a_file_is_run_or_changed_where_it_is_left_out(tmp_path):
     ran, path = tmp_path / "ran", tmp_path / "model.pth"
-    before = vars(unpickle.StandIn).copy(), vars(unpickle.rebuilt).copy()
+    before = vars(unpickle.StandIn).copy(), vars(unpickle.rebuild_tensor).copy()
     for index in calls(ran):
         in_archive(path, index)
-        with leaving_out() as names:
+        with skip_unknown_names() as names:
             read_tensors(path)
         assert set(names) & {"os.mkdir", "posix.mkdir", "my.Own"}
     assert not ran.exists()
-    assert (vars(unpickle.StandIn), vars(unpickle.rebuilt)) == before
+    assert (vars(unpickle.StandIn), vars(unpickle.rebuild_tensor)) == before
     torch.save({"w": torch.ones(3), "own": Calls(print, "x")}, path)
-    with leaving_out():
+    with skip_unknown_names():
         assert read_tensors(path)["w"].tolist() == [1, 1, 1]
 
 
@@ -275,7 +278,7 @@ def test_leaving_out_never_imports_and_never_looks_a_name_up(old, tmp_path, monk
     torch.save({"w": torch.ones(3), "own": Calls(print, "x")}, path, _use_new_zipfile_serialization=not old)
     asked = []
     monkeypatch.setattr("builtins.__import__", lambda name, *rest: asked.append(name))
-    with leaving_out() as names:
+    with skip_unknown_names() as names:
         content = read_tensors(path)
     monkeypatch.undo()
     assert asked == [] and list(names) == ["builtins.print"] and content["w"].tolist() == [1, 1, 1]

@@ -1,7 +1,7 @@
 """Classes by name: the list is whole, in the order of ImageNet's labels, and a near miss is told what is near."""
 
 import pytest
-from pack.vqdiffusion_core.networks.classes import FILE, IMAGENET, class_number, imagenet_names, plain
+from pack.vqdiffusion_core.networks.classes import FILE, IMAGENET, class_number, imagenet_names, normalise
 
 ROWS = IMAGENET + 1
 ANCHORS = {
@@ -47,16 +47,18 @@ def test_every_class_has_a_line_of_its_own():
 
 
 def test_no_name_means_two_classes():
-    assert len({plain(name) for name in imagenet_names()}) == len(imagenet_names())
+    assert len({normalise(name) for name in imagenet_names()}) == len(imagenet_names())
 
 
 def test_the_order_is_that_of_another_list():
     """torchvision's names differ here and there; where one of them is ours too, it has the same number."""
     from torchvision.models._meta import _IMAGENET_CATEGORIES
 
-    numbers = {plain(name): number for name, number in imagenet_names().items()}
-    shared = {name: i for i, name in enumerate(_IMAGENET_CATEGORIES) if plain(name) in numbers and name != "Cardigan"}
-    assert {name: numbers[plain(name)] for name in shared} == shared
+    numbers = {normalise(name): number for name, number in imagenet_names().items()}
+    shared = {
+        name: i for i, name in enumerate(_IMAGENET_CATEGORIES) if normalise(name) in numbers and name != "Cardigan"
+    }
+    assert {name: numbers[normalise(name)] for name in shared} == shared
     assert len(shared) > 980
 
 

@@ -1,7 +1,7 @@
 """Prompt weights."""
 
 import pytest
-from pack.vqdiffusion_core.networks.prompt_weights import weighted
+from pack.vqdiffusion_core.networks.prompt_weights import parse_weights
 
 
 @pytest.mark.parametrize(
@@ -23,11 +23,11 @@ from pack.vqdiffusion_core.networks.prompt_weights import weighted
     ],
 )
 def test_a_prompt_is_pieces_with_weights(text, pieces):
-    found = weighted(text)
+    found = parse_weights(text)
     assert [piece for piece, _ in found] == [piece for piece, _ in pieces]
     assert [weight for _, weight in found] == pytest.approx([weight for _, weight in pieces])
 
 
 def test_a_wall_of_parentheses_is_read_in_no_time():
-    assert weighted("(" * 50_000) == [("(" * 50_000, 1.0)]
-    assert len(weighted("(a" * 2000 + ")" * 2000)) == 2000
+    assert parse_weights("(" * 50_000) == [("(" * 50_000, 1.0)]
+    assert len(parse_weights("(a" * 2000 + ")" * 2000)) == 2000

@@ -11,11 +11,13 @@ import pickle
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO, Any, ClassVar, cast
+from typing import IO, Any, ClassVar
 from zipfile import ZipInfo
 
 import torch
 from torch import Tensor
+
+from .mapped_file import MappedFile, Storage
 
 STORAGE = re.compile(r"torch\.(?:cuda\.)?([A-Z][A-Za-z0-9]*)Storage")
 DTYPES = {
@@ -39,7 +41,6 @@ MAX_DIMENSIONS = 8
 # Instructions that lead to registered classes, or to what lies outside of the file
 REFUSED = {code[0] for code in (pickle.EXT1, pickle.EXT2, pickle.EXT4, pickle.NEXT_BUFFER, pickle.READONLY_BUFFER)}
 
-Storage = Callable[[torch.dtype, str, int], Tensor]  # dtype, key and length of some numbers -> those
 Check = Callable[[str], None]  # sees the name of what a pickle would import, and raises to refuse it
 
 
@@ -51,25 +52,25 @@ class StandIn(dict):
     def __init__(self, *_: Any):
         super().__init__()
 
-    def told(self, state: Any) -> None:
+    def set_state(self, state: Any) -> None:
         """What the file says that the object's attributes are."""
 
 
-def rebuilt(flat: Tensor, offset: int, size: tuple, stride: tuple, *_: Any) -> Tensor:
+def rebuild_tensor(flat: Tensor, offset: int, size: tuple, stride: tuple, *_: Any) -> Tensor:
     if len(size) > MAX_DIMENSIONS:
         raise ValueError(f"a tensor of {len(size)} dimensions")
     return flat.as_strided(size, stride, offset)  # which checks the bounds
 
 
-def unchanged(value: Any = None, *_: Any) -> Any:
+def identity(value: Any = None, *_: Any) -> Any:
     return value
 
 
 FUNCTIONS: dict[str, Callable] = {
-    "torch._utils._rebuild_tensor": rebuilt,
-    "torch._utils._rebuild_tensor_v2": rebuilt,
-    "torch._utils._rebuild_parameter": unchanged,
-    "torch._utils._rebuild_parameter_with_state": unchanged,
+    "torch._utils._rebuild_tensor": rebuild_tensor,
+    "torch._utils._rebuild_tensor_v2": rebuild_tensor,
+    "torch._utils._rebuild_parameter": identity,
+    "torch._utils._rebuild_parameter_with_state": identity,
 }
 
 
@@ -128,7 +129,7 @@ class Unpickler(pickle._Unpickler):
     def build(self) -> None:
         state, target = self.stack.pop(), self.stack[-1]
         if isinstance(target, StandIn):
-            target.told(state)
+            target.set_state(state)
 
     def put(self, items: list) -> None:
         """Text and numbers alone are keys: the hash of others can take for ever."""
@@ -171,41 +172,6 @@ class Unpickler(pickle._Unpickler):
         pickle.ADDITEMS[0]: lambda self: self.pop_mark(),
         pickle.FROZENSET[0]: lambda self: (self.pop_mark(), self.append(None)),
     }
-
-
-class MappedFile:
-    """The numbers in a file, without reading those that nobody uses."""
-
-    def __init__(self, path: Path):
-        self.path = path
-        self.bytes = torch.UntypedStorage.from_file(str(path), False, path.stat().st_size)
-
-    def numbers(self, dtype: torch.dtype, start: int, count: int) -> Tensor:
-        part = cast(torch.UntypedStorage, self.bytes[start : start + count * dtype.itemsize])
-        return torch.empty(0, dtype=dtype).set_(part)
-
-    def in_entries(self, entries: dict[str, ZipInfo]) -> Storage:
-        """The storages of an archive, each an entry that is called as its key."""
-
-        def storage(dtype: torch.dtype, key: str, count: int) -> Tensor:
-            entry = entries[f"data/{key}"]
-            if count * dtype.itemsize > entry.file_size:
-                raise ValueError(f"storage {key} has {entry.file_size} bytes, {count} numbers were expected")
-            return self.numbers(dtype, self.start_of(entry), count)
-
-        return storage
-
-    def start_of(self, entry: ZipInfo) -> int:
-        """Where an entry's bytes begin: after its own header, whose last two fields are the lengths of what follows."""
-        with self.path.open("rb") as file:
-            file.seek(entry.header_offset + 26)
-            name, extra = (int.from_bytes(file.read(2), "little") for _ in range(2))
-        return entry.header_offset + 30 + name + extra
-
-
-def name_in(entry: ZipInfo) -> str:
-    """What an entry is called in the folder that the archive holds."""
-    return entry.filename.partition("/")[2]
 
 
 def unpickle_archive(path: Path, index: IO[bytes], entries: dict[str, ZipInfo], check: Check) -> Any:

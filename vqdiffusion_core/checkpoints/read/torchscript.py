@@ -15,8 +15,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .errors import CheckpointError
-from .unpickle import Check, MappedFile, StandIn, Unpickler, name_in, unchanged
+from ..errors import CheckpointError
+from .mapped_file import MappedFile, name_in
+from .unpickle import Check, StandIn, Unpickler, identity
 
 
 class Module(StandIn):
@@ -28,7 +29,7 @@ class Module(StandIn):
         super().__init__()
         self.attributes: dict[str, Any] = {}
 
-    def told(self, state: Any) -> None:
+    def set_state(self, state: Any) -> None:
         self.attributes = state if isinstance(state, dict) else {}
 
 
@@ -37,7 +38,7 @@ class ModuleUnpickler(Unpickler):
         if module.startswith("__torch__"):
             return Module
         if module == "torch.jit._pickle":
-            return unchanged
+            return identity
         return super().find_class(module, name)
 
 
