@@ -73,7 +73,6 @@ def parts_for(codebook_size: int) -> str:
     >>> parts_for(974)
     'vqgan_imagenet_f16_16384.pth with taming_vqvae_974.pt'
     """
-    for release in RELEASES:
-        if release.codebook_size == codebook_size:
-            return release.vqgan + (f" with {release.code_map}" if release.code_map else "")
-    return f"a VQGAN of {codebook_size} codes"
+    releases = [release for release in RELEASES if release.codebook_size == codebook_size]
+    parts = [r.vqgan + (f" with {r.code_map}" if r.code_map else "") for r in releases]
+    return " or ".join(dict.fromkeys(parts)) or f"a VQGAN of {codebook_size} codes"

@@ -22,10 +22,14 @@ def millions(module_class, spec):
 
 
 @pytest.mark.parametrize("release", [r for r in RELEASES if r.name in MILLIONS], ids=lambda release: release.name)
-def test_a_release_has_the_size_of_the_real_one_and_is_known_by_its_shape(release):
-    spec = transformer_spec(release)
-    assert millions(Transformer, spec) == pytest.approx(MILLIONS[release.name], abs=0.05)
-    assert release in releases_like(spec)
+def test_a_release_has_the_size_of_the_real_one(release):
+    assert millions(Transformer, transformer_spec(release)) == pytest.approx(MILLIONS[release.name], abs=0.05)
+
+
+@pytest.mark.parametrize("release", RELEASES, ids=lambda release: release.name)
+def test_a_release_is_known_by_its_shape_and_its_codec_fits(release):
+    assert release in releases_like(transformer_spec(release))
+    assert release.codebook_size == CODECS[release.vqgan].codebook_size or release.code_map
 
 
 def test_the_vqgan_of_ithq_has_the_size_of_the_real_one():
