@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import pickle
 import random
 import re
 import tarfile
@@ -199,6 +200,13 @@ def test_images_follow_from_their_numbers(cache, size):
     pairs = zip(one.captioned(), another.captioned(), strict=True)
     assert all(a.tobytes() == b.tobytes() and said == again for (a, said), (b, again) in pairs)
     assert len(list(one.captions())) == sum(len(said) for _, said in one.captioned())
+
+
+def test_a_world_can_be_sent_to_the_processes_that_load_it(cache):
+    world = World(48, 2, FEW, cache)
+    sent = pickle.loads(pickle.dumps(world))
+    assert sent.image(random.Random(1)).tobytes() == world.image(random.Random(1)).tobytes()
+    assert [*sent.captions()] == [*world.captions()]
 
 
 def test_a_size_that_the_cells_do_not_divide_is_refused(cache):

@@ -127,6 +127,9 @@ class Sprites:
         self.headroom = lru_cache(maxsize=8192)(self.count_headroom)
         self.shadow = lru_cache(maxsize=8192)(self.shade)
 
+    def __reduce__(self) -> tuple[type[Sprites], tuple[int, Icons]]:
+        return Sprites, (self.cell, self.icons)  # to other processes, without what is kept
+
     def draw(self, subject: Subject, look: str, cells: int) -> Image.Image:
         """One subject in a look, RGBA, `cells` cells high and wide."""
         icon_set, finish = LOOKS[look]

@@ -145,6 +145,9 @@ class Icons:
         self.cache = cache or default_cache()
         self.documents = lru_cache(maxsize=None)(self.read)
 
+    def __reduce__(self) -> tuple[type[Icons], tuple[tuple[str, ...], Path]]:
+        return Icons, (self.names, self.cache)  # to other processes, without what is kept
+
     def read(self, icon_set: str) -> dict[str, str]:
         return read_icons(fetch(PACKAGES[icon_set], self.cache), self.names)
 
