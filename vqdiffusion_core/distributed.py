@@ -26,7 +26,7 @@ Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
-class Workers:
+class Processes:
     rank: int = 0  # this process, counted from 0
     count: int = 1
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
@@ -42,26 +42,26 @@ class Workers:
         """Of progress bars: None, which tqdm takes for quiet unless on a terminal, or True beside the main process."""
         return None if self.is_main else True
 
-    def check(self, batch: int) -> None:
-        """Raise ValueError for a batch that cannot be shared."""
+    def check_batch(self, batch: int) -> None:
+        """Raise ValueError for a batch that cannot be sharded."""
         if batch % self.count:
             raise ValueError(f"A batch of {batch} does not divide among {self.count} processes; choose a multiple.")
 
-    def share(self, rows: Tensor) -> Tensor:
+    def shard(self, rows: Tensor) -> Tensor:
         """This process's rows of the batch."""
-        self.check(len(rows))
+        self.check_batch(len(rows))
         return rows[self.rank :: self.count]
 
-    def gather(self, mine: Tensor) -> Tensor:
-        """Everybody's rows, in the order of the batch: the inverse of `share`. Without gradients."""
+    def all_gather(self, mine: Tensor) -> Tensor:
+        """Everybody's rows, in the order of the batch: the inverse of `shard`. Without gradients."""
         if self.count == 1:
             return mine.detach()
         parts = [torch.empty_like(mine) for _ in range(self.count)]
         dist.all_gather(parts, mine.detach().contiguous())
         return torch.stack(parts, 1).flatten(0, 1)
 
-    def collect(self, mine: Sequence[Item]) -> list[Item]:
-        """For the leading process, everything of a list of which each process has every `count`-th; else nothing."""
+    def gather_objects(self, mine: Sequence[Item]) -> list[Item]:
+        """For the main process, everything of a list of which each process has every `count`-th; else nothing."""
         if self.count == 1:
             return list(mine)
         parts: list[Sequence[Item]] = [[] for _ in range(self.count if self.is_main else 0)]
@@ -83,21 +83,21 @@ class Workers:
         dist.all_reduce(reduced, operation, group=self.patient)
         return int(reduced)
 
-    def together(self, module: nn.Module) -> nn.Module:
+    def distribute(self, module: nn.Module) -> nn.Module:
         """The module, its gradients the mean over the processes."""
-        self.wait()  # what the wrapper sends at once has PyTorch's own patience, minutes
+        self.barrier()  # what the wrapper sends at once has PyTorch's own patience, minutes
         return module if self.count == 1 else nn.parallel.DistributedDataParallel(module)
 
-    def wait(self) -> None:
+    def barrier(self) -> None:
         """Until every process is here, for as long as that takes."""
         if self.count > 1:
             dist.barrier(group=self.patient)
 
 
-ALONE = Workers()
+ALONE = Processes()
 
 
-def device_of(name: str = "auto") -> torch.device:
+def choose_device(name: str = "auto") -> torch.device:
     """A device by name; auto: cuda where there is one, else cpu. Of several GPUs, this process's own. Raises ValueError
     for one that is not there.
     """
@@ -128,22 +128,22 @@ class Interrupted(KeyboardInterrupt):
 
 
 @contextmanager
-def joined(device: str = "auto") -> Iterator[Workers]:
-    """This process among those that torchrun started, or alone, on the device that `device_of` says.
+def init_processes(device: str = "auto") -> Iterator[Processes]:
+    """This process among those that torchrun started, or alone, on the device that `choose_device` says.
 
     When several fail, as the others do when one is gone, the first says why and the others end in silence.
     """
     if int(os.environ.get("WORLD_SIZE", 1)) == 1:
-        yield Workers(device=device_of(device))
+        yield Processes(device=choose_device(device))
         return
     store, rank, count = next(rendezvous("env://"))
     try:
-        place = device_of(device)
+        place = choose_device(device)
         backend = "nccl" if place.type == "cuda" else "gloo"
         groups = PrefixStore("groups", store)
         dist.init_process_group(backend, store=groups, rank=rank, world_size=count)
         patient = cast(dist.ProcessGroup, dist.new_group(backend="gloo", timeout=PATIENCE))
-        yield Workers(rank, count, place, patient)
+        yield Processes(rank, count, place, patient)
     except (Exception, KeyboardInterrupt) as error:
         if store.add("failures", 1) > 1:
             sys.exit(128 + getattr(error, "number", signal.SIGINT) if isinstance(error, KeyboardInterrupt) else 1)

@@ -96,7 +96,7 @@ def test_training_that_is_killed_at_any_moment_goes_on_to_the_same_weights(tmp_p
         process = training(folder)
         for _ in range(lines):
             process.stdout.readline()
-        while not (folder / "checkpoint.pt.part").exists() and process.process.is_alive():
+        while not (folder / ".checkpoint.pt.part").exists() and process.process.is_alive():
             pass
         process.kill()
         torch.load(folder / "checkpoint.pt", weights_only=True)

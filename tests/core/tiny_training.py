@@ -22,7 +22,7 @@ class Images:
         self.colours = dict([*COLOURS.items()][:count])
         self.opened = []
 
-    def image(self, rng):
+    def random_image(self, rng):
         return paint(rng.choice(list(self.colours.values())), rng.randint(2, 14))
 
     def captions(self):
@@ -31,10 +31,10 @@ class Images:
     def __len__(self):
         return len(self.colours)
 
-    def captioned(self, first=0, stride=1):
-        for name, colour in [*self.colours.items()][first::stride]:
-            self.opened.append(name)
-            yield paint(colour, 8), [f"a {name} image", f"{name}"]
+    def __getitem__(self, index):
+        name, colour = [*self.colours.items()][index]
+        self.opened.append(name)
+        return paint(colour, 8), [f"a {name} image", f"{name}"]
 
 
 def paint(colour, height):
@@ -43,18 +43,24 @@ def paint(colour, height):
     return image
 
 
-def codec(folder, workers=ALONE, **settings):
-    return recipe.new_codec_training(CODEC, Images(), workers, **{"batch": 4, "continuous_steps": 3} | settings)
+def codec(folder, processes=ALONE, **settings):
+    return recipe.new_codec_training(CODEC, Images(), processes, **{"batch": 4, "continuous_steps": 3} | settings)
 
 
-def diffusion(folder, workers=ALONE, model=None, kernel="absorbing", source=None, **settings):
+def diffusion(folder, processes=ALONE, model=None, kernel="absorbing", source=None, **settings):
     """Training of a new model, or of `model`."""
     source = source or Images()
     if model is None:
         torch.manual_seed(1)
         codec = VQGAN(CODEC)
-        model = recipe.new_model(codec, source, folder, workers, recipe.Shape(1, 16, 2), kernel)
-    return recipe.diffusion_training(model, source, folder, workers, **{"batch": 4} | settings)
+        model = recipe.new_model(codec, source, folder, processes, recipe.Shape(1, 16, 2), kernel)
+    return recipe.diffusion_training(model, source, folder, processes, **{"batch": 4} | settings)
+
+
+def take_steps(training, count, progress=0.5):
+    """The metrics of the first steps."""
+    for step, batch in enumerate(training.batches(range(count))):
+        yield training.step(step, progress, batch)
 
 
 def rng(seed=0):

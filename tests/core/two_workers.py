@@ -9,40 +9,46 @@ import torch
 STEPS = 6
 
 
-def train(folder, workers):
+def train(folder, processes):
     """Some steps of both trainings: their losses, their gradients in the first step, and the codebook at the end."""
     from pack.tests.core import tiny_training as tiny
 
-    codec = tiny.codec(folder, workers, mixed=False)
-    diffusion = tiny.diffusion(folder, workers, kernel="mask-and-replace", mixed=False)
+    codec = tiny.codec(folder, processes, mixed=False)
+    diffusion = tiny.diffusion(folder, processes, kernel="mask-and-replace", mixed=False)
     seen = {}
     for name, training in (("codec", codec), ("diffusion", diffusion)):
-        losses = [workers.gather(torch.tensor([training.step(0, 0.5)["loss"]])).mean()]
-        seen[f"{name} gradients"] = torch.cat([weight.grad.flatten() for weight in training.weights])
-        losses += [workers.gather(torch.tensor([training.step(step, 0.5)["loss"]])).mean() for step in range(1, STEPS)]
+        losses = []
+        for step, metrics in enumerate(tiny.take_steps(training, STEPS)):
+            losses.append(mean_loss(metrics, processes))
+            if step == 0:
+                seen[f"{name} gradients"] = torch.cat([weight.grad.flatten() for weight in training.weights])
         seen[f"{name} losses"] = torch.stack(losses)
     return seen | {"codebook": codec.model.quantize.embedding.weight, "times": diffusion.times.mean_square}
 
 
-def share(folder, workers):
+def mean_loss(metrics, processes):
+    return processes.all_gather(torch.tensor([metrics["loss"]])).mean()
+
+
+def shard(folder, processes):
     """A run that begins with two images, one for each process, and what this process opened of them."""
     from pack.tests.core import tiny_training as tiny
 
     source = tiny.Images(2)
-    training = tiny.diffusion(folder, workers, source=source, batch=2)
-    losses = [workers.gather(torch.tensor([training.step(step, 0.5)["loss"]])).mean() for step in range(STEPS)]
+    training = tiny.diffusion(folder, processes, source=source, batch=2)
+    losses = [mean_loss(metrics, processes) for metrics in tiny.take_steps(training, STEPS)]
     return {"tokens": training.examples.tokens_SN, "losses": torch.stack(losses), "opened": source.opened}
 
 
 if __name__ == "__main__":
     runpy.run_path(str(Path(__file__).parents[1] / "conftest.py"))
-    from pack.vqdiffusion_core.distributed import joined
+    from pack.vqdiffusion_core.distributed import init_processes
 
-    with joined("cpu") as workers:
-        seen = train(Path(sys.argv[1]), workers)
-        shared = share(Path(sys.argv[1]) / "shared", workers)
-        shared["opened"] = workers.collect([shared["opened"]])
-        if workers.is_main:
-            patience = workers.patient._get_backend(torch.device("cpu")).options._timeout
+    with init_processes("cpu") as processes:
+        seen = train(Path(sys.argv[1]), processes)
+        shared = shard(Path(sys.argv[1]) / "shared", processes)
+        shared["opened"] = processes.gather_objects([shared["opened"]])
+        if processes.is_main:
+            patience = processes.patient._get_backend(torch.device("cpu")).options._timeout
             torch.save(seen | {"shared": shared, "patience": patience}, Path(sys.argv[1]) / "seen.pt")
-        workers.wait()
+        processes.barrier()

@@ -21,7 +21,8 @@ from ..model import VQDiffusion
 from ..networks.oom import OutOfMemory, is_out_of_memory
 from ..networks.specs import TransformerSpec
 from ..notices import notices_to
-from .generate import add_generate, add_model, add_tokenizer
+from .generate import add_generate
+from .options import add_model, add_tokenizer
 from .train import add_evaluate, add_train
 
 TOO_MUCH = "The memory is too small for that. Ask for less at once, as by a smaller --batch, or close other programs."

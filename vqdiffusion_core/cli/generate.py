@@ -8,20 +8,20 @@ from dataclasses import fields
 from pathlib import Path
 
 import torch
-from PIL import ImageColor
 from tqdm import tqdm
 
-from ..checkpoints import POCKET_FOLDER, choose_dtype, load
+from ..checkpoints import choose_dtype, load
 from ..diffusion.settings import ABOUT, DEFAULTS, Settings
-from ..distributed import device_of, joined
+from ..distributed import choose_device, init_processes
 from ..editing import Inpaint, RegionalPrompt
 from ..files.image_output import check_output, write_image
-from ..files.images import WHITE, Colour, open_image, open_mask
+from ..files.images import open_image, open_mask
 from ..model import VQDiffusion
 from ..networks.specs import TransformerSpec
 from ..notices import few_notices, notices_to
 from ..pipeline import generate
 from .lists import check_outputs, draw, read_jobs
+from .options import add_background, add_device, add_model
 
 SOURCES = {
     "text": "a prompt; give it one, and no --class",
@@ -67,7 +67,7 @@ def add_generate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     add_background(command)
     command.add_argument("--grow", type=int, default=0, help="tokens by which the mask is widened")
     command.add_argument("--feather", type=int, default=0, help="pixels over which the drawn part blends in")
-    command.add_argument("--size", type=size, metavar="WIDTHxHEIGHT", help="pixels; larger than the model's own")
+    command.add_argument("--size", type=parse_size, metavar="WIDTHxHEIGHT", help="pixels; larger than the model's own")
     command.add_argument("--seed", type=int, default=0)
     command.add_argument("--count", type=int, default=1, help="images; image i has the seed + i")
     add_device(command)
@@ -86,55 +86,23 @@ def add_settings(command: argparse.ArgumentParser) -> None:
             command.add_argument(option, type=type(default), default=default, choices=about.choices, help=said)
 
 
-def add_background(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "--background",
-        type=colour,
-        default=WHITE,
-        metavar="COLOUR",
-        help="what transparent images are laid on, as a name or #rrggbb; without it, white",
-    )
-
-
-def colour(text: str) -> Colour:
-    return ImageColor.getrgb(text)
-
-
-def size(text: str) -> tuple[int, int]:
+def parse_size(text: str) -> tuple[int, int]:
     width, _, height = text.partition("x")
     return int(width), int(height)
-
-
-def add_device(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--device", default="auto", help="cpu, cuda, or auto: cuda where there is one")
-
-
-def add_model(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--model", type=model_path, default=POCKET_FOLDER, help="folder or file; without it, pocket")
-    command.add_argument("--dtype", default="auto", help="auto, float32, bfloat16 or float16")
-    add_tokenizer(command)
-
-
-def model_path(text: str) -> Path:
-    return POCKET_FOLDER if text == "pocket" else Path(text)
-
-
-def add_tokenizer(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--tokenizer", type=Path, help="folder with CLIP's vocabulary, for a model without one")
 
 
 def run_generate(options: argparse.Namespace) -> None:
     if options.prompts:
         run_list(options)
         return
-    settings = settings_of(options)
+    settings = read_settings(options)
     if options.count < 1:
         raise ValueError(f"count is {options.count}; expected 1 or more images.")
-    paths = numbered(options.output or Path("picture.png"), options.count)
+    paths = number_paths(options.output or Path("picture.png"), options.count)
     for path in paths:
         check_output(path)
-    parts, edit = [part(*given) for given in options.part], edit_of(options)
-    model = load_ready(options, device_of(options.device))
+    parts, edit = [parse_region(*given) for given in options.part], open_edit(options)
+    model = load_model(options, choose_device(options.device))
     prompt = choose_prompt(options, model.transformer.spec)
     with tqdm(total=settings.steps, unit="step", disable=None) as bar:
         images = generate(
@@ -154,7 +122,7 @@ def run_generate(options: argparse.Namespace) -> None:
         print(path)
 
 
-def numbered(path: Path, count: int) -> list[Path]:
+def number_paths(path: Path, count: int) -> list[Path]:
     """
     >>> [path.name for path in numbered(Path("fox.png"), 2)]
     ['fox_0.png', 'fox_1.png']
@@ -162,15 +130,15 @@ def numbered(path: Path, count: int) -> list[Path]:
     return [path] if count == 1 else [path.with_stem(f"{path.stem}_{i}") for i in range(count)]
 
 
-def load_ready(options: argparse.Namespace, device: torch.device) -> VQDiffusion:
+def load_model(options: argparse.Namespace, device: torch.device) -> VQDiffusion:
     return load(options.model, choose_dtype(options.dtype, device), options.tokenizer).prepare_for_inference(device)
 
 
-def settings_of(options: argparse.Namespace) -> Settings:
+def read_settings(options: argparse.Namespace) -> Settings:
     return Settings(**{field.name: getattr(options, field.name) for field in fields(Settings)})
 
 
-def part(where: str, prompt: str) -> RegionalPrompt:
+def parse_region(where: str, prompt: str) -> RegionalPrompt:
     try:
         numbers = [float(number) for number in where.split(",")]
     except ValueError:
@@ -183,7 +151,7 @@ def part(where: str, prompt: str) -> RegionalPrompt:
     return RegionalPrompt(prompt, (left, top, right, bottom), *time)
 
 
-def edit_of(options: argparse.Namespace) -> Inpaint | None:
+def open_edit(options: argparse.Namespace) -> Inpaint | None:
     if options.picture is None:
         if options.mask is not None:
             raise ValueError("--mask is given without an image to lay it over; expected --picture too.")
@@ -197,7 +165,7 @@ def choose_prompt(options: argparse.Namespace, spec: TransformerSpec) -> str | N
     if options.part and options.prompt is None and options.class_label is None:
         return None
     choice = {"text": options.prompt, "class": options.class_label, "none": None}[spec.condition]
-    given = [part for part in (options.prompt, options.class_label) if part is not None]
+    given = [condition for condition in (options.prompt, options.class_label) if condition is not None]
     if given != ([] if spec.condition == "none" else [choice]):
         raise ValueError(f"This model draws from {SOURCES[spec.condition]}.")
     return choice or ""
@@ -206,15 +174,15 @@ def choose_prompt(options: argparse.Namespace, spec: TransformerSpec) -> str | N
 def run_list(options: argparse.Namespace) -> None:
     if options.prompt is not None or options.class_label is not None or options.count != 1 or options.part:
         raise ValueError(f"{options.prompts} says what is drawn; give no prompt, --class, --part or --count besides.")
-    settings = settings_of(options)
+    settings = read_settings(options)
     folder = options.output or Path("pictures")
     jobs = read_jobs(options.prompts, folder, options.seed, settings, options.negative, options.model.name)
     check_outputs(jobs)
-    with joined(options.device) as workers:
-        model = load_ready(options, workers.device)
+    with init_processes(options.device) as processes:
+        model = load_model(options, processes.device)
         with notices_to(print_notice), few_notices():
-            failed = draw(model, jobs, workers, say=print_line)
-        if failed and workers.is_main:
+            failed = draw(model, jobs, processes, report=print_line)
+        if failed and processes.is_main:
             raise ValueError(f"{failed} of {len(jobs)} images failed; the same command tries them again.")
     if failed:
         sys.exit(1)  # the leading process has said why

@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from ..diffusion.noise import SEEDS
 from ..diffusion.settings import Settings
-from ..distributed import ALONE, Workers
+from ..distributed import ALONE, Processes
 from ..files.image_output import FORMATS, check_output, write_image
 from ..files.texts import guess_notice, read_text
 from ..model import VQDiffusion
@@ -54,11 +54,11 @@ def read_jobs(file: Path, folder: Path, seed: int, settings: Settings, negative:
     jobs: list[Job] = []
     wrong: list[tuple[int, str]] = []
     for number, line in enumerate(text.lines, 1):
-        usual = Job(number, line.strip(), negative, (seed + number - 1) % SEEDS, settings, folder)
-        if not usual.prompt:
+        defaults = Job(number, line.strip(), negative, (seed + number - 1) % SEEDS, settings, folder)
+        if not defaults.prompt:
             continue
         try:
-            job = read_line(line, usual) if file.suffix == ".jsonl" else usual
+            job = read_line(line, defaults) if file.suffix == ".jsonl" else defaults
             jobs.append(job if job.path != folder else replace(job, path=folder / file_of(job, model)))
         except ValueError as error:
             wrong.append((number, str(error)))
@@ -74,7 +74,7 @@ def read_jobs(file: Path, folder: Path, seed: int, settings: Settings, negative:
     return jobs
 
 
-def read_line(line: str, usual: Job) -> Job:
+def read_line(line: str, defaults: Job) -> Job:
     """A line of JSON over what a line usually says; `path` is still the folder, or ends in the given name."""
     try:
         given = json.loads(line)
@@ -82,21 +82,21 @@ def read_line(line: str, usual: Job) -> Job:
         raise ValueError(f"no JSON ({error})") from error
     if not isinstance(given, dict) or not isinstance(given.get("prompt"), str):
         raise ValueError('expected a JSON object with a "prompt" in quotes.')
-    choices = {field.name: getattr(usual.settings, field.name) for field in fields(Settings)}
+    choices = {field.name: getattr(defaults.settings, field.name) for field in fields(Settings)}
     known = {"prompt": "", "name": "", "negative": "", "seed": 0} | choices
     if unknown := given.keys() - known.keys():
         raise ValueError(f"unknown: {', '.join(sorted(unknown))}; known are {', '.join(known)}.")
     for key, value in given.items():
-        check_kind(key, value, known[key])
-    settings = replace(usual.settings, **{key: value for key, value in given.items() if key in choices})
-    seed = given.get("seed", usual.seed)
+        check_type(key, value, known[key])
+    settings = replace(defaults.settings, **{key: value for key, value in given.items() if key in choices})
+    seed = given.get("seed", defaults.seed)
     if not 0 <= seed < SEEDS:
         raise ValueError(f"seed is {seed}; expected a number from 0 to 2**64 - 1.")
-    path = usual.path / file_name(given["name"]) if "name" in given else usual.path
-    return Job(usual.line, given["prompt"], given.get("negative", usual.negative), seed, settings, path)
+    path = defaults.path / file_name(given["name"]) if "name" in given else defaults.path
+    return Job(defaults.line, given["prompt"], given.get("negative", defaults.negative), seed, settings, path)
 
 
-def check_kind(key: str, value: Any, like: Any) -> None:
+def check_type(key: str, value: Any, like: Any) -> None:
     kinds = {str: (str,), bool: (bool,), int: (int,), float: (int, float)}[type(like)]
     if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
         words = {str: "text in quotes", bool: "true or false", int: "a whole number", float: "a number"}
@@ -131,15 +131,18 @@ def check_outputs(jobs: Sequence[Job]) -> None:
 
 
 def draw(
-    model: VQDiffusion, jobs: Sequence[Job], workers: Workers = ALONE, say: Callable[[str], None] = lambda line: None
+    model: VQDiffusion,
+    jobs: Sequence[Job],
+    processes: Processes = ALONE,
+    report: Callable[[str], None] = lambda line: None,
 ) -> int:
     """Draw this process's part of the images that are not there yet; returns how many failed, of all processes.
 
-    An image that fails does not end the others: `say` is told of each that is drawn or fails. Call it in every
+    An image that fails does not end the others: `report` is told of each that is drawn or fails. Call it in every
     process: it returns when all of them are done.
     """
     failed = 0
-    for job in tqdm(jobs[workers.rank :: workers.count], unit="image", disable=workers.quiet):
+    for job in tqdm(jobs[processes.rank :: processes.count], unit="image", disable=processes.quiet):
         if job.path.exists():
             continue
         try:
@@ -148,7 +151,7 @@ def draw(
             write_image(image, job.path)
         except Exception as error:  # whatever it is, the next prompt may be drawn
             failed += 1
-            say(f"line {job.line} failed: {type(error).__name__}: {error}")
+            report(f"line {job.line} failed: {type(error).__name__}: {error}")
         else:
-            say(str(job.path))
-    return workers.sum(failed)
+            report(str(job.path))
+    return processes.sum(failed)

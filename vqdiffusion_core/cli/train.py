@@ -10,16 +10,17 @@ from typing import Any
 import torch
 
 from ..checkpoints import POCKET_FOLDER, load, save
-from ..distributed import Workers, joined
+from ..distributed import Processes, init_processes
 from ..notices import few_notices
 from ..training import pocket
-from ..training.changes import settle
+from ..training.changes import check_data
+from ..training.checkpoint import find_run
 from ..training.data import Folder, Source
 from ..training.diffusion import DiffusionTraining
 from ..training.evaluate import evaluate, table
-from ..training.loop import begun, run
+from ..training.loop import run
 from ..training.recipe import KERNELS, Shape, codec_shape, diffusion_training, load_codec, new_codec_training, new_model
-from .generate import add_background, add_device
+from .options import add_background, add_device
 
 
 def add_train(commands: argparse._SubParsersAction) -> None:
@@ -32,7 +33,7 @@ def add_train(commands: argparse._SubParsersAction) -> None:
     add_pace(command, batch=16, steps=pocket.CODEC_STEPS)
     command.add_argument("--codes", type=int, default=pocket.CODEC.codebook_size, help="entries of the codebook")
     command.add_argument(
-        "--channels", type=whole_numbers, default=pocket.CODEC.level_channels, help="of each resolution, as 16,32,64"
+        "--channels", type=parse_numbers, default=pocket.CODEC.level_channels, help="of each resolution, as 16,32,64"
     )
 
     command = kinds.add_parser("diffusion", help="the transformer and its text encoder, on the tokens of a codec")
@@ -95,42 +96,42 @@ def add_evaluate(commands: argparse._SubParsersAction) -> None:
     command.add_argument("--json", type=Path, help="file to write the figures to as well")
 
 
-def whole_numbers(text: str) -> tuple[int, ...]:
+def parse_numbers(text: str) -> tuple[int, ...]:
     return tuple(int(part) for part in text.split(","))
 
 
 def run_codec(options: argparse.Namespace) -> None:
-    with joined(options.device) as workers:
-        settings, spec = settings_of(options, workers), codec_shape(options.channels, options.codes)
+    with init_processes(options.device) as processes:
+        settings, spec = training_settings(options, processes), codec_shape(options.channels, options.codes)
         size = options.size or pocket.Scenes.size
         if size % spec.downscale:
             raise ValueError(
                 f"size is {size}; {len(spec.level_channels)} resolutions need a multiple of {spec.downscale}."
             )
-        check_places(options)
-        begun(options.folder, "codec")
-        source = source_of(options, size, captions=False)
-        settle(source, options.folder, options.new_data, workers)
-        training = new_codec_training(spec, source, workers, **settings)
+        check_folders(options)
+        find_run(options.folder, "codec")
+        source = open_source(options, size, processes, captions=False)
+        check_data(source, options.folder, options.new_data, processes)
+        training = new_codec_training(spec, source, processes, **settings)
         run(training, options.folder, options.steps, save_every=options.save_every)
 
 
 def run_diffusion(options: argparse.Namespace) -> None:
-    with joined(options.device) as workers:
-        settings = settings_of(options, workers)
-        check_places(options)
-        begun(options.folder, "transformer")
+    with init_processes(options.device) as processes:
+        settings = training_settings(options, processes)
+        check_folders(options)
+        find_run(options.folder, "transformer")
         if options.model:
             model = load(options.model, "float32")
             own_size = model.transformer.spec.grid[0] * model.vqgan.spec.downscale
-            source = source_of(options, options.size or own_size)
+            source = open_source(options, options.size or own_size, processes)
         else:
             shape, codec = Shape(options.layers, options.width, options.heads), load_codec(options.codec)
-            source = source_of(options, options.size or pocket.Scenes.size)
-            model = new_model(codec, source, options.folder, workers, shape, options.kernel, options.seed)
+            source = open_source(options, options.size or pocket.Scenes.size, processes)
+            model = new_model(codec, source, options.folder, processes, shape, options.kernel, options.seed)
         learn = options.learn or ("transformer" if options.model else "all")
         settings |= {"learn": learn, "compiled": options.compile}
-        training = diffusion_training(model, source, options.folder, workers, options.new_data, **settings)
+        training = diffusion_training(model, source, options.folder, processes, options.new_data, **settings)
         run(training, options.folder, options.steps, save_every=options.save_every)
         save_model(training, options.save_as)
 
@@ -138,15 +139,15 @@ def run_diffusion(options: argparse.Namespace) -> None:
 def run_pocket(options: argparse.Namespace) -> None:
     source, mixed = pocket.Scenes(), options.precision == "mixed"
     codec, diffusion = options.folder / "codec", options.folder / "diffusion"
-    with joined(options.device) as workers:
-        run(new_codec_training(pocket.CODEC, source, workers, mixed=mixed), codec, pocket.CODEC_STEPS)
-        model = new_model(load_codec(codec), source, diffusion, workers, Shape(), "absorbing")
-        training = diffusion_training(model, source, diffusion, workers, mixed=mixed, compiled=options.compile)
+    with init_processes(options.device) as processes:
+        run(new_codec_training(pocket.CODEC, source, processes, mixed=mixed), codec, pocket.CODEC_STEPS)
+        model = new_model(load_codec(codec), source, diffusion, processes, Shape(), "absorbing")
+        training = diffusion_training(model, source, diffusion, processes, mixed=mixed, compiled=options.compile)
         run(training, diffusion, pocket.DIFFUSION_STEPS)
         save_model(training, options.save_as)
 
 
-def check_places(options: argparse.Namespace) -> None:
+def check_folders(options: argparse.Namespace) -> None:
     """Raise ValueError where what is written would get in the way of what is read."""
     folder, data = options.folder.resolve(), options.data and options.data.resolve()
     if data and folder.is_relative_to(data):
@@ -162,19 +163,19 @@ def check_places(options: argparse.Namespace) -> None:
         raise ValueError(f"--save-as {goal} would take the place of the run or its images; choose another folder.")
 
 
-def source_of(options: argparse.Namespace, size: int, captions: bool = True) -> Source:
+def open_source(options: argparse.Namespace, size: int, processes: Processes, captions: bool = True) -> Source:
     if options.data:
-        return Folder(options.data, size, captions=captions, background=options.background)
+        return Folder(options.data, size, captions=captions, background=options.background, processes=processes)
     if size != pocket.Scenes.size:
         raise ValueError(f"size is {size}; the built-in scenes are drawn at {pocket.Scenes.size}. Give --data FOLDER.")
     return pocket.Scenes()
 
 
-def settings_of(options: argparse.Namespace, workers: Workers) -> dict[str, Any]:
+def training_settings(options: argparse.Namespace, processes: Processes) -> dict[str, Any]:
     for name in ("batch", "learning_rate", "save_every"):
         if not getattr(options, name) > 0:
             raise ValueError(f"{name.replace('_', ' ')} is {getattr(options, name)}; expected more than 0.")
-    workers.check(options.batch)
+    processes.check_batch(options.batch)
     return {
         "batch": options.batch,
         "learning_rate": options.learning_rate,
@@ -184,7 +185,7 @@ def settings_of(options: argparse.Namespace, workers: Workers) -> dict[str, Any]
 
 
 def save_model(training: DiffusionTraining, folder: Path | None) -> None:
-    if folder and training.workers.is_main:
+    if folder and training.processes.is_main:
         save(training.model(folder.name), folder, torch.float16)
         print(folder)
 

@@ -47,8 +47,8 @@ class ImageFolder:
             found.add(path)
         if not found.images:
             raise ValueError(
-                f"{folder} has no images to learn from: it {found.holds()}. Expected a folder of .png, .jpg, .webp or "
-                "other image files, unpacked."
+                f"{folder} has no images to learn from: it {found.describe()}. Expected a folder of .png, .jpg, .webp "
+                "or other image files, unpacked."
             )
         return found
 
@@ -82,7 +82,7 @@ class ImageFolder:
         elif name not in SYSTEM_FILES:
             self.skipped[suffix or "without a suffix"] += 1
 
-    def holds(self) -> str:
+    def describe(self) -> str:
         if not self.folder.is_dir():
             return "is a file" if self.folder.exists() else "does not exist"
         return f"holds {listed(self.skipped)}" if self.skipped else "is empty"
@@ -134,10 +134,10 @@ def read_captions(found: ImageFolder) -> Captions:
     metadata_wrong = bool(captions.wrong)
     beside = {path: found.texts[path.with_suffix("")] for path in found.images if path.with_suffix("") in found.texts}
     if not found.metadata and not beside:
-        call_by_folders(captions, found.folder)
+        caption_by_folders(captions, found.folder)
     for path, texts in captions.of.items():
         lines = read(beside[path]) if not texts and path in beside else []
-        texts += spoken(lines or [])
+        texts += clean_captions(lines or [])
         if not texts and lines is not None and not metadata_wrong:
             captions.wrong.append(
                 f"{path} has no caption; expected {path.stem}.txt beside it, a caption a line, or a line in "
@@ -148,7 +148,7 @@ def read_captions(found: ImageFolder) -> Captions:
     return captions
 
 
-def spoken(values: Iterable[Any]) -> list[str]:
+def clean_captions(values: Iterable[Any]) -> list[str]:
     """
     >>> spoken([" a fox", "", None, 7])
     ['a fox', '7']
@@ -157,7 +157,7 @@ def spoken(values: Iterable[Any]) -> list[str]:
 
 
 def add_metadata(captions: Captions, files: dict[Path, list[str]]) -> None:
-    nowhere: list[str] = []
+    unknown: list[str] = []
     for file, lines in files.items():
         for number, entry in (read_table if file.suffix.lower() == ".csv" else read_objects)(lines):
             try:
@@ -169,10 +169,10 @@ def add_metadata(captions: Captions, files: dict[Path, list[str]]) -> None:
             if image in captions.of:
                 captions.of[image] += texts
             else:
-                nowhere.append(f"{file}, line {number}: {name}")
-    if nowhere:
-        more = f" and {len(nowhere) - 1} more" * (len(nowhere) > 1)
-        captions.notices.append(f"{nowhere[0]}{more}: named in metadata, but not among the images; passed over.")
+                unknown.append(f"{file}, line {number}: {name}")
+    if unknown:
+        more = f" and {len(unknown) - 1} more" * (len(unknown) > 1)
+        captions.notices.append(f"{unknown[0]}{more}: named in metadata, but not among the images; passed over.")
 
 
 def read_objects(lines: list[str]) -> Iterator[tuple[int, Any]]:
@@ -207,14 +207,14 @@ def read_entry(entry: Any) -> tuple[str, list[str]]:
     if not isinstance(name, str) or not name or isinstance(value, dict):
         found = f"; found {', '.join(map(str, columns))}" if columns else ""
         raise ValueError(f'is not {{"file_name": "an image", "text": "its caption"}}{found}.')
-    return name, spoken(value if isinstance(value, list) else [value])
+    return name, clean_captions(value if isinstance(value, list) else [value])
 
 
-def call_by_folders(captions: Captions, folder: Path) -> None:
+def caption_by_folders(captions: Captions, folder: Path) -> None:
     """Images that lie in two folders or more are called as their folders."""
     names = {path: re.sub(r"^\d+_", "", path.parent.name).replace("_", " ").strip() for path in captions.of}
     called = sorted(set(names.values()))
     if len(called) > 1 and all(path.parent != folder for path in captions.of):
-        captions.of = {path: spoken([name]) for path, name in names.items()}
+        captions.of = {path: clean_captions([name]) for path, name in names.items()}
         shown = ", ".join(called[:5]) + ", ..." * (len(called) > 5)
         captions.notices.append(f"{folder} has no captions; images are called as their folders: {shown}.")

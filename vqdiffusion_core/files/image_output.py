@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
+
+from .atomic import atomic_write, part_of
 
 FINE: dict[str, Any] = {"quality": 95}
 JPEG: tuple[str, dict[str, Any]] = ("JPEG", FINE | {"subsampling": 0})  # colours as sharp as lightness
@@ -42,7 +43,7 @@ def check_output(path: Path) -> None:
     if path.exists() and not path.is_file():
         raise ValueError(f"{path} is no file that could be replaced; expected a new file, or an image's.")
     try:
-        probe = unfinished(nearest(path.parent) / path.name)
+        probe = part_of(nearest(path.parent) / path.name)
         probe.touch()
         probe.unlink(missing_ok=True)  # another process may look at the same place
     except OSError as error:
@@ -54,17 +55,8 @@ def nearest(folder: Path) -> Path:
     return next(place for place in (folder, *folder.parents) if place.exists())
 
 
-def unfinished(path: Path) -> Path:
-    return path.with_name(f".{path.name}.part")
-
-
 def write_image(image: Image.Image, path: Path) -> None:
-    """Written beside its place and moved there: an earlier image stays whole if this is cut off."""
     name, options = format_of(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        image.save(unfinished(path), format=name, **options)
-        os.replace(unfinished(path), path)
-    except BaseException:
-        unfinished(path).unlink(missing_ok=True)
-        raise
+    with atomic_write(path) as part:
+        image.save(part, format=name, **options)

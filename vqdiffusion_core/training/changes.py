@@ -12,10 +12,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from ..distributed import Workers
+from ..distributed import Processes
+from ..files.atomic import atomic_write
 from ..notices import notify
 from .data import Folder, Source
-from .loop import beside
 
 
 class Mark(NamedTuple):
@@ -34,11 +34,11 @@ class Record(NamedTuple):
     background: tuple[int, ...] = ()  # RGB, of what is transparent
 
 
-def settle(source: Source, folder: Path, accept: bool, workers: Workers) -> str:
-    """Compare the source with the record of the run in `folder`, and bring that up to date: for the leading process,
+def check_data(source: Source, folder: Path, accept: bool, processes: Processes) -> str:
+    """Compare the source with the record of the run in `folder`, and bring that up to date: for the main process,
     which gets a digest of all contents and captions. Raises ValueError where they changed since, unless `accept`.
     """
-    if not workers.is_main:
+    if not processes.is_main:
         return ""
     path = folder / "data.json"
     known = read(path) if path.exists() else Record({})
@@ -53,8 +53,8 @@ def settle(source: Source, folder: Path, accept: bool, workers: Workers) -> str:
         notify(f"The images changed since the run in {folder} began: {said}. It goes on with what is there now.")
     if now != known or not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        with beside(path) as unfinished:
-            unfinished.write_text(json.dumps(now._asdict()))
+        with atomic_write(path) as part:
+            part.write_text(json.dumps(now._asdict()))
     return digest([now.background, *sorted((name, mark.content, mark.captions) for name, mark in now.images.items())])
 
 

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import Iterable
 from itertools import chain
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from PIL import Image, ImageOps
 from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
 
+from ..distributed import ALONE, Processes
 from ..files.image_folder import Captions, ImageFolder, read_captions
 from ..files.images import WHITE, Colour, open_image
 from ..notices import notify
 
 MOST_NAMED = 20  # bad files in one message
+MOST_WORKERS = 8  # of a data loader
 
 
 class Source(Protocol):
@@ -25,76 +29,109 @@ class Source(Protocol):
 
     size: int
 
-    def image(self, rng: random.Random) -> Image.Image:
-        """One image; everything random about it follows from `rng`."""
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> tuple[Image.Image, list[str]]:
+        """One image, with everything that it may be called."""
         ...
 
     def captions(self) -> Iterable[str]:
         """Every caption there is."""
         ...
 
-    def __len__(self) -> int:
-        """How many images `captioned` gives."""
+    def random_image(self, rng: random.Random) -> Image.Image:
+        """One image; everything random about it follows from `rng`."""
         ...
 
-    def captioned(self, first: int = 0, stride: int = 1) -> Iterable[tuple[Image.Image, list[str]]]:
-        """Images, each with everything that it may be called: the same ones in the same order at every call. Only
-        those of the numbers first, first + stride, ... are opened.
-        """
-        ...
+
+class RandomImages(Dataset[Tensor]):
+    """Images (3, H, W) in -1..1 by tickets: all that is random about one follows from its number."""
+
+    def __init__(self, source: Source):
+        self.source = source
+
+    def __getitem__(self, ticket: int) -> Tensor:
+        return to_tensor(self.source.random_image(random.Random(ticket)))
+
+
+def load_batches(dataset: Any, batches: Iterable[list[int]], processes: Processes) -> DataLoader:
+    """The items of each batch of numbers, one batch after the other."""
+    return DataLoader(dataset, batch_sampler=batches, num_workers=count_workers(processes))
+
+
+def load_shard(source: Any, processes: Processes) -> DataLoader:
+    """This process's images and their captions, in the order of the source."""
+    numbers = range(processes.rank, len(source), processes.count)
+    return DataLoader(source, batch_size=None, sampler=numbers, num_workers=count_workers(processes))
+
+
+def count_workers(processes: Processes) -> int:
+    """How many more processes open images ahead of time: none beside a CPU that trains, which has no core to spare."""
+    cores = (os.cpu_count() or 1) // processes.count
+    return min(cores, MOST_WORKERS) if processes.device.type == "cuda" else 0
 
 
 class Folder:
     """Images of a folder at `size` x `size` pixels, scaled to the shorter side and cut to the middle.
 
     `image_folder` says where their captions come from, `images` how files become RGB, on `background` where they are
-    transparent. Every file is looked at before the work begins; raises ValueError for a folder without images, and,
-    naming all of them at once, for images that cannot be read, are too small, or have no caption where captions are
-    wanted. What is passed over is said as a notice.
+    transparent. Every file is looked at before the work begins, by `processes` together; raises ValueError for a folder
+    without images, and, naming all of them at once, for images that cannot be read, are too small, or have no caption
+    where captions are wanted. What is passed over is said as a notice.
     """
 
-    def __init__(self, folder: Path, size: int, *, captions: bool = True, background: Colour = WHITE):
+    def __init__(
+        self,
+        folder: Path,
+        size: int,
+        *,
+        captions: bool = True,
+        background: Colour = WHITE,
+        processes: Processes = ALONE,
+    ):
         self.size = size
         self.background = background
         found = ImageFolder.of(folder)
         read = read_captions(found) if captions else Captions({path: [] for path in found.images})
         self.folder, self.paths, self.listed = folder, found.images, [*read.of.values()]
-        for path in self.paths:
-            try:
-                check_size(path, open_image(path), size)
-            except ValueError as error:
-                read.wrong.append(str(error))
-        if read.wrong:
-            raise ValueError(together(folder, read.wrong))
+        shard = self.paths[processes.rank :: processes.count]
+        checked = processes.gather_objects([complaint(path, size) for path in shard])
+        if wrong := [*read.wrong, *filter(None, checked)]:
+            raise ValueError(summarize(folder, wrong))
         for line in found.notices() + read.notices:
             notify(line)
-
-    def image(self, rng: random.Random) -> Image.Image:
-        return self.open(rng.choice(self.paths))
-
-    def captions(self) -> Iterable[str]:
-        return chain.from_iterable(self.listed)
 
     def __len__(self) -> int:
         return len(self.paths)
 
-    def captioned(self, first: int = 0, stride: int = 1) -> Iterable[tuple[Image.Image, list[str]]]:
-        for path, captions in zip(self.paths[first::stride], self.listed[first::stride], strict=True):
-            yield self.open(path), captions
+    def __getitem__(self, index: int) -> tuple[Image.Image, list[str]]:
+        return self.open(self.paths[index]), self.listed[index]
+
+    def captions(self) -> Iterable[str]:
+        return chain.from_iterable(self.listed)
+
+    def random_image(self, rng: random.Random) -> Image.Image:
+        return self.open(rng.choice(self.paths))
 
     def open(self, path: Path) -> Image.Image:
         return ImageOps.fit(open_image(path, self.background), (self.size, self.size), Image.Resampling.LANCZOS)
 
 
-def check_size(path: Path, image: Image.Image, size: int) -> None:
-    if min(image.size) < size:
-        raise ValueError(
-            f"{path} is {image.width} x {image.height} pixels; expected {size} x {size} or more. "
-            "Take it out, or train at a smaller size."
-        )
+def complaint(path: Path, size: int) -> str | None:
+    """Why an image cannot be learned from."""
+    try:
+        image = open_image(path)
+    except ValueError as error:
+        return str(error)
+    if min(image.size) >= size:
+        return None
+    return (
+        f"{path} is {image.width} x {image.height} pixels; expected {size} x {size} or more. "
+        "Take it out, or train at a smaller size."
+    )
 
 
-def together(folder: Path, wrong: list[str]) -> str:
+def summarize(folder: Path, wrong: list[str]) -> str:
     """All that is wrong with a folder, a sentence each, in one line."""
     if len(wrong) == 1:
         return wrong[0]

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
-import random
+from collections.abc import Iterator
 from copy import deepcopy
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -13,29 +12,30 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
-from tqdm import tqdm
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from ..checkpoints.write import bytes_of
 from ..diffusion.guidance import cfg
 from ..diffusion.posterior import q_sample
 from ..diffusion.sampling import sample
 from ..diffusion.schedule import Schedule
 from ..diffusion.settings import Settings
-from ..distributed import ALONE, Workers
+from ..distributed import ALONE, Processes
 from ..model import VQDiffusion
 from ..networks.text_encoder import TextEncoder
 from ..networks.transformer import Transformer
 from ..networks.vqgan import VQGAN
-from .data import Source, to_grid, to_tensor
-from .loop import clip, cosine, precision
+from .data import to_grid
+from .examples import Examples
+from .log import Metrics
 from .objective import TimeSampler, loss_mask, loss_terms
+from .optimization import choose_optimizers, cosine_schedule, mixed_precision, step_generator, update
 
 NULL_SHARE = 0.1  # captions replaced by the learned null, so that guidance has something to push away from
 EMA_DECAY = 0.999
 # The rows of the logits are filled up to a multiple of this: a CPU's kernels are compiled for every number of rows anew
 # and kept. At any number the pocket model's training took 6 GB after 2,000 steps, which had become a fifth slower.
 ROWS = 128
-SHEET = 8  # images
+GRID_IMAGES = 8
 
 Learn = Literal["all", "transformer", "null"]  # each with what comes after it
 
@@ -65,61 +65,20 @@ class Networks(nn.Module):
         return self.transformer.to_logits(filled_MW)[: len(h_MW)]
 
 
-@dataclass(frozen=True)
-class Examples:
-    """Images as tokens, each with its captions as ids."""
-
-    tokens_SN: Tensor
-    ids: list[Tensor]  # of each image: (its captions, L)
-    codec: str  # `fingerprint` of the VQGAN whose tokens they are
-    data: str | None = None  # `changes.settle` of what was encoded; version 0.1.0 kept none
-
-    @property
-    def length(self) -> int:
-        """L, of the captions."""
-        return self.ids[0].shape[1]
-
-    def draw(self, ticket: int) -> tuple[Tensor, Tensor]:
-        """Tokens (N,) and ids (L,) of the example that follows from this number."""
-        rng = random.Random(ticket)
-        i = rng.randrange(len(self.tokens_SN))
-        return self.tokens_SN[i].long(), self.ids[i][rng.randrange(len(self.ids[i]))]
-
-
-@torch.no_grad()
-def encode(source: Source, vqgan: VQGAN, text_encoder: TextEncoder, workers: Workers) -> list[tuple[Tensor, Tensor]]:
-    """Every image of a source as its tokens (1, N), with its captions as ids (C, L): each worker encodes its share, and
-    the leading one has them all.
-    """
-    device = next(vqgan.parameters()).device
-    share, mine = source.captioned(workers.rank, workers.count), []
-    count = -(-len(source) // workers.count)
-    for image, captions in tqdm(share, "encoded", count, unit="image", disable=workers.quiet):
-        tokens_1N = vqgan.encode(to_tensor(image)[None].to(device)).flatten(1).int().cpu()
-        mine.append((tokens_1N, torch.tensor([text_encoder.tokenize(caption) for caption in captions])))
-    return workers.collect(mine)
-
-
-def fingerprint(module: nn.Module) -> str:
-    """Tells weights from other weights."""
-    digest = hashlib.sha256()
-    for weight in module.state_dict().values():
-        digest.update(bytes_of(weight))
-    return digest.hexdigest()[:16]
-
-
 class Batch(NamedTuple):
-    """Examples at a time of the forward process."""
+    """This process's examples, each taken to a time by the forward process."""
 
     x0_BN: Tensor
     xt_BN: Tensor
     t_B: Tensor  # 1..T
+    p_B: Tensor  # the chance with which t was drawn
     ids_BL: Tensor  # captions
     drop_B: Tensor  # whether the null takes the caption's place
+    all_t_B: np.ndarray  # those of all processes
 
 
 class DiffusionTraining:
-    """One run. `batch` is that of all workers together; `vqgan` draws the sheets; `compiled`: by PyTorch's compiler,
+    """One run. `batch` is that of all processes together; `vqgan` draws the sheets; `compiled`: by PyTorch's compiler,
     which takes a while to begin and a C++ compiler to be there.
     """
 
@@ -129,7 +88,7 @@ class DiffusionTraining:
         schedule: Schedule,
         examples: Examples,
         vqgan: VQGAN,
-        workers: Workers = ALONE,
+        processes: Processes = ALONE,
         *,
         learn: Learn = "all",
         batch: int = 32,
@@ -138,12 +97,12 @@ class DiffusionTraining:
         compiled: bool = False,
         seed: int = 0,
     ):
-        self.networks = networks.to(workers.device).train()
+        self.networks = networks.to(processes.device).train()
         self.ema = deepcopy(networks).eval().requires_grad_(False)
         self.schedule = schedule
         self.examples = examples
         self.vqgan = vqgan
-        self.workers = workers
+        self.processes = processes
         self.learn = learn
         self.batch = batch
         self.learning_rate = learning_rate
@@ -152,13 +111,13 @@ class DiffusionTraining:
         self.times = TimeSampler(schedule.num_timesteps)
         networks.learn(learn)
         self.weights = [p for p in networks.parameters() if p.requires_grad]
-        self.optimizers = optimizers(networks)
+        self.optimizers = choose_optimizers(networks, [networks.transformer.blocks, networks.text_encoder])
         for block in self.networks.transformer.blocks if compiled else ():
             block.compile()
-        self.predict = workers.together(self.networks)
+        self.predict = processes.distribute(self.networks)
 
     @property
-    def setup(self) -> dict[str, Any]:
+    def config(self) -> dict[str, Any]:
         names = ("learn", "batch", "learning_rate", "mixed", "seed")
         last = self.schedule.bar(self.schedule.num_timesteps)
         return {
@@ -169,38 +128,31 @@ class DiffusionTraining:
             **{name: getattr(self, name) for name in names},
         }
 
-    def step(self, step: int, progress: float) -> dict[str, float]:
-        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + step)
-        for optimizer in self.optimizers:
-            for group in optimizer.param_groups:
-                group["lr"] = self.learning_rate * cosine(progress)
+    def batches(self, steps: range) -> Iterator[Batch]:
+        """Each drawn when its step begins: which times are drawn follows from the losses before."""
+        return map(self.noisy_batch, steps)
+
+    def noisy_batch(self, step: int) -> Batch:
+        generator, shard = step_generator(self.seed, step), self.processes.shard
         all_t_B, all_p_B = self.times.sample(self.batch, generator)
-        batch, p_B = self.noisy_batch(generator, all_t_B), self.workers.share(all_p_B)
-        bound_B, auxiliary_B = self.losses(batch)
-        loss = ((bound_B + auxiliary_B) / p_B.to(bound_B)).mean()
-
-        self.networks.zero_grad()
-        loss.backward()
-        norm = clip(self.weights)
-        for optimizer in self.optimizers:
-            optimizer.step()
-        self.times.update(all_t_B, self.workers.gather(bound_B).cpu())
-        self.update_ema(step)
-        bound = (bound_B.detach() / p_B.to(bound_B)).mean()
-        return {"loss": loss.item(), "bound": bound.item(), "gradient": norm}
-
-    def noisy_batch(self, generator: torch.Generator, all_t_B: np.ndarray) -> Batch:
-        """This worker's examples of the next batch, each taken to its time by the forward process."""
         tickets_B = torch.randint(2**62, (self.batch,), generator=generator)
         coin_BN = torch.rand(self.batch, self.examples.tokens_SN.shape[1], generator=generator, dtype=torch.float64)
         drop_B = torch.rand(self.batch, generator=generator) < NULL_SHARE
-        share = self.workers.share
-        drawn = [self.examples.draw(ticket) for ticket in share(tickets_B).tolist()]
+        drawn = [self.examples.draw(ticket) for ticket in shard(tickets_B).tolist()]
         x0_BN, ids_BL = (torch.stack(column) for column in zip(*drawn, strict=True))
-        t_B = share(torch.from_numpy(all_t_B))
-        coins = zip(x0_BN, t_B.tolist(), share(coin_BN), strict=True)
+        t_B = shard(torch.from_numpy(all_t_B))
+        coins = zip(x0_BN, t_B.tolist(), shard(coin_BN), strict=True)
         xt_BN = torch.stack([q_sample(x0_N, t, self.schedule, coin_N) for x0_N, t, coin_N in coins])
-        return Batch(x0_BN, xt_BN, t_B, ids_BL, share(drop_B))
+        return Batch(x0_BN, xt_BN, t_B, shard(all_p_B), ids_BL, shard(drop_B), all_t_B)
+
+    def step(self, step: int, progress: float, batch: Batch) -> Metrics:
+        bound_B, auxiliary_B = self.losses(batch)
+        p_B = batch.p_B.to(bound_B)
+        loss = ((bound_B + auxiliary_B) / p_B).mean()
+        norm = update(loss, self.weights, self.optimizers, self.learning_rate * cosine_schedule(progress))
+        self.times.update(batch.all_t_B, self.processes.all_gather(bound_B).cpu())
+        self.update_ema(step)
+        return {"loss": loss.item(), "bound": (bound_B.detach() / p_B).mean().item(), "gradient": norm}
 
     def losses(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """(bound_B, auxiliary_B), means over the tokens of each image."""
@@ -208,18 +160,17 @@ class DiffusionTraining:
         t_M = batch.t_B[:, None].expand_as(where_BN)[where_BN].numpy()
         index_B = batch.t_B - 1  # the network counts from 0
         inputs = (batch.xt_BN, index_B, batch.ids_BL, batch.drop_B, where_BN, batch.x0_BN)
-        xt_BN, index_B, ids_BL, drop_B, where_BN, x0_BN = (tensor.to(self.workers.device) for tensor in inputs)
-        with precision(self.workers.device, self.mixed):
+        xt_BN, index_B, ids_BL, drop_B, where_BN, x0_BN = (tensor.to(self.processes.device) for tensor in inputs)
+        with mixed_precision(self.processes.device, self.mixed):
             logits_MK = self.predict(xt_BN, index_B, ids_BL, drop_B, where_BN)
         terms = loss_terms(logits_MK, x0_BN[where_BN], xt_BN[where_BN], t_M, self.schedule)
         bound_B, auxiliary_B = (mean_by_image(term_M, where_BN) for term_M in terms)
         return bound_B, auxiliary_B
 
-    @torch.no_grad()
     def update_ema(self, step: int) -> None:
-        decay = min(EMA_DECAY, (1 + step) / (10 + step))
-        for mean, weight in zip(self.ema.parameters(), self.networks.parameters(), strict=True):
-            mean.lerp_(weight, 1 - decay)
+        """The average is that of few steps as long as there are few."""
+        average = get_ema_multi_avg_fn(min(EMA_DECAY, (1 + step) / (10 + step)))
+        average([*self.ema.parameters()], [*self.networks.parameters()], step)
 
     def model(self, name: str) -> VQDiffusion:
         """What has been learned so far, with the averaged weights."""
@@ -231,13 +182,15 @@ class DiffusionTraining:
     @torch.no_grad()
     def sample_grid(self) -> Image.Image:
         """Images of the training as their tokens show them, and below them what is drawn from their captions."""
-        spec, device = self.networks.transformer.spec, self.workers.device
+        spec, device = self.networks.transformer.spec, self.processes.device
         settings = Settings(sampler="ancestral")  # the one that every kernel has
-        drawn = [self.examples.draw(ticket) for ticket in range(SHEET)]
+        drawn = [self.examples.draw(ticket) for ticket in range(GRID_IMAGES)]
         tokens_BN, ids_BL = (torch.stack(column).to(device) for column in zip(*drawn, strict=True))
         guidance = cfg(self.ema.text_encoder.embed(ids_BL), self.ema.null_1LD, settings.guidance)
         canvas_BN = torch.full_like(tokens_BN, spec.mask_id)
-        *_, sampled = sample(self.ema.transformer, self.schedule, guidance, canvas_BN, None, settings, range(SHEET))
+        *_, sampled = sample(
+            self.ema.transformer, self.schedule, guidance, canvas_BN, None, settings, range(GRID_IMAGES)
+        )
         return to_grid(self.vqgan.decode(x_BN.unflatten(1, spec.grid)) for x_BN in (tokens_BN, sampled.x_BN))
 
     def state_dict(self) -> dict[str, Any]:
@@ -256,36 +209,6 @@ class DiffusionTraining:
         self.times.load_state_dict(state["times"])
 
 
-def optimizers(networks: Networks) -> list[torch.optim.Optimizer]:
-    """Muon (Jordan et al. 2024) for the matrices between hidden vectors, with steps of AdamW's size (Liu et al. 2025,
-    2.2), so that one learning rate serves both; AdamW for tables, vectors, logits and the null. PyTorch has Muon since
-    2.9; before that, AdamW for all.
-
-    On the built-in scenes, the cross-entropy of a blank canvas is 4.3 nats after 300 steps, by AdamW alone 5.2; a step
-    takes 10 to 15 % longer.
-    """
-    learned = {parameter for parameter in networks.parameters() if parameter.requires_grad}
-    hidden = [*networks.transformer.blocks.modules(), *networks.text_encoder.modules()]
-    matrices = [module.weight for module in hidden if isinstance(module, nn.Linear) and module.weight in learned]
-    chosen: list[torch.optim.Optimizer] = []
-    if matrices and hasattr(torch.optim, "Muon"):
-        chosen.append(torch.optim.Muon(matrices, weight_decay=0.01, adjust_lr_fn="match_rms_adamw"))
-        learned -= set(matrices)
-    others = [parameter for parameter in networks.parameters() if parameter in learned]  # in an order that resumes
-    return [*chosen, torch.optim.AdamW(others, betas=(0.9, 0.96), weight_decay=0.01)]
-
-
 def mean_by_image(term_M: Tensor, where_BN: Tensor) -> Tensor:
     """Means over the N tokens of each image; those that were not asked for cost nothing."""
     return torch.zeros(where_BN.shape, device=term_M.device).masked_scatter(where_BN, term_M.float()).mean(1)
-
-
-def initialise(transformer: Transformer) -> None:
-    """Start weights as in the original, N(0, 0.02), except where text enters: its vectors have length 1, not sqrt(D),
-    and at 0.02 the prompt would be a whisper that the network takes long to hear.
-    """
-    for name, parameter in transformer.named_parameters():
-        if parameter.ndim > 1:
-            nn.init.normal_(parameter, std=0.2 if name.endswith(("attn2.key.weight", "attn2.value.weight")) else 0.02)
-        elif name.endswith("bias"):
-            nn.init.zeros_(parameter)

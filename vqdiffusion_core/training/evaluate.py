@@ -44,13 +44,13 @@ def evaluate(model: VQDiffusion, prompts: int = 400) -> Figures:
     """All figures, as shares 0..1, dB and seconds."""
     parts: dict[str, Callable[[], Any]] = {
         "codec": lambda: codec_figures(model, prompts),
-        "one object, plain words": lambda: one_object(model, prompts, lambda scene, rng: scene.caption),
-        "one object, any words": lambda: one_object(model, prompts, any_words),
-        "two objects": lambda: two_objects(model, prompts),
-        "inpainting": lambda: inpainting(model, prompts),
-        "guidance": lambda: curve(model, prompts, [Settings(guidance=g) for g in GUIDANCES]),
-        "truncation": lambda: curve(model, prompts, [Settings(truncation=rate) for rate in TRUNCATIONS]),
-        "speed": lambda: {"seconds from prompt to PNG": seconds(model)},
+        "one object, plain words": lambda: one_object_figures(model, prompts, lambda scene, rng: scene.caption),
+        "one object, any words": lambda: one_object_figures(model, prompts, any_words),
+        "two objects": lambda: two_object_figures(model, prompts),
+        "inpainting": lambda: inpainting_figures(model, prompts),
+        "guidance": lambda: curve_figures(model, prompts, [Settings(guidance=g) for g in GUIDANCES]),
+        "truncation": lambda: curve_figures(model, prompts, [Settings(truncation=rate) for rate in TRUNCATIONS]),
+        "speed": lambda: {"seconds from prompt to PNG": seconds_per_image(model)},
     }
     return {name: measure() for name, measure in tqdm(parts.items(), "measured", unit="part", disable=None)}
 
@@ -82,7 +82,7 @@ def any_words(scene: scenes.Scene, rng: random.Random) -> str:
     return scenes.wording(scene, rng, silent=0)
 
 
-def one_object(model: VQDiffusion, count: int, say: Say) -> Figures:
+def one_object_figures(model: VQDiffusion, count: int, say: Say) -> Figures:
     """Half of the prompts name combinations of subject and colour that training held out."""
     rng = random.Random(2)
     pool = [scenes.plain(subject, colour) for subject in scenes.SUBJECTS for colour in scenes.COLOURS]
@@ -93,26 +93,26 @@ def one_object(model: VQDiffusion, count: int, say: Say) -> Figures:
         asked = [rng.choice(part) for _ in range(count // 2)]
         images = draw(model, [say(scene, rng) for scene in asked])
         judged = list(zip(asked, images, strict=True))
-        figures[f"{name}: subject first"] = share(is_first(scene, image, 0) for scene, image in judged)
-        figures[f"{name}: background"] = share(
+        figures[f"{name}: subject first"] = mean(is_first(scene, image, 0) for scene, image in judged)
+        figures[f"{name}: background"] = mean(
             metrics.background_of(image) == scene.background[0] for scene, image in judged
         )
     return figures
 
 
-def two_objects(model: VQDiffusion, count: int) -> Figures:
+def two_object_figures(model: VQDiffusion, count: int) -> Figures:
     rng = random.Random(3)
     asked = [scenes.any_scene(rng, "two") for _ in range(count)]
     images = draw(model, [any_words(scene, rng) for scene in asked])
     right = [[is_first(scene, image, i) for i in range(2)] for scene, image in zip(asked, images, strict=True)]
     return {
-        "both right, each on its side": share(all(sides) for sides in right),
-        "left right": share(sides[0] for sides in right),
-        "right right": share(sides[1] for sides in right),
+        "both right, each on its side": mean(all(sides) for sides in right),
+        "left right": mean(sides[0] for sides in right),
+        "right right": mean(sides[1] for sides in right),
     }
 
 
-def inpainting(model: VQDiffusion, count: int) -> Figures:
+def inpainting_figures(model: VQDiffusion, count: int) -> Figures:
     """Two subjects are drawn, and the right half of the image anew for another one in the place of the second."""
     rng = random.Random(4)
     first = [scenes.any_scene(rng, "two") for _ in range(count)]
@@ -123,12 +123,12 @@ def inpainting(model: VQDiffusion, count: int) -> Figures:
     painted_BN = draw_tokens(model, [scene.caption for scene in second], tokens_BN, right_N)
     images = decode(model, painted_BN.unflatten(1, model.transformer.spec.grid))
     return {
-        "asked object there": share(is_first(scene, image, 1) for scene, image in zip(second, images, strict=True)),
-        "other half unchanged": share((tokens_BN == painted_BN)[:, ~right_N].all(1).tolist()),
+        "asked object there": mean(is_first(scene, image, 1) for scene, image in zip(second, images, strict=True)),
+        "other half unchanged": mean((tokens_BN == painted_BN)[:, ~right_N].all(1).tolist()),
     }
 
 
-def curve(model: VQDiffusion, count: int, settings: Sequence[Settings]) -> list[Figures]:
+def curve_figures(model: VQDiffusion, count: int, settings: Sequence[Settings]) -> list[Figures]:
     """For each of the settings, from a quarter of `count` images. Fidelity: the share whose subject is first.
     Diversity: how far images of one prompt lie apart, root mean square in grey levels of 255. Likeness: to the true
     rendering.
@@ -150,15 +150,17 @@ def curve(model: VQDiffusion, count: int, settings: Sequence[Settings]) -> list[
             {
                 "guidance": setting.guidance,
                 "truncation": setting.truncation,
-                "subject first": share(is_first(scene, image, 0) for scene, image in zip(every, images, strict=True)),
+                "subject first": mean(is_first(*drawn, 0) for drawn in zip(every, images, strict=True)),
                 "likeness in dB": statistics.mean(psnr(drawn, true) for true, drawn in pairs),
-                "diversity": statistics.mean(apart(a, b) for group in groups for a, b in combinations(group, 2)),
+                "diversity": statistics.mean(
+                    pixel_distance(a, b) for group in groups for a, b in combinations(group, 2)
+                ),
             }
         )
     return points
 
 
-def seconds(model: VQDiffusion) -> float:
+def seconds_per_image(model: VQDiffusion) -> float:
     """From a prompt to the bytes of a PNG, one image at default settings, the median of a few."""
 
     def one(seed: int) -> float:
@@ -207,11 +209,11 @@ def is_first(scene: scenes.Scene, image: Image.Image, which: int) -> bool:
     return metrics.ranking(image, scene.boxes[which])[0] == scene.subjects[which].name
 
 
-def share(outcomes: Sequence[bool] | Iterator[bool]) -> float:
+def mean(outcomes: Sequence[bool] | Iterator[bool]) -> float:
     return statistics.mean(float(outcome) for outcome in outcomes)
 
 
-def apart(first: Image.Image, second: Image.Image) -> float:
+def pixel_distance(first: Image.Image, second: Image.Image) -> float:
     difference = np.asarray(first, dtype=np.float32) - np.asarray(second, dtype=np.float32)
     return float(np.sqrt(np.square(difference).mean()))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 from PIL import Image
 
@@ -41,11 +41,10 @@ class Scenes:
     def __len__(self) -> int:
         return len(self.pool)
 
-    def captioned(self, first: int = 0, stride: int = 1) -> Iterable[tuple[Image.Image, list[str]]]:
-        for scene, wordings in zip(self.pool[first::stride], self.wordings[first::stride], strict=True):
-            yield scenes.render(scene), wordings
+    def __getitem__(self, index: int) -> tuple[Image.Image, list[str]]:
+        return scenes.render(self.pool[index]), self.wordings[index]
 
-    def image(self, rng: random.Random) -> Image.Image:
+    def random_image(self, rng: random.Random) -> Image.Image:
         """What the codec learns from: scenes of every kind, and one in six with a subject of any size, place and
         colour.
         """

@@ -4,34 +4,30 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from .. import checkpoints
 from ..checkpoints.read import read_tensors as read_weights
 from ..checkpoints.vocabulary import Vocabulary, read_vocabulary, write_vocabulary
 from ..diffusion.schedule import Schedule
-from ..distributed import Workers
+from ..distributed import Processes
 from ..model import VQDiffusion
 from ..networks.specs import TextSpec, TransformerSpec, VQGANSpec
-from ..networks.text_encoder import TextEncoder, clean, clip_text_model, clip_tokenizer
+from ..networks.text_encoder import TextEncoder, clip_text_model, clip_tokenizer
 from ..networks.transformer import Transformer
 from ..networks.vqgan import VQGAN
-from ..notices import notify
-from .changes import settle
+from .checkpoint import find_run
 from .codec import CodecTraining
 from .data import Source
-from .diffusion import DiffusionTraining, Examples, Networks, encode, fingerprint, initialise
-from .loop import begun, read_tensors, write_tensors
+from .diffusion import DiffusionTraining, Networks
+from .examples import caption_lengths, load_or_encode
 from .tokenizer import learn_vocabulary
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerFast
 
 NUM_TIMESTEPS = 100
 MERGES = 1500  # of the tokenizer, at most: nearly every word of the built-in captions is one token
@@ -71,10 +67,10 @@ def codec_shape(channels: tuple[int, ...], codes: int) -> VQGANSpec:
 
 
 def new_codec_training(
-    spec: VQGANSpec, source: Source, workers: Workers, seed: int = 0, **settings: Any
+    spec: VQGANSpec, source: Source, processes: Processes, seed: int = 0, **settings: Any
 ) -> CodecTraining:
     torch.manual_seed(seed)
-    return CodecTraining(VQGAN(spec), source, workers, seed=seed, **settings)
+    return CodecTraining(VQGAN(spec), source, processes, seed=seed, **settings)
 
 
 def load_codec(place: Path) -> VQGAN:
@@ -91,12 +87,12 @@ def load_codec(place: Path) -> VQGAN:
 
 
 def new_model(
-    vqgan: VQGAN, source: Source, folder: Path, workers: Workers, shape: Shape, kernel: str, seed: int = 0
+    vqgan: VQGAN, source: Source, folder: Path, processes: Processes, shape: Shape, kernel: str, seed: int = 0
 ) -> VQDiffusion:
     """A model without training around a trained codec, with a vocabulary of the source's captions."""
     side, codes = tokens_a_side(source, vqgan), vqgan.spec.codebook_size
-    run = begun(folder, "transformer")
-    vocabulary = own_vocabulary(source, folder / "tokenizer", workers)
+    run = find_run(folder, "transformer")
+    vocabulary = load_or_learn_vocabulary(source, folder / "tokenizer", processes)
     tokenizer = clip_tokenizer(vocabulary.ids, vocabulary.merges)
     if run:  # whatever the captions are now
         length = run["training"]["networks"]["null_1LD"].shape[1]
@@ -109,8 +105,19 @@ def new_model(
         codes, (side, side), shape.layers, shape.width, shape.heads, NUM_TIMESTEPS, text_width=TEXT_WIDTH
     )
     transformer = Transformer(spec)
-    initialise(transformer)
+    init_weights(transformer)
     return VQDiffusion(folder.name, transformer, KERNELS[kernel](NUM_TIMESTEPS, codes), vqgan, text_encoder)
+
+
+def init_weights(transformer: Transformer) -> None:
+    """Start weights as in the original, N(0, 0.02), except where text enters: its vectors have length 1, not sqrt(D),
+    and at 0.02 the prompt would be a whisper that the network takes long to hear.
+    """
+    for name, parameter in transformer.named_parameters():
+        if parameter.ndim > 1:
+            nn.init.normal_(parameter, std=0.2 if name.endswith(("attn2.key.weight", "attn2.value.weight")) else 0.02)
+        elif name.endswith("bias"):
+            nn.init.zeros_(parameter)
 
 
 def tokens_a_side(source: Source, vqgan: VQGAN) -> int:
@@ -122,24 +129,24 @@ def tokens_a_side(source: Source, vqgan: VQGAN) -> int:
     return source.size // cell
 
 
-def own_vocabulary(source: Source, folder: Path, workers: Workers) -> Vocabulary:
+def load_or_learn_vocabulary(source: Source, folder: Path, processes: Processes) -> Vocabulary:
     """The run's vocabulary, learned once and kept: the order of equally frequent merges differs each time that one is
     learned.
     """
-    if workers.is_main and not folder.exists():
+    if processes.is_main and not folder.exists():
         vocabulary = learn_vocabulary(source.captions(), MERGES)
         unfinished = folder.with_name(f"{folder.name}.part")
         shutil.rmtree(unfinished, ignore_errors=True)
         write_vocabulary(vocabulary, MAX_LENGTH, unfinished)
         unfinished.rename(folder)
-    workers.wait()
+    processes.barrier()
     kept = read_vocabulary(folder)
     assert kept is not None
     return kept
 
 
 def diffusion_training(
-    model: VQDiffusion, source: Source, folder: Path, workers: Workers, new_data: bool = False, **settings: Any
+    model: VQDiffusion, source: Source, folder: Path, processes: Processes, new_data: bool = False, **settings: Any
 ) -> DiffusionTraining:
     """Training of a model, new or loaded. Raises ValueError where it does not read text. `new_data`: the source may be
     another one than when the run in `folder` began.
@@ -153,43 +160,9 @@ def diffusion_training(
             f"Images of {source.size} pixels are {side} x {side} tokens, but {model.name} draws {rows} x {columns}; "
             f"train it with --size {rows * model.vqgan.spec.downscale}."
         )
-    vqgan = model.vqgan.to(workers.device).eval().requires_grad_(False)
-    examples = own_examples(source, vqgan, model.text_encoder, folder, workers, new_data)
+    vqgan = model.vqgan.to(processes.device).eval().requires_grad_(False)
+    examples = load_or_encode(source, vqgan, model.text_encoder, folder, processes, new_data)
     null_1LD = model.null()  # without a learned one, it begins as the empty prompt
     assert isinstance(null_1LD, Tensor)
     networks = Networks(model.transformer.float(), model.text_encoder.float(), null_1LD)
-    return DiffusionTraining(networks, model.schedule, examples, vqgan, workers, **settings)
-
-
-def own_examples(
-    source: Source, vqgan: VQGAN, text_encoder: TextEncoder, folder: Path, workers: Workers, new_data: bool
-) -> Examples:
-    """The run's images as tokens, encoded once by all workers and kept. Raises ValueError where the source is no longer
-    what was encoded, unless the run is to go on with `new_data`.
-    """
-    path, codec = folder / "examples.pt", fingerprint(vqgan)
-    kept = Examples(**read_tensors(path)) if path.exists() else None
-    if kept and kept.codec != codec:
-        raise ValueError(f"{path} holds tokens of another codec; give the run another folder, or delete that file.")
-    data = settle(source, folder, new_data, workers)
-    stale = kept is None or kept.length != text_encoder.length or (kept.data != data if kept.data else new_data)
-    if kept and not workers.max(workers.is_main and stale):
-        return kept
-    every = encode(source, vqgan, text_encoder, workers)
-    if workers.is_main:
-        tokens, ids = zip(*every, strict=True)
-        write_tensors(asdict(Examples(torch.cat(tokens), list(ids), codec, data)), path)
-        tell_cut(source, text_encoder)
-    workers.wait()
-    return Examples(**read_tensors(path))
-
-
-def tell_cut(source: Source, text_encoder: TextEncoder) -> None:
-    most = text_encoder.length - 2
-    if cut := sum(count > most for count in caption_lengths(source, text_encoder.tokenizer)):
-        notify(f"Captions with more than the {most} tokens that the model reads: {cut}. Their ends are left out.")
-
-
-def caption_lengths(source: Source, tokenizer: PreTrainedTokenizerFast) -> list[int]:
-    """Of each different caption, in tokens."""
-    return [len(tokenizer(clean(caption), add_special_tokens=False)["input_ids"]) for caption in set(source.captions())]
+    return DiffusionTraining(networks, model.schedule, examples, vqgan, processes, **settings)

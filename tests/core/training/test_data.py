@@ -22,33 +22,37 @@ def caption(folder, name, text):
     (folder / f"{name}.txt").write_text(text)
 
 
+def items(source):
+    return [source[i] for i in range(len(source))]
+
+
 def test_captions_are_the_lines_of_text_files(folder):
     caption(folder, "fox", "a fox\n\nthe animal in the fog \n")
     caption(folder, "owl", "an owl")
     source = Folder(folder, 16)
-    assert [captions for _, captions in source.captioned()] == [["a fox", "the animal in the fog"], ["an owl"]]
+    assert [captions for _, captions in items(source)] == [["a fox", "the animal in the fog"], ["an owl"]]
     assert [*source.captions()] == ["a fox", "the animal in the fog", "an owl"]
-    assert {image.size for image, _ in source.captioned()} == {(16, 16)}
+    assert {image.size for image, _ in items(source)} == {(16, 16)}
 
 
 def test_captions_are_the_lines_of_metadata(folder):
     caption(folder, "owl", "an owl")
     lines = [{"file_name": "fox.png", "text": text} for text in ("a fox", "a red fox")]
     (folder / "metadata.jsonl").write_text("\n".join(map(json.dumps, lines)))
-    assert [captions for _, captions in Folder(folder, 16).captioned()] == [["a fox", "a red fox"], ["an owl"]]
+    assert [captions for _, captions in items(Folder(folder, 16))] == [["a fox", "a red fox"], ["an owl"]]
 
 
 def test_images_are_cut_to_the_middle(tmp_path):
     stripes = np.zeros((16, 48, 3), dtype=np.uint8)
     stripes[:, 16:32] = 255
     Image.fromarray(stripes).save(tmp_path / "stripes.png")
-    image = Folder(tmp_path, 16, captions=False).image(random.Random(0))
+    image = Folder(tmp_path, 16, captions=False).random_image(random.Random(0))
     assert np.asarray(image).min() == 255
 
 
 def test_an_image_follows_from_its_number(folder):
     source = Folder(folder, 16, captions=False)
-    first, again = (source.image(random.Random(3)) for _ in range(2))
+    first, again = (source.random_image(random.Random(3)) for _ in range(2))
     assert first.tobytes() == again.tobytes()
 
 
@@ -286,7 +290,7 @@ def test_images_are_upright_before_they_are_cut(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6
     Image.fromarray(stripes).save(tmp_path / "lying.png", exif=exif)
-    image = Folder(tmp_path, 16, captions=False).image(random.Random(0))
+    image = Folder(tmp_path, 16, captions=False).random_image(random.Random(0))
     assert np.asarray(image).max() == 0, "the middle third"
     with pytest.raises(ValueError, match="is 48 x 16 pixels"):
         Folder(tmp_path, 32, captions=False)
@@ -296,7 +300,7 @@ def test_transparent_images_are_laid_on_white_or_a_chosen_colour(tmp_path):
     layer = Image.new("RGBA", (16, 16), (0, 200, 0, 0))
     layer.save(tmp_path / "clear.png")
     for options, colour in (({}, 255), ({"background": (0, 0, 0)}, 0)):
-        image = Folder(tmp_path, 16, captions=False, **options).image(random.Random(0))
+        image = Folder(tmp_path, 16, captions=False, **options).random_image(random.Random(0))
         assert set(np.asarray(image).flatten()) == {colour}
 
 

@@ -9,6 +9,8 @@ from pack.tests.core import tiny_training as tiny
 from pack.vqdiffusion_core.checkpoints import load, save
 from pack.vqdiffusion_core.diffusion.posterior import q_posterior, q_sample
 from pack.vqdiffusion_core.diffusion.schedule import Schedule
+from pack.vqdiffusion_core.training import data
+from pack.vqdiffusion_core.training.checkpoint import save_checkpoint
 from pack.vqdiffusion_core.training.diffusion import ROWS
 from pack.vqdiffusion_core.training.loop import run
 from pack.vqdiffusion_core.training.objective import TimeSampler, loss_mask, loss_terms
@@ -91,7 +93,7 @@ def test_a_resumed_run_ends_at_the_same_weights(make, tmp_path):
         pass
 
     step = halves.step
-    halves.step = lambda i, progress: step(i, progress) if i < 7 else (_ for _ in ()).throw(PowerCut)
+    halves.step = lambda i, *given: step(i, *given) if i < 7 else (_ for _ in ()).throw(PowerCut)
     with pytest.raises(PowerCut):
         run(halves, tmp_path / "halves", steps=8, save_every=5, log_every=2, report=silent)
     resumed = make(tmp_path)
@@ -105,6 +107,32 @@ def test_a_resumed_run_ends_at_the_same_weights(make, tmp_path):
             assert torch.equal(ours, theirs)
     lines = list(csv.DictReader((tmp_path / "halves" / "log.csv").open()))
     assert [line["step"] for line in lines] == ["2", "4", "6", "8"], "one line each, also where it was cut off"
+
+
+def test_images_that_worker_processes_open_ahead_teach_the_same(tmp_path, monkeypatch):
+    states = []
+    for workers in (0, 2):
+        monkeypatch.setattr(data, "count_workers", lambda processes, workers=workers: workers)
+        training = tiny.codec(tmp_path)
+        [*tiny.take_steps(training, 4)]  # the last with a codebook
+        states.append(training.state_dict()["model"])
+    assert all(map(torch.equal, states[0].values(), states[1].values()))
+
+
+KEYS = {  # of version 0.1.0, whose runs are gone on with
+    tiny.codec: ["model", "optimizer", "code_uses", "code_sums"],
+    tiny.diffusion: ["networks", "ema", "optimizers", "times"],
+}
+
+
+@pytest.mark.parametrize("make", KEYS)
+def test_the_keys_of_a_checkpoint_stay(make, tmp_path):
+    training = make(tmp_path)
+    save_checkpoint(training, tmp_path, 1)
+    kept = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
+    assert [*kept] == ["step", "setup", "training"] and [*kept["training"]] == KEYS[make]
+    if make is tiny.diffusion:
+        assert [*kept["training"]["ema"]] == [*kept["training"]["networks"]] == [*training.networks.state_dict()]
 
 
 def silent(line):
@@ -126,14 +154,13 @@ def test_a_run_leaves_sheets_to_look_at(make, tmp_path):
 
 def test_the_codebook_is_used_whole(tmp_path):
     training = tiny.codec(tmp_path)
-    for step in range(30):
-        numbers = training.step(step, 0.5)
-    assert numbers["used_codes"] == 16
+    *_, last = tiny.take_steps(training, 30)
+    assert last["used_codes"] == 16
 
 
 def test_training_teaches_the_images(tmp_path):
     training = tiny.diffusion(tmp_path, learning_rate=1e-2)
-    losses = [training.step(step, 0.1)["bound"] for step in range(60)]
+    losses = [metrics["bound"] for metrics in tiny.take_steps(training, 60, progress=0.1)]
     assert np.mean(losses[-10:]) < 0.7 * np.mean(losses[:10])
 
 
@@ -143,8 +170,7 @@ def test_fine_tuning_changes_what_it_was_told_to(what, tmp_path):
     loaded = load(tmp_path / "model")
     training = tiny.diffusion(tmp_path / "second", model=loaded, learn=what)
     before = {name: weight.clone() for name, weight in training.networks.state_dict().items()}
-    for step in range(6):
-        training.step(step, 0.5)
+    [*tiny.take_steps(training, 6)]
     changed = {
         name.split(".")[0] for name, weight in training.networks.state_dict().items() if not weight.equal(before[name])
     }
@@ -180,8 +206,7 @@ def test_a_run_is_not_continued_with_the_tokens_of_another_codec(tmp_path):
 
 def test_a_fine_tuned_model_is_saved_with_its_null(tmp_path):
     training = tiny.diffusion(tmp_path)
-    for step in range(3):
-        training.step(step, 0.5)
+    [*tiny.take_steps(training, 3)]
     save(training.model("tiny"), tmp_path / "model")
     assert torch.equal(load(tmp_path / "model").learned_null_1LD, training.ema.null_1LD)
 
@@ -209,7 +234,7 @@ def test_the_logits_are_of_few_numbers_of_rows_and_only_of_what_is_asked_for(tmp
 def test_compiled_steps_are_the_same_steps(what, tmp_path):
     """But for rounding. The compiler itself takes most of the time: half a minute."""
     losses = [
-        [training.step(step, 0.5)["loss"] for step in range(3)]
+        [metrics["loss"] for metrics in tiny.take_steps(training, 3)]
         for compiled in (False, True)
         for training in [tiny.diffusion(tmp_path, mixed=False, compiled=compiled, learn=what)]
     ]

@@ -67,10 +67,10 @@ def test_a_signal_to_end_leaves_a_checkpoint_from_which_the_run_goes_on(kind, na
     whole = shutil.copytree(place, place.with_name("whole"))
     step = TRAININGS[kind].step
 
-    def interrupted(training, index, progress):
+    def interrupted(training, index, *given):
         if index == 2:
             signal.raise_signal(number)
-        return step(training, index, progress)
+        return step(training, index, *given)
 
     with monkeypatch.context() as patch:
         patch.setattr(TRAININGS[kind], "step", interrupted)
@@ -86,7 +86,7 @@ def test_a_signal_to_end_leaves_a_checkpoint_from_which_the_run_goes_on(kind, na
 
 
 def test_a_second_ctrl_c_does_not_wait_for_the_step(place, monkeypatch, capsys):
-    def impatient(training, index, progress):
+    def impatient(training, *given):
         signal.raise_signal(signal.SIGINT)
         signal.raise_signal(signal.SIGINT)
 
@@ -111,10 +111,10 @@ def test_ctrl_c_before_the_first_step_leaves_what_was_there(place, monkeypatch, 
 def test_a_run_that_breaks_down_keeps_its_last_good_checkpoint_and_can_go_on(kind, place, monkeypatch, capsys):
     step = TRAININGS[kind].step
 
-    def poisoned(training, index, progress):
+    def poisoned(training, index, *given):
         if index == 3:
             training.weights[0].data[0] = float("nan")
-        return step(training, index, progress)
+        return step(training, index, *given)
 
     with monkeypatch.context() as patch:
         patch.setattr(TRAININGS[kind], "step", poisoned)

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 from pack.tests.core import tiny_training
-from pack.tests.core.two_workers import share, train
-from pack.vqdiffusion_core.distributed import ALONE, PATIENCE, Workers
+from pack.tests.core.two_workers import shard, train
+from pack.vqdiffusion_core.distributed import ALONE, PATIENCE, Processes
 from pack.vqdiffusion_core.training.loop import run
 
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
@@ -48,7 +48,7 @@ def test_two_processes_keep_one_codebook_and_one_table_of_times(runs):
 
 def test_two_processes_share_the_encoding_and_train_with_one_image_each(runs, tmp_path):
     _, together = runs
-    ours, theirs = share(tmp_path, ALONE), together["shared"]
+    ours, theirs = shard(tmp_path, ALONE), together["shared"]
     assert theirs["opened"] == [["red"], ["green"]] and ours["opened"] == ["red", "green"]
     assert torch.equal(theirs["tokens"], ours["tokens"])
     torch.testing.assert_close(theirs["losses"], ours["losses"], rtol=2e-2, atol=0)  # bfloat16 inside
@@ -111,15 +111,23 @@ def test_one_process_that_fails_ends_all_with_one_line(place):
     assert not [*place.rglob("examples.pt")]
 
 
+def test_the_processes_look_at_their_shards_of_the_images_and_one_names_all_that_are_bad(place):
+    for name in ("red", "green"):
+        (place / "data" / f"{name}.png").write_bytes(b"no image")
+    _, errors = begin(place, "none").communicate()
+    (line,) = said_by_us(errors)
+    assert "for 2 reasons" in line and "red.png cannot" in line and "green.png cannot" in line
+
+
 def test_the_processes_wait_for_each_other_with_more_than_pytorchs_patience(runs):
     assert runs[1]["patience"] == PATIENCE > timedelta(days=7)
 
 
 def test_the_shares_of_a_batch_are_the_batch():
     rows = torch.arange(6)
-    assert sorted(torch.cat([Workers(rank, 3).share(rows) for rank in range(3)]).tolist()) == rows.tolist()
+    assert sorted(torch.cat([Processes(rank, 3).shard(rows) for rank in range(3)]).tolist()) == rows.tolist()
 
 
 def test_a_batch_that_does_not_divide_is_refused():
     with pytest.raises(ValueError, match="batch of 5 does not divide among 2"):
-        Workers(0, 2).share(torch.arange(5))
+        Processes(0, 2).shard(torch.arange(5))

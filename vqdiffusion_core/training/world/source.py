@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from PIL import Image
@@ -45,11 +45,10 @@ class World:
     def __len__(self) -> int:
         return len(self.pool)
 
-    def captioned(self, first: int = 0, stride: int = 1) -> Iterable[tuple[Image.Image, list[str]]]:
-        for scene, wordings in zip(self.pool[first::stride], self.wordings[first::stride], strict=True):
-            yield scenes.render(scene, self.sprites), wordings
+    def __getitem__(self, index: int) -> tuple[Image.Image, list[str]]:
+        return scenes.render(self.pool[index], self.sprites), self.wordings[index]
 
-    def image(self, rng: random.Random) -> Image.Image:
+    def random_image(self, rng: random.Random) -> Image.Image:
         """What a codec learns from: scenes, and one in six with objects of any place and colours that have no name."""
         if rng.random() < 5 / 6:
             return scenes.render(seen_scene(rng, self.subjects), self.sprites)

@@ -1,0 +1,43 @@
+"""Options that several commands have."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from PIL import ImageColor
+
+from ..checkpoints import POCKET_FOLDER
+from ..files.images import WHITE, Colour
+
+
+def add_device(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--device", default="auto", help="cpu, cuda, or auto: cuda where there is one")
+
+
+def add_model(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--model", type=parse_model, default=POCKET_FOLDER, help="folder or file; without it, pocket")
+    command.add_argument("--dtype", default="auto", help="auto, float32, bfloat16 or float16")
+    add_tokenizer(command)
+
+
+def parse_model(text: str) -> Path:
+    return POCKET_FOLDER if text == "pocket" else Path(text)
+
+
+def add_tokenizer(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--tokenizer", type=Path, help="folder with CLIP's vocabulary, for a model without one")
+
+
+def add_background(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--background",
+        type=parse_colour,
+        default=WHITE,
+        metavar="COLOUR",
+        help="what transparent images are laid on, as a name or #rrggbb; without it, white",
+    )
+
+
+def parse_colour(text: str) -> Colour:
+    return ImageColor.getrgb(text)

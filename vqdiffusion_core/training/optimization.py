@@ -1,0 +1,76 @@
+"""What an optimiser step is, of a codec as of a diffusion model."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+
+import torch
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+MAX_GRADIENT_NORM = 1.0
+
+
+def step_generator(seed: int, step: int) -> torch.Generator:
+    """What is random about a step follows from its number alone: that makes a resumed run equal to one that was not cut
+    off, and several processes equal to one.
+    """
+    return torch.Generator().manual_seed(seed * 1_000_003 + step)
+
+
+def update(
+    loss: Tensor, weights: Sequence[nn.Parameter], optimizers: Sequence[torch.optim.Optimizer], learning_rate: float
+) -> float:
+    """One step down the gradient of the loss; returns the gradient's norm before it was clipped. Raises
+    FloatingPointError where that is not a number, before anything is learned from it.
+    """
+    for optimizer in optimizers:
+        optimizer.zero_grad()
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate
+    loss.backward()
+    norm = float(nn.utils.clip_grad_norm_(weights, MAX_GRADIENT_NORM))
+    if not math.isfinite(norm):
+        raise FloatingPointError(f"the gradient is {norm}")
+    for optimizer in optimizers:
+        optimizer.step()
+    return norm
+
+
+def choose_optimizers(network: nn.Module, hidden: Iterable[nn.Module]) -> list[torch.optim.Optimizer]:
+    """Muon (Jordan et al. 2024) for the matrices of the `hidden` layers, with steps of AdamW's size (Liu et al. 2025,
+    2.2), so that one learning rate serves both; AdamW for all else. PyTorch has Muon since
+    2.9; before that, there is AdamW alone.
+
+    On the built-in scenes, the cross-entropy of a blank canvas is 4.3 nats after 300 steps, by AdamW alone 5.2; a step
+    takes 10 to 15 % longer.
+    """
+    learned = {parameter for parameter in network.parameters() if parameter.requires_grad}
+    layers = [layer for part in hidden for layer in part.modules() if isinstance(layer, nn.Linear)]
+    matrices = [layer.weight for layer in layers if layer.weight in learned]
+    chosen: list[torch.optim.Optimizer] = []
+    if matrices and hasattr(torch.optim, "Muon"):
+        chosen.append(torch.optim.Muon(matrices, weight_decay=0.01, adjust_lr_fn="match_rms_adamw"))
+        learned -= set(matrices)
+    others = [parameter for parameter in network.parameters() if parameter in learned]  # in an order that resumes
+    return [*chosen, torch.optim.AdamW(others, betas=(0.9, 0.96), weight_decay=0.01)]
+
+
+def cosine_schedule(progress: float, warm_up: float = 0.02, floor: float = 0.02) -> float:
+    """Learning-rate factor: linear warm-up, then half a cosine down to `floor`."""
+    if progress < warm_up:
+        return max(progress / warm_up, 1e-3)
+    angle = torch.pi * (progress - warm_up) / (1 - warm_up)
+    return floor + (1 - floor) * 0.5 * (1 + float(torch.cos(torch.tensor(angle))))
+
+
+@contextmanager
+def mixed_precision(device: torch.device, enabled: bool) -> Iterator[None]:
+    """Networks inside run in bfloat16 where that is safe, if `enabled`, their weights staying float32."""
+    # On a CPU the backward pass of fused attention takes half of a step; with the plain one, steps are 1.6 times as
+    # fast.
+    attention = sdpa_kernel(SDPBackend.MATH) if device.type == "cpu" else nullcontext()
+    with torch.autocast(device.type, torch.bfloat16, enabled=enabled), attention:
+        yield
