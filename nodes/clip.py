@@ -20,7 +20,7 @@ class TextEncodeError(ValueError):
     """What a node asks of this text encoder and it does not have, or what cannot be a prompt of it."""
 
 
-class Tokens(dict[str, list[list[tuple]]]):
+class Tokens(dict[str, list[list[tuple[Any, ...]]]]):
     """The core's own form: per encoder, per prompt, (id, weight), or (id, weight, word) where words are counted."""
 
     def __missing__(self, encoder: str) -> Any:
@@ -104,7 +104,7 @@ def is_given(value: Any) -> bool:
     return torch.is_tensor(value) or (isinstance(value, str | list | tuple | dict) and len(value) > 0)
 
 
-def read_pieces(tokens: dict[str, list[list[tuple]]], encoder: TextEncoder) -> list[list[tuple]]:
+def read_pieces(tokens: dict[str, list[list[tuple[Any, ...]]]], encoder: TextEncoder) -> list[list[tuple[Any, ...]]]:
     """The pieces of a prompt that `Clip.tokenize` has read; other nodes may have weighted or joined them."""
     if others := sorted(tokens.keys() - {ENCODER}):
         raise TextEncodeError(

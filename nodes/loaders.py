@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from itertools import chain
 from pathlib import Path
+from typing import Any
 from weakref import WeakValueDictionary
 
 import folder_paths
@@ -20,7 +21,7 @@ FOLDER = "vq_diffusion"  # under ComfyUI's models, and the name that extra_model
 POCKET = "pocket (built in)"
 
 # What some workflow still holds. Two loaders of one model share it, and it is read again only when its files change.
-LOADED: WeakValueDictionary[tuple, ManagedModel] = WeakValueDictionary()
+LOADED: WeakValueDictionary[tuple[Any, ...], ManagedModel] = WeakValueDictionary()
 
 HOME = Path(folder_paths.models_dir) / FOLDER  # the one of the places for models that is ours
 SAID: set[str] = set()  # why something is not in the menu: once is enough
@@ -102,7 +103,7 @@ def has_default() -> bool:
     return any(section.get("is_default") and FOLDER in section for section in sections)
 
 
-def sections_of(file: Path) -> list[dict]:
+def sections_of(file: Path) -> list[dict[str, Any]]:
     import yaml
 
     content = yaml.safe_load(file.read_text(encoding="utf-8"))
@@ -132,7 +133,7 @@ def open_model(folder: Path, dtype_name: str) -> ManagedModel:
     return vq_model
 
 
-def fingerprint(folder: Path | None) -> tuple:
+def fingerprint(folder: Path | None) -> tuple[tuple[str, int, int], ...]:
     """Changes whenever a file in the folder does."""
     if folder is None:
         return ()

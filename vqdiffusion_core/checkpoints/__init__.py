@@ -28,7 +28,7 @@ POCKET_FOLDER = Path(__file__).parents[1] / "pocket"  # the embedded model
 
 
 def load(
-    path: str | os.PathLike, dtype: str | torch.dtype = "auto", tokenizer: str | os.PathLike | None = None
+    path: str | os.PathLike[str], dtype: str | torch.dtype = "auto", tokenizer: str | os.PathLike[str] | None = None
 ) -> VQDiffusion:
     """A model from its folder, in the diffusers layout or with the files that the authors published, or from one of
     those files with the folder that it lies in.
@@ -54,7 +54,7 @@ def locate(place: Path) -> Path:
     return place.resolve() if place.is_dir() else place.parent.resolve() / place.name
 
 
-def load_codec(path: str | os.PathLike, dtypes: Dtypes | None = None) -> VQGAN:
+def load_codec(path: str | os.PathLike[str], dtypes: Dtypes | None = None) -> VQGAN:
     """The codec of any model that `load` reads, or one alone: a file of taming-transformers or of the authors, or a
     vqvae/ of the diffusers layout. `dtypes`: without, float32. Raises CheckpointError.
     """
@@ -77,7 +77,7 @@ def is_part(place: Path) -> bool:
     return (place / "config.json").is_file() and has_weights(place)
 
 
-def save(model: VQDiffusion, folder: str | os.PathLike, dtype: torch.dtype | None = None) -> None:
+def save(model: VQDiffusion, folder: str | os.PathLike[str], dtype: torch.dtype | None = None) -> None:
     """Write a model as a diffusers-layout folder of safetensors, in place of what is there; `dtype`: of its files.
 
     Whenever this is interrupted, `folder` is whole: the old one or the new one.

@@ -29,7 +29,7 @@ class Found:
     unlisted: list[str] = field(default_factory=list)
 
 
-def find(places: Iterable[str | os.PathLike]) -> Found:
+def find(places: Iterable[str | os.PathLike[str]]) -> Found:
     """Every folder below some places that could be a model. The first of a name counts."""
     found = Found()
     for place in map(Path, places):
@@ -68,7 +68,7 @@ def search(place: Path, unlisted: list[str]) -> list[tuple[str, Path]]:
     return models
 
 
-def entries_of(folder: Path, unlisted: list[str]) -> list[os.DirEntry]:
+def entries_of(folder: Path, unlisted: list[str]) -> list[os.DirEntry[str]]:
     """What lies in a folder, in order, without what is hidden."""
     try:
         with os.scandir(folder) as entries:
@@ -79,11 +79,11 @@ def entries_of(folder: Path, unlisted: list[str]) -> list[os.DirEntry]:
         return []
 
 
-def folders_among(entries: list[os.DirEntry]) -> list[Path]:
+def folders_among(entries: list[os.DirEntry[str]]) -> list[Path]:
     return [Path(entry.path) for entry in entries if os.path.isdir(entry)]
 
 
-def out_of_place(place: Path, entries: list[os.DirEntry]) -> Iterator[str]:
+def out_of_place(place: Path, entries: list[os.DirEntry[str]]) -> Iterator[str]:
     """What lies in a place for models without a folder of its own."""
     files = [entry.name for entry in entries if not os.path.isdir(entry)]
     if loose := [name for name in files if name == INDEX or is_called_like_weights(Path(name))]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 from ..networks.specs import TextSpec, TransformerSpec, VQGANSpec
 from .errors import CheckpointError
@@ -85,7 +86,7 @@ def transformer_spec(transformer: Weights, heads: int, grid: tuple[int, int] | N
     return spec
 
 
-def condition_of(transformer: Weights) -> dict:
+def condition_of(transformer: Weights) -> dict[str, Any]:
     if "blocks.0.attn2.key.weight" in transformer.tensors:
         return {"condition": "text", "text_width": shape_of(transformer, "blocks.0.attn2.key.weight", 2)[1]}
     if "blocks.0.ln2.emb.weight" in transformer.tensors:

@@ -53,7 +53,7 @@ def translate(table: KeyMap, names: Iterable[str]) -> dict[str, list[str] | None
     return {name: targets_of(name, rows) for name in names}
 
 
-def targets_of(name: str, rows: list[tuple[re.Pattern, str | tuple[str, ...] | None]]) -> list[str] | None:
+def targets_of(name: str, rows: list[tuple[re.Pattern[str], str | tuple[str, ...] | None]]) -> list[str] | None:
     for pattern, target in rows:
         if match := pattern.match(name):
             targets = [target] if isinstance(target, str) else target or ()

@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..networks.specs import TextSpec
 from ..networks.text_encoder import END, START, TextEncoder
@@ -68,7 +68,7 @@ def read_vocabulary(folder: Path) -> Vocabulary | None:
     return None
 
 
-def vocabulary_of_tokenizer_json(content: dict, folder: Path) -> Vocabulary:
+def vocabulary_of_tokenizer_json(content: dict[str, Any], folder: Path) -> Vocabulary:
     model = content.get("model")
     if not isinstance(model, dict) or not isinstance(model.get("vocab"), dict):
         raise CheckpointError(f"{folder / 'tokenizer.json'} has no byte-pair model; expected CLIP's tokenizer.")
@@ -155,6 +155,6 @@ def write_vocabulary(vocabulary: Vocabulary, length: int, folder: Path) -> None:
     )
 
 
-def write_json(content: dict, path: Path) -> None:
+def write_json(content: dict[str, Any], path: Path) -> None:
     text = json.dumps(content, ensure_ascii=False, indent=2) + "\n"
     path.write_text(text, encoding="utf-8", newline="\n")

@@ -8,6 +8,7 @@ import json
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -31,7 +32,7 @@ def write_safetensors(
     """
     # the wider types first, so that each tensor is aligned: the order of the safetensors library
     names = sorted(tensors, key=lambda name: (-(dtype or tensors[name].dtype).itemsize, name))
-    header: dict[str, dict] = {"__metadata__": {"format": "pt"}}
+    header: dict[str, dict[str, Any]] = {"__metadata__": {"format": "pt"}}
     end = 0
     for name in names:
         kind = dtype or tensors[name].dtype

@@ -23,7 +23,7 @@ from ..training.recipe import KERNELS, Shape, codec_shape, diffusion_training, l
 from .options import add_background, add_device
 
 
-def add_train(commands: argparse._SubParsersAction) -> None:
+def add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     train = commands.add_parser("train", help="train a model, or fine-tune one; a run can be cut off and resumed")
     kinds = train.add_subparsers(required=True, metavar="WHAT")
 
@@ -88,7 +88,7 @@ def add_end(command: argparse.ArgumentParser) -> None:
     command.add_argument("--save-as", type=Path, help="folder to write the finished model to")
 
 
-def add_evaluate(commands: argparse._SubParsersAction) -> None:
+def add_evaluate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     command = commands.add_parser("evaluate", help="measure how well a model draws the built-in scenes")
     command.set_defaults(run=run_evaluate)
     command.add_argument("--model", type=Path, default=POCKET_FOLDER, help="folder; without it, the built-in model")

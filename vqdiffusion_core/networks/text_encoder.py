@@ -6,7 +6,7 @@ import html
 import re
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -59,7 +59,7 @@ class TextEncoder(nn.Module):
     def tokenize(self, text: str) -> list[int]:
         """Plain text -> L ids: start, at most L - 2 tokens (the rest of a longer prompt is dropped), end, padding."""
         words = [i for word in self.words(clean(text)) for i in word.ids][: self.length - 2]
-        ids = [self.tokenizer.bos_token_id, *words, self.tokenizer.eos_token_id]
+        ids: list[Any] = [self.tokenizer.bos_token_id, *words, self.tokenizer.eos_token_id]
         return ids + [PAD_ID] * (self.length - len(ids))
 
     def weigh(self, text: str) -> list[Token]:
@@ -98,7 +98,7 @@ class TextEncoder(nn.Module):
             for piece, (begin, _) in backend.pre_tokenizer.pre_tokenize_str(plain)
         ]
 
-    def embed_weighted(self, prompts: Sequence[Sequence[tuple]]) -> Tensor:
+    def embed_weighted(self, prompts: Sequence[Sequence[tuple[Any, ...]]]) -> Tensor:
         """Prompts of L tokens as `weigh` makes them, each (id, weight, ...) -> text vectors (B, L, D), float32. A
         weight moves the vector of its token away from that of the empty prompt, or towards it.
         """
@@ -167,7 +167,7 @@ def clip_tokenizer(ids: dict[str, int], merges: Sequence[tuple[str, ...]]) -> Pr
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token=START, eos_token=END, unk_token=END)
 
 
-def clip_text_model(spec: TextSpec, context: AbstractContextManager | None = None) -> CLIPTextModel:
+def clip_text_model(spec: TextSpec, context: AbstractContextManager[Any] | None = None) -> CLIPTextModel:
     """CLIP's text tower with weights as torch makes them, in the context if one is given."""
     from transformers import CLIPTextConfig, CLIPTextModel
 

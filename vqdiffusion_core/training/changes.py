@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ..distributed import Processes
 from ..files.atomic import atomic_write
@@ -81,7 +81,7 @@ def record(source: Source, known: Record) -> Record:
     return Record(images, tuple(source.background))
 
 
-def digest(content: list) -> str:
+def digest(content: Sequence[Any]) -> str:
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
 
 

@@ -54,12 +54,12 @@ class RandomImages(Dataset[Tensor]):
         return to_tensor(self.source.random_image(random.Random(ticket)))
 
 
-def load_batches(dataset: Any, batches: Iterable[list[int]], processes: Processes) -> DataLoader:
+def load_batches(dataset: Any, batches: Iterable[list[int]], processes: Processes) -> DataLoader[Any]:
     """The items of each batch of numbers, one batch after the other."""
     return DataLoader(dataset, batch_sampler=batches, num_workers=count_workers(processes))
 
 
-def load_shard(source: Any, processes: Processes) -> DataLoader:
+def load_shard(source: Any, processes: Processes) -> DataLoader[Any]:
     """This process's images and their captions, in the order of the source."""
     numbers = range(processes.rank, len(source), processes.count)
     return DataLoader(source, batch_size=None, sampler=numbers, num_workers=count_workers(processes))

@@ -44,7 +44,7 @@ REFUSED = {code[0] for code in (pickle.EXT1, pickle.EXT2, pickle.EXT4, pickle.NE
 Check = Callable[[str], None]  # sees the name of what a pickle would import, and raises to refuse it
 
 
-class StandIn(dict):
+class StandIn(dict[str, Any]):
     """Stands for any object of a file, and does nothing. It is always made empty."""
 
     __slots__ = ()
@@ -56,7 +56,7 @@ class StandIn(dict):
         """What the file says that the object's attributes are."""
 
 
-def rebuild_tensor(flat: Tensor, offset: int, size: tuple, stride: tuple, *_: Any) -> Tensor:
+def rebuild_tensor(flat: Tensor, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *_: Any) -> Tensor:
     if len(size) > MAX_DIMENSIONS:
         raise ValueError(f"a tensor of {len(size)} dimensions")
     return flat.as_strided(size, stride, offset)  # which checks the bounds
@@ -66,7 +66,7 @@ def identity(value: Any = None, *_: Any) -> Any:
     return value
 
 
-FUNCTIONS: dict[str, Callable] = {
+FUNCTIONS: dict[str, Callable[..., Any]] = {
     "torch._utils._rebuild_tensor": rebuild_tensor,
     "torch._utils._rebuild_tensor_v2": rebuild_tensor,
     "torch._utils._rebuild_parameter": identity,
@@ -131,7 +131,7 @@ class Unpickler(pickle._Unpickler):
         if isinstance(target, StandIn):
             target.set_state(state)
 
-    def put(self, items: list) -> None:
+    def put(self, items: list[Any]) -> None:
         """Text and numbers alone are keys: the hash of others can take for ever."""
         target = self.stack[-1]
         if not isinstance(target, dict):
@@ -152,11 +152,11 @@ class Unpickler(pickle._Unpickler):
         self.read(int.from_bytes(self.read(8), "little"))
         self.append(None)
 
-    def extend(self, items: list) -> None:
+    def extend(self, items: list[Any]) -> None:
         if isinstance(target := self.stack[-1], list):
             target.extend(items)
 
-    dispatch: ClassVar[dict[int, Callable]] = {
+    dispatch: ClassVar[dict[int, Callable[..., Any]]] = {
         **{code: action for code, action in pickle._Unpickler.dispatch.items() if code not in REFUSED},
         pickle.REDUCE[0]: make,
         pickle.NEWOBJ[0]: make,
