@@ -18,7 +18,7 @@ from comfy_execution.utils import get_executing_context
 from PIL import Image
 from torch import Tensor, nn
 
-from ..vqdiffusion_core.networks.oom import Shares, first_that_fits
+from ..vqdiffusion_core.networks.oom import AdaptiveBatches, first_that_fits
 from ..vqdiffusion_core.notices import notices_to
 
 P = ParamSpec("P")
@@ -79,9 +79,9 @@ def with_room(work: Callable[[], T], what: str) -> T:
     return first_that_fits([work, alone], what)
 
 
-def shares_that_fit(bytes_each: int, device: torch.device) -> Shares:
+def batches_that_fit(bytes_each: int, device: torch.device) -> AdaptiveBatches:
     """As many images at once as fit into the device's free memory, one by one if need be."""
-    return Shares(max(1, int(cast(float, management.get_free_memory(device)) // bytes_each)))
+    return AdaptiveBatches(max(1, int(cast(float, management.get_free_memory(device)) // bytes_each)))
 
 
 def intermediate_device() -> torch.device:

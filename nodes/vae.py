@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..vqdiffusion_core import preview
 from ..vqdiffusion_core.memory import image_bytes
-from ..vqdiffusion_core.networks.oom import Shares, first_that_fits
+from ..vqdiffusion_core.networks.oom import AdaptiveBatches, first_that_fits
 from ..vqdiffusion_core.networks.specs import VQGANSpec
 from ..vqdiffusion_core.networks.vqgan import VQGAN
 from ..vqdiffusion_core.notices import notify
@@ -57,13 +57,13 @@ class Vae:
     def encode(self, pixels_BHWC: Tensor) -> Tensor:
         """The image's middle, cut to whole cells, as tokens."""
         image_BCHW = self.to_image(pixels_BHWC)
-        shares = self.load(image_BCHW.shape, cell=1)
+        batches = self.load(image_BCHW.shape, cell=1)
 
         def tokens(part: slice) -> Tensor:
             image = image_BCHW[part].to(self.device, self.vae_dtype)
             return self.first_stage_model.encode(image).to(self.output_device)
 
-        whole = partial(shares, lambda part: to_samples(tokens(part)), len(image_BCHW))
+        whole = partial(batches.map, lambda part: to_samples(tokens(part)), len(image_BCHW))
         in_tiles = [partial(self.encode_tiled, pixels_BHWC, side, side, side // 8) for side in SMALL_TILES]
         return first_that_fits([whole, *in_tiles], "this image")
 
@@ -88,8 +88,8 @@ class Vae:
     @runtime.usual_defaults()
     def decode(self, samples: Tensor, vae_options: dict[str, Any] | None = None) -> Tensor:
         tokens_Bhw = self.to_tokens(samples)
-        shares = self.load(samples.shape, cell=self.upscale_ratio)
-        whole = partial(shares, lambda part: self.image(tokens_Bhw[part]).movedim(1, -1), len(tokens_Bhw))
+        batches = self.load(samples.shape, cell=self.upscale_ratio)
+        whole = partial(batches.map, lambda part: self.image(tokens_Bhw[part]).movedim(1, -1), len(tokens_Bhw))
         in_tiles = [partial(self.decode_tiled, samples, side // 8, side // 8, side // 64) for side in SMALL_TILES]
         return first_that_fits([whole, *in_tiles], "this image")
 
@@ -165,11 +165,11 @@ class Vae:
         self.load((1, 1, 2 * preview.PAGE, 2 * preview.PAGE), cell=self.upscale_ratio)
         return preview.palette(self.first_stage_model)
 
-    def load(self, shape: tuple[int, ...], cell: int) -> Shares:
+    def load(self, shape: tuple[int, ...], cell: int) -> AdaptiveBatches:
         """Makes the VQGAN ready for (any, any, h, w) cells of so many pixels, and for as many images as fit."""
         bytes_each = image_bytes(self.spec, shape[2] * shape[3] * cell**2, encoding=cell == 1)
         runtime.load(self.patcher, bytes_each)
-        return runtime.shares_that_fit(bytes_each, self.device)
+        return runtime.batches_that_fit(bytes_each, self.device)
 
     def spacial_compression_decode(self) -> int:  # [sic], the host's spelling
         return self.upscale_ratio

@@ -24,6 +24,7 @@ from vqdiffusion_core.diffusion.guidance import cfg
 from vqdiffusion_core.diffusion.inpainting import Region
 from vqdiffusion_core.diffusion.noise import Noise
 from vqdiffusion_core.diffusion.posterior import change_probability, draw_posterior
+from vqdiffusion_core.diffusion.predictor import Predictor
 from vqdiffusion_core.diffusion.samplers import draw
 from vqdiffusion_core.diffusion.sampling import sample
 from vqdiffusion_core.diffusion.settings import Settings
@@ -93,7 +94,8 @@ def tokens_of(model: VQDiffusion, rule: str, steps: int, guidance: float, prompt
         *_, last = states
         return last.x_BN, steps
     region = Region.from_mask(masked_BN, None, model.schedule, denoise=1.0)  # so that both are told times in one way
-    predict = Settings().shape(Denoiser(model.transformer, model.schedule, guided, region))
+    denoiser, likely = Denoiser(model.transformer, model.schedule, guided, region), Settings()
+    predict = Predictor(denoiser, likely.logits_processors(), likely.sharpness, model.device)
     draws = {RULES[0]: shifted, RULES[1]: unshifted}[rule]
     states = list(draws(predict, masked_BN, model.schedule, steps, Noise(list(range(count)))))
     return states[-1], len(states)

@@ -1,11 +1,15 @@
-"""Shaping the clean-token distribution before the draw: temperature, top-k, truncation and purity of the papers.
+"""Logits processors: temperature, top-k, truncation and purity prior of the papers, before the draw.
 
 All take log p(x_0 | x_t) of shape (M, K) and give it back with the ruled out ids at -inf.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from torch import Tensor
+
+LogitsProcessor = Callable[[Tensor], Tensor]  # log p (M, K) -> log p (M, K)
 
 COLDEST = 1e-6  # below, log p / temperature no longer fits into float32, and the likeliest id is all that is left
 LIKELY = 512  # ids among which the kept ones nearly always are

@@ -11,9 +11,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .denoiser import Prediction, Shaped
 from .noise import Noise, categorical, gumbel
 from .posterior import change_probability, divide, draw_posterior
+from .predictor import Predict, Prediction
 from .schedule import Schedule
 
 
@@ -56,7 +56,7 @@ class Jump(NamedTuple):
 class Run:
     """What the steps of a run share."""
 
-    predict: Shaped
+    predict: Predict
     schedule: Schedule
     noise: Noise
 

@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 
 from ..networks.transformer import Transformer
-from .denoiser import Denoiser, across
+from .denoiser import Denoiser
 from .guidance import Guidance
 from .inpainting import Region
 from .noise import Noise, float64_device
+from .predictor import Predictor
 from .samplers import Jump, Run, State, Step
 from .schedule import Schedule
 from .settings import SAMPLERS, Settings
@@ -44,7 +45,8 @@ def sample(
     state = State.from_tokens(x_BN, transformer.spec.mask_id)
     yield state.to(device)
     frames = None if canvas in (None, grid) else windows(grid, canvas, settings.overlap)
-    predict = across(settings.shape(Denoiser(transformer, schedule, guidance, region, frames)), device, exact)
+    denoiser = Denoiser(transformer, schedule, guidance, region, frames)
+    predict = Predictor(denoiser, settings.logits_processors(), settings.sharpness, device)
     repeats = repeats_of_jumps(settings.steps, settings.rounds)
     times = schedule.timesteps(len(repeats), region.start, settings.spacing)
     step = SAMPLERS[settings.sampler](settings)

@@ -9,9 +9,8 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from ..notices import notify
-from .denoiser import Predict, Shaped, shaped, sharpened
 from .guidance import GUIDANCE_SCHEDULES, GuidanceScale
-from .logits import apply_temperature, apply_top_k, apply_truncation
+from .logits import LogitsProcessor, apply_temperature, apply_top_k, apply_truncation
 from .samplers import Step, ancestral, confidence, purity, random_order, remask, uncover
 from .schedule import SPACINGS
 
@@ -135,15 +134,12 @@ class Settings:
     def guidance_scale(self) -> GuidanceScale:
         return GuidanceScale(self.guidance, self.guidance_schedule, self.guidance_start, self.guidance_end)
 
-    def shape(self, predict: Predict) -> Shaped:
-        """`predict` as these settings let it be drawn from."""
-        likely = shaped(
-            predict,
+    def logits_processors(self) -> list[LogitsProcessor]:
+        return [
             partial(apply_temperature, temperature=self.temperature),
             partial(apply_top_k, count=self.top_k),
             partial(apply_truncation, rate=self.truncation),
-        )
-        return sharpened(likely, self.sharpness)
+        ]
 
 
 def notify_of_unheard(settings: Settings, has_negative: bool) -> None:

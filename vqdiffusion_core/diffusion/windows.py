@@ -17,10 +17,10 @@ Grid = tuple[int, int]  # rows, columns
 
 @dataclass(frozen=True)
 class Window:
-    """The canvas positions (n,) that a window shows, row by row, and its share in what is said of each (n,)."""
+    """The canvas positions (n,) that a window shows, row by row, and how much it says of each (n,); all add up to 1."""
 
     positions: Tensor
-    share: Tensor
+    weight: Tensor
 
 
 def windows(grid: Grid, canvas: Grid, overlap: float = 0.5) -> list[Window]:

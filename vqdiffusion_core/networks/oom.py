@@ -31,23 +31,23 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and any(sign in str(error) for sign in SIGNS)
 
 
-class Shares:
-    """Does work on images in shares as large as memory allows. What did not fit once is not tried again."""
+class AdaptiveBatches:
+    """Does work on images in batches as large as memory allows: half as many where it runs out, and from then on."""
 
     def __init__(self, most: int | None = None):
         self.most = most  # images at once; None: all
 
-    def __call__(self, work: Callable[[slice], Tensor], count: int) -> Tensor:
+    def map(self, work: Callable[[slice], Tensor], count: int) -> Tensor:
         """The results of `work`, one row or more an image, for `count` images in order. Raises OutOfMemory."""
         done, start = [], 0
         while start < count:
-            share = slice(start, min(count, start + (self.most or count)))
-            result = attempt(lambda share=share: work(share))
+            batch = slice(start, min(count, start + (self.most or count)))
+            result = attempt(lambda batch=batch: work(batch))
             if result is not None:
                 done.append(result)
-                start = share.stop
-            elif share.stop - start > 1:
-                self.most = (share.stop - start) // 2
+                start = batch.stop
+            elif batch.stop - start > 1:
+                self.most = (batch.stop - start) // 2
             else:
                 raise too_much("one image")
         return torch.cat(done)

@@ -5,10 +5,13 @@ from dataclasses import replace
 
 import pytest
 import torch
-from pack.vqdiffusion_core.diffusion.denoiser import SIZES, Denoiser, shaped
+from pack.vqdiffusion_core.diffusion.denoiser import SIZES, Denoiser
 from pack.vqdiffusion_core.diffusion.guidance import Guidance, GuidanceScale, Prompt, cfg
 from pack.vqdiffusion_core.diffusion.logits import apply_truncation
+from pack.vqdiffusion_core.diffusion.predictor import Predictor
+from pack.vqdiffusion_core.diffusion.settings import Settings
 from pack.vqdiffusion_core.networks import kernels
+from pack.vqdiffusion_core.networks.oom import AdaptiveBatches
 
 from .. import tiny
 
@@ -101,6 +104,16 @@ def test_a_position_of_the_batch_has_a_text_of_its_own():
         torch.testing.assert_close(ours[i], plain(text).view_as(ours)[i], atol=1e-5, rtol=1e-5)
 
 
+def test_where_images_go_through_one_by_one_each_has_its_own_regions():
+    left = torch.arange(tiny.SPEC.num_tokens) % 4 < 2
+    strength = torch.stack([left, ~left]).float()
+    guidance = unguided(Prompt(tiny.text(1), strength), Prompt(tiny.text(2), 1 - strength))
+    denoiser = Denoiser(tiny.transformer(), tiny.SCHEDULE, guidance)
+    together = denoiser(tiny.tokens(batch=2), 6, EVERYWHERE)
+    denoiser.batches = AdaptiveBatches(1)
+    torch.testing.assert_close(denoiser(tiny.tokens(batch=2), 6, EVERYWHERE), together, atol=1e-5, rtol=1e-5)
+
+
 @pytest.mark.parametrize("rate", [0, 0.3, 0.86, 0.99])
 def test_truncation_keeps_what_diffusers_keeps(rate):
     from diffusers import VQDiffusionPipeline
@@ -152,4 +165,5 @@ def test_truncation_follows_guidance():
     denoiser = Denoiser(tiny.transformer(), tiny.SCHEDULE, guidance)
     x = tiny.tokens(batch=2)
     expected = apply_truncation(denoiser(x, 6, EVERYWHERE), 0.5)
-    assert torch.equal(shaped(denoiser, lambda log_p: apply_truncation(log_p, 0.5))(x, 6, EVERYWHERE), expected)
+    predict = Predictor(denoiser, Settings(truncation=0.5).logits_processors(), 0.0, x.device)
+    assert torch.equal(predict(x, 6, EVERYWHERE).log_p_MK, expected)

@@ -4,10 +4,11 @@ from itertools import product
 
 import pytest
 import torch
-from pack.vqdiffusion_core.diffusion.denoiser import Denoiser, Prediction
+from pack.vqdiffusion_core.diffusion.denoiser import Denoiser
 from pack.vqdiffusion_core.diffusion.guidance import Guidance, GuidanceScale, Prompt, cfg
 from pack.vqdiffusion_core.diffusion.inpainting import Region
 from pack.vqdiffusion_core.diffusion.noise import Noise
+from pack.vqdiffusion_core.diffusion.predictor import Prediction
 from pack.vqdiffusion_core.diffusion.samplers import Run, State, ancestral
 from pack.vqdiffusion_core.diffusion.sampling import sample, steps
 from pack.vqdiffusion_core.diffusion.schedule import Schedule
@@ -188,7 +189,7 @@ def test_guidance_can_grow_and_can_pause():
 def test_a_canvas_of_the_models_own_size_is_plain_sampling(sampler):
     assert same(draw(sampler=sampler, canvas=tiny.SPEC.grid), draw(sampler=sampler))
     (window,) = windows(tiny.SPEC.grid, tiny.SPEC.grid)
-    assert window.positions.tolist() == list(range(N)) and window.share.tolist() == [1] * N
+    assert window.positions.tolist() == list(range(N)) and window.weight.tolist() == [1] * N
 
 
 def test_one_window_says_what_no_window_says():
@@ -206,7 +207,7 @@ def test_windows_see_every_token_and_share_what_they_say_of_it(canvas, overlap):
     for window in windows((4, 4), canvas, overlap):
         rows, columns = window.positions // canvas[1], window.positions % canvas[1]
         assert rows.max() - rows.min() == 3 and columns.max() - columns.min() == 3
-        total[window.positions] += window.share
+        total[window.positions] += window.weight
     torch.testing.assert_close(total, torch.ones_like(total))
 
 

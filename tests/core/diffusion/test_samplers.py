@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 import torch
-from pack.vqdiffusion_core.diffusion.denoiser import Prediction
 from pack.vqdiffusion_core.diffusion.guidance import cfg
 from pack.vqdiffusion_core.diffusion.noise import Noise, categorical
+from pack.vqdiffusion_core.diffusion.predictor import Prediction
 from pack.vqdiffusion_core.diffusion.samplers import State
 from pack.vqdiffusion_core.diffusion.sampling import sample
 from pack.vqdiffusion_core.diffusion.schedule import SPACINGS, Schedule

@@ -5,10 +5,11 @@ from dataclasses import replace
 import pytest
 import torch
 from pack.vqdiffusion_core.checkpoints import CheckpointError, save
-from pack.vqdiffusion_core.diffusion.denoiser import Denoiser, Prediction
+from pack.vqdiffusion_core.diffusion.denoiser import Denoiser
 from pack.vqdiffusion_core.diffusion.guidance import cfg
 from pack.vqdiffusion_core.diffusion.logits import apply_truncation
 from pack.vqdiffusion_core.diffusion.noise import Noise
+from pack.vqdiffusion_core.diffusion.predictor import Prediction
 from pack.vqdiffusion_core.diffusion.samplers import State, ancestral
 from pack.vqdiffusion_core.diffusion.schedule import Schedule
 from pack.vqdiffusion_core.networks import kernels, transformer

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from pack.vqdiffusion_core.networks.oom import OutOfMemory, Shares, first_that_fits, is_out_of_memory
+from pack.vqdiffusion_core.networks.oom import AdaptiveBatches, OutOfMemory, first_that_fits, is_out_of_memory
 
 NO_MEMORY = [
     torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB"),
@@ -22,11 +22,11 @@ def test_work_is_halved_until_it_fits_and_no_image_is_left_out(error):
             raise error
         return torch.arange(images.start, images.stop)
 
-    shares = Shares()
-    assert shares(work, 17).tolist() == list(range(17))
+    batches = AdaptiveBatches()
+    assert batches.map(work, 17).tolist() == list(range(17))
     assert tried == [17, 8, 4, 2, 2, 2, 2, 2, 2, 2, 2, 1]
     tried.clear()
-    assert shares(work, 17).tolist() == list(range(17)) and max(tried) == 2, "it was tried again with too many"
+    assert batches.map(work, 17).tolist() == list(range(17)) and max(tried) == 2, "it was tried again with too many"
 
 
 def test_what_does_not_fit_alone_is_a_clear_error():
@@ -34,7 +34,7 @@ def test_what_does_not_fit_alone_is_a_clear_error():
         raise NO_MEMORY[0]
 
     with pytest.raises(OutOfMemory, match="The memory is too small for one image, even in the smallest pieces"):
-        Shares()(work, 8)
+        AdaptiveBatches().map(work, 8)
     with pytest.raises(OutOfMemory, match="too small for the decoder"):
         first_that_fits([lambda: work(slice(0)), lambda: work(slice(0))], "the decoder")
 
@@ -53,4 +53,4 @@ def test_other_errors_are_not_taken_for_it(error):
 
     assert not is_out_of_memory(error)
     with pytest.raises(type(error)):
-        Shares()(work, 8)
+        AdaptiveBatches().map(work, 8)
