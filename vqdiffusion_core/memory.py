@@ -10,8 +10,9 @@ from torch import Tensor
 from .diffusion.guidance import Guidance
 from .diffusion.schedule import Schedule
 from .diffusion.settings import Settings
+from .networks.kernels import INNER_BYTES
 from .networks.specs import TransformerSpec, VQGANSpec
-from .networks.transformer import INNER_BYTES, Transformer
+from .networks.transformer import Transformer
 
 
 def step_bytes(

@@ -11,15 +11,15 @@ from torch import Tensor
 from .diffusion.guidance import Condition
 from .diffusion.schedule import Schedule
 from .networks.classes import class_number
+from .networks.inference import FastTransformer
 from .networks.text_encoder import TextEncoder
-from .networks.transformer import Transformer
 from .networks.vqgan import VQGAN
 
 
 @dataclass
 class VQDiffusion:
     name: str
-    transformer: Transformer
+    transformer: FastTransformer
     schedule: Schedule
     vqgan: VQGAN
     text_encoder: TextEncoder | None = None  # None: the model draws classes, or without any condition

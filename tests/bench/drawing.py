@@ -18,9 +18,9 @@ from vqdiffusion_core.diffusion.noise import Noise, categorical
 from vqdiffusion_core.diffusion.posterior import change_probability, draw_posterior
 from vqdiffusion_core.diffusion.sampling import sample
 from vqdiffusion_core.diffusion.settings import Settings
+from vqdiffusion_core.networks.inference import FastTransformer
 from vqdiffusion_core.networks.kernels import linear
 from vqdiffusion_core.networks.specs import TransformerSpec
-from vqdiffusion_core.networks.transformer import Transformer
 
 from . import models
 from .autoregressive import Autoregressive
@@ -36,7 +36,7 @@ PEER_TYPES = {"float32": torch.float32, "bfloat16": torch.float16 if DEVICE == "
 class Run:
     """An image of ours that begins anew whenever it is done; `step()` is one of its network evaluations."""
 
-    def __init__(self, network: Transformer, guidance: float = models.GUIDANCE, batch: int = 1, steps: int = STEPS):
+    def __init__(self, network: FastTransformer, guidance: float = models.GUIDANCE, batch: int = 1, steps: int = STEPS):
         self.network = network
         self.settings = Settings(steps=steps, guidance=guidance, truncation=models.TRUNCATION)
         dtype = network.content_emb.emb.weight.dtype
@@ -189,7 +189,7 @@ def scaling(rounds: int) -> list[Row]:
     return rows
 
 
-def small(spec: TransformerSpec) -> Transformer:
+def small(spec: TransformerSpec) -> FastTransformer:
     return models.transformer(spec, torch.float32, DEVICE).cache_adaln()
 
 

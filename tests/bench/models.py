@@ -11,8 +11,8 @@ from vqdiffusion_core.checkpoints.diffusers_config import transformer_config, vq
 from vqdiffusion_core.checkpoints.rename import rename_back
 from vqdiffusion_core.checkpoints.write_diffusers import vqgan_state
 from vqdiffusion_core.diffusion.schedule import Schedule
+from vqdiffusion_core.networks.inference import FastTransformer
 from vqdiffusion_core.networks.specs import TransformerSpec, VQGANSpec
-from vqdiffusion_core.networks.transformer import Transformer
 from vqdiffusion_core.networks.vqgan import VQGAN
 
 COCO = TransformerSpec(codebook_size=2887, grid=(32, 32), layers=19, width=1024, heads=16, num_timesteps=100)
@@ -21,10 +21,10 @@ ITHQ_VQGAN = VQGANSpec((64, 128, 256, 512), 2, (3,), latent_channels=256, code_d
 LENGTH, GUIDANCE, TRUNCATION = 77, 5.0, 0.86
 
 
-def transformer(spec: TransformerSpec, dtype: torch.dtype, device: str) -> Transformer:
+def transformer(spec: TransformerSpec, dtype: torch.dtype, device: str) -> FastTransformer:
     """With weights of the size that training begins with."""
     with torch.device("meta"):
-        network = Transformer(spec)
+        network = FastTransformer(spec)
     network = network.to(dtype).to_empty(device=device).eval().requires_grad_(False)
     with torch.no_grad():
         for parameter in network.parameters():
@@ -32,7 +32,7 @@ def transformer(spec: TransformerSpec, dtype: torch.dtype, device: str) -> Trans
     return network
 
 
-def peer_transformer(network: Transformer) -> Transformer2DModel:
+def peer_transformer(network: FastTransformer) -> Transformer2DModel:
     """diffusers' network, which shares our tensors."""
     config = {name: value for name, value in transformer_config(network.spec).items() if name != "_class_name"}
     with torch.device("meta"):

@@ -8,9 +8,9 @@ from pack.vqdiffusion_core.diffusion.sampling import sample
 from pack.vqdiffusion_core.diffusion.schedule import Schedule
 from pack.vqdiffusion_core.diffusion.settings import Settings
 from pack.vqdiffusion_core.memory import image_bytes, step_bytes
+from pack.vqdiffusion_core.networks.inference import FastTransformer
 from pack.vqdiffusion_core.networks.kernels import keep_freed_memory
 from pack.vqdiffusion_core.networks.specs import TransformerSpec, VQGANSpec
-from pack.vqdiffusion_core.networks.transformer import Transformer
 from pack.vqdiffusion_core.networks.vqgan import VQGAN
 
 CODECS = {
@@ -56,7 +56,7 @@ def test_of_an_image(codec, encoding):
 )
 def test_of_a_step(dtype, guidance, batch, steps, sampler):
     spec = TransformerSpec(codebook_size=700, grid=(16, 16), layers=2, width=256, heads=8, num_timesteps=100)
-    network, schedule = Transformer(spec).to(dtype).eval().cache_adaln(), Schedule.linear(100, spec.codebook_size)
+    network, schedule = FastTransformer(spec).to(dtype).eval().cache_adaln(), Schedule.linear(100, spec.codebook_size)
     text = torch.zeros(1, 77, spec.text_width, dtype=dtype)
     guided = cfg(text, text, guidance)
     settings = Settings(steps=steps, guidance=guidance, sampler=sampler)

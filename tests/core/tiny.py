@@ -5,8 +5,8 @@ from itertools import pairwise
 import torch
 from pack.vqdiffusion_core.diffusion.samplers import Jump, Run
 from pack.vqdiffusion_core.diffusion.schedule import Schedule
+from pack.vqdiffusion_core.networks.inference import FastTransformer
 from pack.vqdiffusion_core.networks.specs import TransformerSpec
-from pack.vqdiffusion_core.networks.transformer import Transformer
 
 SPEC = TransformerSpec(codebook_size=11, grid=(4, 4), layers=2, width=32, heads=4, num_timesteps=10, text_width=24)
 SCHEDULE = Schedule.linear(SPEC.num_timesteps, SPEC.codebook_size)
@@ -15,7 +15,7 @@ SCHEDULE = Schedule.linear(SPEC.num_timesteps, SPEC.codebook_size)
 def transformer(seed=0, spec=SPEC):
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        network = Transformer(spec).eval()
+        network = FastTransformer(spec).eval()
         for parameter in network.parameters():
             torch.nn.init.normal_(parameter, std=0.3)
     return network

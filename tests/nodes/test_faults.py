@@ -13,8 +13,8 @@ from pack.nodes.prompt import VQDiffusionTextEncode
 from pack.nodes.sampling import VQDiffusionSampler
 from pack.nodes.tokens import VQDiffusionEmptyTokens
 from pack.vqdiffusion_core.diffusion.settings import SAMPLERS
+from pack.vqdiffusion_core.networks.inference import FastTransformer
 from pack.vqdiffusion_core.networks.oom import OutOfMemory
-from pack.vqdiffusion_core.networks.transformer import Transformer
 from pack.vqdiffusion_core.networks.vqgan import VQGAN
 
 STEPS = 3
@@ -57,7 +57,7 @@ def patched(monkeypatch, cls, name, **limits):
 @pytest.mark.parametrize("most", [2, 4, 6])
 def test_a_batch_that_does_not_fit_through_the_network_is_drawn_in_parts(model, monkeypatch, most):
     whole = draw(model, batch=7)
-    short = patched(monkeypatch, Transformer, "hidden", most=most)  # rows: two branches of guidance an image
+    short = patched(monkeypatch, FastTransformer, "hidden", most=most)  # rows: two branches of guidance an image
     assert torch.equal(draw(model, batch=7), whole)
     assert 0 < short.largest <= most
 
@@ -65,7 +65,7 @@ def test_a_batch_that_does_not_fit_through_the_network_is_drawn_in_parts(model, 
 def test_one_image_that_does_not_fit_through_the_network_is_a_clear_error(model, monkeypatch):
     before = draw(model)
     with monkeypatch.context() as patch:
-        patched(patch, Transformer, "hidden", most=0)
+        patched(patch, FastTransformer, "hidden", most=0)
         with pytest.raises(OutOfMemory, match="too small for one image, even in the smallest pieces"):
             draw(model, batch=3)
     assert torch.equal(draw(model), before)

@@ -14,7 +14,7 @@ from pack.nodes.tokens import VQDiffusionEmptyTokens
 from pack.tests.core import tiny
 from pack.vqdiffusion_core.diffusion.settings import SAMPLERS
 from pack.vqdiffusion_core.model import VQDiffusion
-from pack.vqdiffusion_core.networks.transformer import Transformer
+from pack.vqdiffusion_core.networks.inference import FastTransformer
 
 MASK = 11
 
@@ -251,14 +251,14 @@ def test_a_canvas_that_is_partly_drawn_is_finished_and_the_rest_kept(model):
 @pytest.mark.parametrize(("count", "expected"), [(16, [9, 7, 5, 3, 1]), (8, [4, 3, 2, 1, 0])])
 def test_the_network_is_told_the_rows_that_it_was_trained_on(model, monkeypatch, sampler, count, expected):
     """For a whole image those of the chain, for half of one those of half as many masked tokens."""
-    told, hidden = [], Transformer.hidden
+    told, hidden = [], FastTransformer.hidden
 
     def heard(self, x_BN, index_B, *rest):
         told.append(index_B[0].item())
         return hidden(self, x_BN, index_B, *rest)
 
     image = draw(model)
-    monkeypatch.setattr(Transformer, "hidden", heard)
+    monkeypatch.setattr(FastTransformer, "hidden", heard)
     region = (torch.arange(16) < count).float().view(1, 4, 4)
     draw(model, image | {"noise_mask": region}, steps=5, sampler=sampler)
     left = iter(expected)

@@ -14,8 +14,8 @@ from pathlib import Path
 from torch import Tensor
 
 from ..model import VQDiffusion
+from ..networks.inference import FastTransformer
 from ..networks.text_encoder import TextEncoder
-from ..networks.transformer import Transformer
 from ..networks.vqgan import VQGAN
 from . import key_maps
 from .build import Dtypes, build, build_text_encoder, check_parts
@@ -61,13 +61,13 @@ def check_index(folder: Path) -> None:
         raise CheckpointError(f"{folder} holds a {name}; expected a {PIPELINE}.")
 
 
-def load_transformer(folder: Path, dtypes: Dtypes) -> Transformer:
+def load_transformer(folder: Path, dtypes: Dtypes) -> FastTransformer:
     config, file = read_json(folder / "config.json"), folder / "config.json"
     state, source = read_weights(folder, dtypes.transformer)
     weights = rename(key_maps.TRANSFORMER_DIFFUSERS, state, source)
     spec = transformer_spec(weights, read_count(config, "num_attention_heads", 16, file), grid_of(config, file))
     compare(config, transformer_config(spec), file)
-    return build(Transformer, spec, weights, dtypes.transformer)
+    return build(FastTransformer, spec, weights, dtypes.transformer)
 
 
 def load_vqgan(folder: Path, dtypes: Dtypes) -> VQGAN:

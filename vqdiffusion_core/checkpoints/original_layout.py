@@ -20,9 +20,9 @@ from torch import Tensor
 
 from ..diffusion.schedule import Schedule
 from ..model import VQDiffusion
+from ..networks.inference import FastTransformer
 from ..networks.specs import TransformerSpec, VQGANSpec
 from ..networks.text_encoder import TextEncoder
-from ..networks.transformer import Transformer
 from . import key_maps
 from .build import Dtypes, build, build_text_encoder, check_parts
 from .detect import CLIP, CLIP_TRANSFORMERS
@@ -45,7 +45,7 @@ def load_original(place: Path, dtypes: Dtypes, tokenizer: Path | None) -> VQDiff
     weights = with_null_class(rename(key_maps.TRANSFORMER_ORIGINAL, checkpoint.state, str(checkpoint.path)))
     vqgan = load_vqgan(checkpoint, files, codes_of(weights), dtypes)
     spec = transformer_spec(weights, HEADS, grid_of(weights, vqgan.spec))
-    transformer = build(Transformer, spec, weights, dtypes.transformer)
+    transformer = build(FastTransformer, spec, weights, dtypes.transformer)
     text = null_1LD = None
     if spec.condition == "text":
         text = load_text_encoder(checkpoint, files, [folder, *([tokenizer] if tokenizer else [])], dtypes)

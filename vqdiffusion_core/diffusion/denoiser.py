@@ -10,8 +10,8 @@ from itertools import compress
 import torch
 from torch import Tensor
 
+from ..networks.inference import FastTransformer, TextKV
 from ..networks.oom import AdaptiveBatches
-from ..networks.transformer import TextKV, Transformer
 from .guidance import Condition, Guidance
 from .inpainting import Region
 from .schedule import Schedule
@@ -30,7 +30,7 @@ class Denoiser:
 
     def __init__(
         self,
-        transformer: Transformer,
+        transformer: FastTransformer,
         schedule: Schedule,
         guidance: Guidance,
         region: Region | None = None,
@@ -109,7 +109,7 @@ class Denoiser:
 class ConditionCache:
     """What the network reads of conditions: of texts the keys and values, kept from step to step; of a class its id."""
 
-    def __init__(self, transformer: Transformer, conditions: Sequence[Condition]):
+    def __init__(self, transformer: FastTransformer, conditions: Sequence[Condition]):
         self.transformer = transformer
         self.conditions = conditions
         self.kept: dict[tuple[tuple[int, ...], int, int], TextKV | Tensor | None] = {}

@@ -8,7 +8,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from ..networks.transformer import Transformer
+from ..networks.inference import FastTransformer
 from .denoiser import Denoiser
 from .guidance import Guidance
 from .inpainting import Region
@@ -21,7 +21,7 @@ from .windows import Grid, windows
 
 
 def sample(
-    transformer: Transformer,
+    transformer: FastTransformer,
     schedule: Schedule,
     guidance: Guidance,
     tokens_BN: Tensor,

@@ -1,13 +1,15 @@
-"""Linear layers and attention by the fastest kernels that PyTorch has, where its own choice is far from that.
+"""What the network's layers compute, by the fastest ways that PyTorch has.
 
-It is on x86 processors, without gradients. There float32 products go to MKL, which reaches less than half of what AMD's
-processors can do; oneDNN, which PyTorch carries too, reaches all of it. And its attention never asks oneDNN. Everywhere
-else (CUDA, ARM, Apple, training) both functions are PyTorch's own. Results differ by the order of additions alone.
+Its own choice is far from that on x86 processors, without gradients. There float32 products go to MKL, which reaches
+less than half of what AMD's processors can do; oneDNN, which PyTorch carries too, reaches all of it. And its attention
+never asks oneDNN. Everywhere else (CUDA, ARM, Apple, training) linear layers and attention are PyTorch's own. Results
+differ by the order of additions alone.
 """
 
 from __future__ import annotations
 
 import platform
+from collections.abc import Callable
 from functools import cache
 
 import torch
@@ -18,6 +20,7 @@ X86 = platform.machine() in ("x86_64", "AMD64")
 ONEDNN = X86 and torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 LONG = 64  # keys: below, the products of one head are too small to be worth a call each
 SCORES = 16 << 20  # bytes of one head's: above, they would not stay in the cache, and take memory without bound
+INNER_BYTES = {True: 8 << 20, False: 128 << 20}  # of an MLP's inner tensor on a CPU, and elsewhere
 FEW_THREADS = 8  # PyTorch's attention gives every thread a head of its own, which many threads need
 
 
@@ -49,6 +52,27 @@ def attention(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
             scores_NL = linear(q_ND * queries.shape[3] ** -0.5, k_LD.contiguous())
             mixed[image, head] = linear(scores_NL.softmax(-1), v_LD.contiguous().t().contiguous())
     return mixed
+
+
+def modulated_layer_norm(h_BNW: Tensor, scale_BW: Tensor, shift_BW: Tensor) -> Tensor:
+    """LayerNorm with a scale and shift for each image, or for all."""
+    if len(scale_BW) == 1:  # the affine of one pass over h
+        return F.layer_norm(h_BNW, h_BNW.shape[-1:], scale_BW[0], shift_BW[0])
+    return torch.addcmul(shift_BW[:, None], F.layer_norm(h_BNW, h_BNW.shape[-1:]), scale_BW[:, None])
+
+
+def quick_gelu(x: Tensor) -> Tensor:
+    """x * sigmoid(1.702 x); without gradients in the place of x, which is to be the fresh output of a layer."""
+    gate = (1.702 * x).sigmoid_()
+    return x * gate if torch.is_grad_enabled() else x.mul_(gate)
+
+
+def in_parts(mlp: Callable[[Tensor], Tensor], h: Tensor, inner_width: int) -> Tensor:
+    """mlp(h); without gradients some rows at a time: the wide inner tensor stays small, and in a CPU's cache."""
+    if torch.is_grad_enabled():
+        return mlp(h)
+    rows = INNER_BYTES[h.device.type == "cpu"] // (inner_width * h.dtype.itemsize)
+    return torch.cat([mlp(part) for part in h.flatten(0, -2).split(max(1, rows))]).view_as(h)
 
 
 def on_cpu(x: Tensor, weight: Tensor) -> bool:

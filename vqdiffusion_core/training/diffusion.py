@@ -21,8 +21,8 @@ from ..diffusion.schedule import Schedule
 from ..diffusion.settings import Settings
 from ..distributed import ALONE, Processes
 from ..model import VQDiffusion
+from ..networks.inference import FastTransformer
 from ..networks.text_encoder import TextEncoder
-from ..networks.transformer import Transformer
 from ..networks.vqgan import VQGAN
 from .data import to_grid
 from .examples import Examples
@@ -43,7 +43,7 @@ Learn = Literal["all", "transformer", "null"]  # each with what comes after it
 class Networks(nn.Module):
     """What is trained together."""
 
-    def __init__(self, transformer: Transformer, text_encoder: TextEncoder, null_1LD: Tensor):
+    def __init__(self, transformer: FastTransformer, text_encoder: TextEncoder, null_1LD: Tensor):
         super().__init__()
         self.transformer = transformer
         self.text_encoder = text_encoder
@@ -59,7 +59,7 @@ class Networks(nn.Module):
         """Logits (M, K) at the M asked positions; captions whose `drop_B` is true are replaced by the null."""
         text_BLD = self.text_encoder.embed(ids_BL)
         text_BLD = torch.where(drop_B[:, None, None], self.null_1LD, text_BLD)
-        h_BNW = self.transformer.hidden(x_BN, index_B, self.transformer.precompute_kv(text_BLD))
+        h_BNW = self.transformer.hidden(x_BN, index_B, text_BLD)
         h_MW = h_BNW[where_BN]
         filled_MW = F.pad(h_MW, (0, 0, 0, -len(h_MW) % ROWS))
         return self.transformer.to_logits(filled_MW)[: len(h_MW)]

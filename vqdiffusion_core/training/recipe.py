@@ -18,9 +18,9 @@ from ..checkpoints.vocabulary import Vocabulary, read_vocabulary, write_vocabula
 from ..diffusion.schedule import Schedule
 from ..distributed import Processes
 from ..model import VQDiffusion
+from ..networks.inference import FastTransformer
 from ..networks.specs import TextSpec, TransformerSpec, VQGANSpec
 from ..networks.text_encoder import TextEncoder, clip_text_model, clip_tokenizer
-from ..networks.transformer import Transformer
 from ..networks.vqgan import VQGAN
 from .checkpoint import find_run
 from .codec import CodecTraining
@@ -104,12 +104,12 @@ def new_model(
     spec = TransformerSpec(
         codes, (side, side), shape.layers, shape.width, shape.heads, NUM_TIMESTEPS, text_width=TEXT_WIDTH
     )
-    transformer = Transformer(spec)
+    transformer = FastTransformer(spec)
     init_weights(transformer)
     return VQDiffusion(folder.name, transformer, KERNELS[kernel](NUM_TIMESTEPS, codes), vqgan, text_encoder)
 
 
-def init_weights(transformer: Transformer) -> None:
+def init_weights(transformer: FastTransformer) -> None:
     """Start weights as in the original, N(0, 0.02), except where text enters: its vectors have length 1, not sqrt(D),
     and at 0.02 the prompt would be a whisper that the network takes long to hear.
     """

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 from pack.vqdiffusion_core.checkpoints.releases import ITHQ_VQGAN, MIRROR, ON_HUB, RELEASES, releases_like
-from pack.vqdiffusion_core.networks.transformer import Transformer
+from pack.vqdiffusion_core.networks.inference import FastTransformer
 from pack.vqdiffusion_core.networks.vqgan import VQGAN
 
 from ..full_size import CODECS, transformer_spec
@@ -23,7 +23,7 @@ def millions(module_class, spec):
 
 @pytest.mark.parametrize("release", [r for r in RELEASES if r.name in MILLIONS], ids=lambda release: release.name)
 def test_a_release_has_the_size_of_the_real_one(release):
-    assert millions(Transformer, transformer_spec(release)) == pytest.approx(MILLIONS[release.name], abs=0.05)
+    assert millions(FastTransformer, transformer_spec(release)) == pytest.approx(MILLIONS[release.name], abs=0.05)
 
 
 @pytest.mark.parametrize("release", RELEASES, ids=lambda release: release.name)

@@ -7,7 +7,7 @@ import pytest
 from pack.vqdiffusion_core.checkpoints import POCKET_FOLDER, load
 from pack.vqdiffusion_core.cli import main, train
 from pack.vqdiffusion_core.diffusion.settings import Settings
-from pack.vqdiffusion_core.networks.transformer import Transformer
+from pack.vqdiffusion_core.networks.inference import FastTransformer
 from pack.vqdiffusion_core.networks.vqgan import VQGAN
 from pack.vqdiffusion_core.pipeline import generate
 from PIL import Image, ImageChops
@@ -71,7 +71,7 @@ def test_images_that_do_not_fit_into_memory_at_once_are_made_one_after_the_other
         return run
 
     monkeypatch.setattr(VQGAN, "decode", scarce(VQGAN.decode))
-    monkeypatch.setattr(Transformer, "hidden", scarce(Transformer.hidden))
+    monkeypatch.setattr(FastTransformer, "hidden", scarce(FastTransformer.hidden))
     drawn = generate(model, PROMPT, count=3, settings=Settings(steps=1))
     assert [image.tobytes() for image in drawn] == [image.tobytes() for image in expected]
 

@@ -188,15 +188,15 @@ def test_whatever_a_schedule_masks_a_whole_canvas_is_told_its_own_time(name):
 @pytest.fixture
 def told(monkeypatch):
     """The rows that any real network is told."""
-    from pack.vqdiffusion_core.networks.transformer import Transformer
+    from pack.vqdiffusion_core.networks.inference import FastTransformer
 
-    rows, hidden = [], Transformer.hidden
+    rows, hidden = [], FastTransformer.hidden
 
     def heard(self, x_BN, index_B, *rest):
         rows.extend(index_B[: len(index_B) // 2 or 1].tolist())  # guided: both branches in one pass
         return hidden(self, x_BN, index_B, *rest)
 
-    monkeypatch.setattr(Transformer, "hidden", heard)
+    monkeypatch.setattr(FastTransformer, "hidden", heard)
     return rows
 
 
