@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -62,16 +62,20 @@ def read_jobs(file: Path, folder: Path, seed: int, settings: Settings, negative:
             jobs.append(job if job.path != folder else replace(job, path=folder / file_of(job, model)))
         except ValueError as error:
             wrong.append((number, str(error)))
-    seen: dict[Path, int] = {}
-    for job in jobs:
-        if (first := seen.setdefault(job.path, job.line)) != job.line:
-            wrong.append((job.line, f"its image is called {job.path.name}, as that of line {first}."))
-    if wrong:
-        listed = [f"line {line}: {what}" for line, what in sorted(wrong)]
+    if wrong := sorted([*wrong, *shared_names(jobs)]):
+        listed = [f"line {line}: {what}" for line, what in wrong]
         raise ValueError("\n  ".join([f"{file} cannot be drawn:", *listed]))
     if not jobs:
         raise ValueError(f"{file} has no prompts; expected one a line.")
     return jobs
+
+
+def shared_names(jobs: Iterable[Job]) -> Iterator[tuple[int, str]]:
+    """The lines whose image would take the place of an earlier one's, each with what is wrong."""
+    seen: dict[Path, int] = {}
+    for job in jobs:
+        if (first := seen.setdefault(job.path, job.line)) != job.line:
+            yield job.line, f"its image is called {job.path.name}, as that of line {first}."
 
 
 def read_line(line: str, defaults: Job) -> Job:

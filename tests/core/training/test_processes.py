@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from pack.tests.core import tiny_training
-from pack.tests.core.two_workers import shard, train
+from pack.tests.core.two_processes import shard, train
 from pack.vqdiffusion_core.distributed import ALONE, PATIENCE, Processes
 from pack.vqdiffusion_core.training.loop import run
 
@@ -21,7 +21,7 @@ TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--np
 def runs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
     alone = train(folder, ALONE)  # first: it learns the vocabulary and encodes the images that both use
-    script = Path(__file__).parents[1] / "two_workers.py"
+    script = Path(__file__).parents[1] / "two_processes.py"
     result = subprocess.run([*TORCHRUN, str(script), str(folder)], capture_output=True, text=True, timeout=300)
     assert result.returncode == 0, result.stderr[-3000:]
     return alone, torch.load(folder / "seen.pt", weights_only=False)

@@ -1,4 +1,4 @@
-"""What each of the processes of test_training_workers runs, started by torchrun: a codec and a diffusion in steps."""
+"""What each of the processes of test_processes runs, started by torchrun: a codec and a diffusion in steps."""
 
 import runpy
 import sys
