@@ -65,7 +65,7 @@ def generate(
 @torch.no_grad()
 def decode(model: VQDiffusion, tokens_Bhw: Tensor) -> list[Image.Image]:
     """Token ids (B, h, w) -> RGB images, one by one: between two shades, a batch may round to the other."""
-    return [to_image(model.vqgan.decode(tokens_hw[None])[0]) for tokens_hw in tokens_Bhw]
+    return [to_image(model.vqgan.decode(tokens_hw[None])[0]) for tokens_hw in tokens_Bhw.to(model.device)]
 
 
 def to_image(image_CHW: Tensor) -> Image.Image:

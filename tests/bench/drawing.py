@@ -14,8 +14,9 @@ from torch import Tensor
 
 from vqdiffusion_core.diffusion.guidance import cfg
 from vqdiffusion_core.diffusion.logits import apply_truncation
-from vqdiffusion_core.diffusion.noise import Noise, categorical
+from vqdiffusion_core.diffusion.noise import Noise
 from vqdiffusion_core.diffusion.posterior import change_probability, draw_posterior
+from vqdiffusion_core.diffusion.predictor import draw, unpack
 from vqdiffusion_core.diffusion.sampling import sample
 from vqdiffusion_core.diffusion.settings import Settings
 from vqdiffusion_core.networks.inference import FastTransformer
@@ -151,6 +152,7 @@ def sampler(rounds: int) -> list[Row]:
     schedule, noise = models.schedule(spec), Noise([0])
     logits = 3 * torch.randn(2, N, K, device=DEVICE)
     masked = torch.full((1, N), spec.mask_id, device=DEVICE)
+    state = masked.cpu()
     peer = models.PeerRun.__new__(models.PeerRun)
     peer.scheduler = models.VQDiffusionScheduler(num_vec_classes=K + 1)
     peer.scheduler.set_timesteps(100, device=DEVICE)
@@ -158,12 +160,13 @@ def sampler(rounds: int) -> list[Row]:
     both = logits.log_softmax(-1).transpose(1, 2).contiguous()
 
     def ours() -> None:
-        coin, pick = noise.uniform(N, device=DEVICE), noise.uniform(N, device=DEVICE)
-        where = coin < change_probability(masked, 50.0, 56.0, schedule)
-        log_p, log_p_null = (each[where[0]].log_softmax(-1) for each in logits)
+        coin, pick = noise.uniform(N), noise.uniform(N)
+        where = coin < change_probability(state, 50.0, 56.0, schedule)
+        asked = where[0].nonzero()[:, 0].to(DEVICE)
+        log_p, log_p_null = (each[asked].log_softmax(-1) for each in logits)
         mixed = apply_truncation((5 * log_p - 4 * log_p_null).log_softmax(-1), models.TRUNCATION)
-        drawn = draw_posterior(masked[where], categorical(mixed, pick[where]), 50.0, 56.0, schedule, coin[where])
-        masked.masked_scatter(where, drawn)
+        x0 = unpack(draw(mixed, mixed.amax(-1), pick[where])).x0_M
+        state.masked_scatter(where, draw_posterior(state[where], x0, 50.0, 56.0, schedule, coin[where]))
 
     def theirs() -> None:
         peer.tokens = masked

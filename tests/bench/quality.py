@@ -25,7 +25,6 @@ from vqdiffusion_core.diffusion.inpainting import Region
 from vqdiffusion_core.diffusion.noise import Noise
 from vqdiffusion_core.diffusion.posterior import change_probability, draw_posterior
 from vqdiffusion_core.diffusion.predictor import Predictor
-from vqdiffusion_core.diffusion.samplers import draw
 from vqdiffusion_core.diffusion.sampling import sample
 from vqdiffusion_core.diffusion.settings import Settings
 from vqdiffusion_core.model import VQDiffusion
@@ -78,7 +77,7 @@ def one_jump(predict, x_BN: Tensor, schedule, told: int, s: int, t: int, noise: 
     where_BN = coin_BN < change_probability(x_BN, s, t, schedule)
     if not where_BN.any():
         return x_BN
-    x0_M, _ = draw(predict(x_BN, told, where_BN).log_p_MK, pick_BN[where_BN])
+    x0_M = predict(x_BN, told, where_BN, pick_BN).x0_M
     return x_BN.masked_scatter(where_BN, draw_posterior(x_BN[where_BN], x0_M, s, t, schedule, coin_BN[where_BN]))
 
 
@@ -94,8 +93,9 @@ def tokens_of(model: VQDiffusion, rule: str, steps: int, guidance: float, prompt
         *_, last = states
         return last.x_BN, steps
     region = Region.from_mask(masked_BN, None, model.schedule, denoise=1.0)  # so that both are told times in one way
-    denoiser, likely = Denoiser(model.transformer, model.schedule, guided, region), Settings()
-    predict = Predictor(denoiser, likely.logits_processors(), likely.sharpness, model.device)
+    denoiser = Denoiser(model.transformer, model.schedule, guided, region, device=model.device)
+    likely = Settings()
+    predict = Predictor(denoiser, likely.logits_processors(), likely.sharpness)
     draws = {RULES[0]: shifted, RULES[1]: unshifted}[rule]
     states = list(draws(predict, masked_BN, model.schedule, steps, Noise(list(range(count)))))
     return states[-1], len(states)

@@ -56,7 +56,7 @@ def drawing_from(generator):
 
     def step(run, state, jump):
         (t, s), x_BN, K = jump[:2], state.x_BN, run.schedule.codebook_size
-        log_p_MK = run.predict(x_BN, t, jump.editable_BN).log_p_MK
+        log_p_MK, _ = run.predict.distribution(x_BN, t, jump.editable_BN, slice(0, len(x_BN)))
         table_BNK = q_posterior(log_p_MK.double().softmax(-1).view(*x_BN.shape, K), x_BN, s, t, run.schedule)
         log_table_BKN = table_BNK.log().float().transpose(1, 2)[:, : K + (s > 0)]  # the last has no mask
         uniform_BKN = torch.rand(log_table_BKN.shape, generator=generator)

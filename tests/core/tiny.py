@@ -3,6 +3,7 @@
 from itertools import pairwise
 
 import torch
+from pack.vqdiffusion_core.diffusion.predictor import Predictor
 from pack.vqdiffusion_core.diffusion.samplers import Jump, Run
 from pack.vqdiffusion_core.diffusion.schedule import Schedule
 from pack.vqdiffusion_core.networks.inference import FastTransformer
@@ -13,7 +14,7 @@ SCHEDULE = Schedule.linear(SPEC.num_timesteps, SPEC.codebook_size)
 
 
 def transformer(seed=0, spec=SPEC):
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = FastTransformer(spec).eval()
         for parameter in network.parameters():
@@ -31,9 +32,14 @@ def tokens(seed=0, batch=1):
     return torch.randint(0, SPEC.codebook_size, (batch, SPEC.num_tokens), generator=generator)
 
 
-def walk(step, predict, state, schedule, times, noise, editable_BN):
+def predictor(denoise):
+    """Draws from a hand-written log p: (x_BN, t, where_BN) -> (M, K)."""
+    return Predictor(lambda x_BN, t, where_BN, images: denoise(x_BN[images], t, where_BN[images]), [], 0.0)
+
+
+def walk(step, denoise, state, schedule, times, noise, editable_BN):
     """The states after each step of a sampler from time to time, where nothing joins or is taken back."""
-    run = Run(predict, schedule, noise)
+    run = Run(predictor(denoise), schedule, noise)
     for t, s in pairwise(times):
         gamma_t_BN, gamma_s_BN = (editable_BN.double() * schedule.bar(time).gamma for time in (t, s))
         state = step(run, state, Jump(t, s, editable_BN, gamma_t_BN, gamma_s_BN))

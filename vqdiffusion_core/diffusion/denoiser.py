@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from ..networks.inference import FastTransformer, TextKV
-from ..networks.oom import AdaptiveBatches
 from .guidance import Condition, Guidance
 from .inpainting import Region
 from .schedule import Schedule
@@ -35,75 +34,74 @@ class Denoiser:
         guidance: Guidance,
         region: Region | None = None,
         windows: Sequence[Window] | None = None,
+        device: torch.device | str = "cpu",
     ):
         self.transformer = transformer
         self.schedule = schedule
         self.guidance = guidance
         self.region = region
         self.windows = windows
+        self.device = device  # where the network computes; what it is asked for lies on the CPU
         self.conditions = ConditionCache(transformer, guidance.conditions)
-        self.batches = AdaptiveBatches()
 
     @torch.no_grad()
-    def __call__(self, x_BN: Tensor, t: float, where_BN: Tensor) -> Tensor:
-        """(M, K), float32, at the M positions where `where_BN` is true, in order."""
+    def __call__(self, x_BN: Tensor, t: float, where_BN: Tensor, images: slice | None = None) -> Tensor:
+        """(M, K), float32, at the M positions where `where_BN` is true, in order; of some `images` alone, or of all."""
+        images = images or slice(0, len(x_BN))
         weights = [torch.as_tensor(weight).expand(x_BN.shape) for weight in self.guidance.weights(self.progress(t))]
+        weights_CBN = torch.stack(weights)[:, images]
+        x_BN, where_BN = x_BN[images], where_BN[images]
         if self.windows is None:
-            return self.predict_window(x_BN, where_BN, self.network_index(t), weights)
-        log_p_MK = torch.zeros(int(where_BN.sum()), self.schedule.codebook_size, device=x_BN.device)
+            return self.predict_window(x_BN, where_BN, self.network_index(t, images), weights_CBN, images)
+        log_p_MK = torch.zeros(int(where_BN.sum()), self.schedule.codebook_size, device=self.device)
         row_BN = where_BN.flatten().cumsum(0).view_as(where_BN) - 1  # of each asked position in the result
         for window in self.windows:
-            seen = window.positions.to(x_BN.device)
-            x_Bn, where_Bn, row_Bn = x_BN[:, seen], where_BN[:, seen], row_BN[:, seen]
+            seen = window.positions
+            where_Bn = where_BN[:, seen]
             if where_Bn.any():
-                here = [weight_BN[:, window.positions] for weight_BN in weights]
-                seen_mK = self.predict_window(x_Bn, where_Bn, self.network_index(t, window), here)
-                log_p_MK.index_add_(0, row_Bn[where_Bn], seen_mK * at_asked(window.weight, where_Bn))
+                index_B = self.network_index(t, images, window)
+                seen_mK = self.predict_window(x_BN[:, seen], where_Bn, index_B, weights_CBN[..., seen], images)
+                weight_m = window.weight.expand_as(where_Bn)[where_Bn].to(self.device)
+                row_m = row_BN[:, seen][where_Bn].to(self.device)
+                log_p_MK.index_add_(0, row_m, seen_mK * weight_m[:, None])
         return log_p_MK.log_softmax(-1)
 
     def progress(self, t: float) -> float:
         return 1 - t / (self.region.start if self.region else self.schedule.num_timesteps)
 
-    def network_index(self, t: float, window: Window | None = None) -> Tensor:
+    def network_index(self, t: float, images: slice, window: Window | None = None) -> Tensor:
         """The network's time (1,) or (B,): of the state that had as many masked tokens in training as this part has."""
         if self.region is None:
             return torch.tensor([self.schedule.network_index(t)])
         masked_BN = self.region.mask_probability_BN(t)
         share_B = (masked_BN if window is None else masked_BN[:, window.positions]).mean(1)
-        return torch.tensor([self.schedule.network_index(t, share) for share in share_B.tolist()])
+        index_B = torch.tensor([self.schedule.network_index(t, share) for share in share_B.tolist()])
+        return index_B if len(index_B) == 1 else index_B[images]
 
-    def predict_window(self, x_BN: Tensor, where_BN: Tensor, index_B: Tensor, weights: Sequence[Tensor]) -> Tensor:
-        """log p at the asked tokens of one window; of as many images at once as fit into memory."""
-        index_B = index_B.to(x_BN.device)
-
-        def predict(images: slice) -> Tensor:
-            index = index_B if len(index_B) == 1 else index_B[images]
-            here = [weight_BN[images] for weight_BN in weights]
-            return self.predict_batch(x_BN[images], where_BN[images], index, here, images)
-
-        return self.batches.map(predict, len(x_BN))
-
-    def predict_batch(
-        self, x_BN: Tensor, where_BN: Tensor, index_B: Tensor, weights: Sequence[Tensor], images: slice
+    def predict_window(
+        self, x_BN: Tensor, where_BN: Tensor, index_B: Tensor, weights_CBN: Tensor, images: slice
     ) -> Tensor:
-        """sum over conditions of weight * log p(x_0 | x_t, condition), normalised."""
-        speaking = [bool(weight_BN.any()) for weight_BN in weights]
+        """sum over conditions of weight * log p(x_0 | x_t, condition) at the asked tokens of one window, normalised."""
+        speaking = weights_CBN.flatten(1).any(1).tolist()
         predictions = self.predict_conditions(x_BN, where_BN, index_B, speaking, images)
-        terms = (at_asked(weights[which], where_BN) * log_p_MK for which, log_p_MK in predictions)
+        weights_CM = weights_CBN[:, where_BN].to(self.device)
+        terms = (weights_CM[which][:, None] * log_p_MK for which, log_p_MK in predictions)
         return reduce(torch.add, terms).log_softmax(-1)
 
     def predict_conditions(
         self, x_BN: Tensor, where_BN: Tensor, index_B: Tensor, speaking: Sequence[bool], images: slice
     ) -> Iterator[tuple[int, Tensor]]:
         """log p(x_0 | x_t, condition) for every condition that speaks, by number; the others cost nothing."""
-        positions_BM, asked_BM = asked_positions(where_BN)
+        positions_BM, asked_M = asked_positions(where_BN)
+        asked_M = asked_M.to(self.device)
         for together in self.conditions.passes(speaking):
             copies = len(together)
             index = index_B if len(index_B) == 1 else index_B.repeat(copies)
             condition = self.conditions.read(together, images)
-            hidden = self.transformer.hidden(x_BN.repeat(copies, 1), index, condition, positions_BM.repeat(copies, 1))
+            x, positions = (each.repeat(copies, 1).to(self.device) for each in (x_BN, positions_BM))
+            hidden = self.transformer.hidden(x, index.to(self.device), condition, positions)
             for which, h_BMW in zip(together, hidden.chunk(copies), strict=True):
-                yield which, self.transformer.to_logits(h_BMW)[asked_BM].float().log_softmax(-1)
+                yield which, self.transformer.to_logits(h_BMW).flatten(0, 1)[asked_M].float().log_softmax(-1)
 
 
 class ConditionCache:
@@ -143,7 +141,7 @@ def of_images(condition: Tensor, images: slice) -> Tensor:
 
 def asked_positions(where_BN: Tensor) -> tuple[Tensor, Tensor]:
     """Where it is true in each image, in order, and filled up to as many positions as any image has and on to one of
-    `SIZES` numbers, (B, M); and which of these are no filling.
+    `SIZES` numbers, (B, M); and which of these, counted through, are no filling.
 
     A CPU's kernels are compiled for every number of rows anew and kept, which at any number would be without end.
     """
@@ -151,9 +149,4 @@ def asked_positions(where_BN: Tensor) -> tuple[Tensor, Tensor]:
     step = -(-num_tokens // SIZES)
     most = max(1, int(where_BN.sum(1).max()))
     positions_BM = where_BN.int().argsort(dim=1, descending=True, stable=True)[:, : -(-most // step) * step]
-    return positions_BM, where_BN.gather(1, positions_BM)
-
-
-def at_asked(weight_BN: Tensor, where_BN: Tensor) -> Tensor:
-    """The weights of the asked positions, (M, 1)."""
-    return weight_BN.to(where_BN.device).expand_as(where_BN)[where_BN][:, None]
+    return positions_BM, where_BN.gather(1, positions_BM).flatten().nonzero()[:, 0]

@@ -41,8 +41,7 @@ class Region:
     """Which tokens a run may change, and from when on.
 
     A token is editable once the part of the run that is left has come down to its mask strength: 1 from the start, 0
-    never, and between them late, so that little of it changes (differential diffusion, Levin and Fried 2023). Tensors
-    lie on the CPU, where a look at them waits for no device.
+    never, and between them late, so that little of it changes (differential diffusion, Levin and Fried 2023).
     """
 
     schedule: Schedule
@@ -57,7 +56,7 @@ class Region:
         """All of the image, without a mask. A token that is masked already is editable whatever its strength and
         `denoise`: it has no image to keep.
         """
-        masked_BN = tokens_BN.cpu() == schedule.codebook_size
+        masked_BN = tokens_BN == schedule.codebook_size
         start = max(denoise * schedule.num_timesteps, 1.0)  # below time 1 a schedule masks next to nothing
         strength_BN = torch.ones(masked_BN.shape) if mask_strength_BN is None else mask_strength_BN.float().cpu()
         strength_BN = (strength_BN * (denoise > 0)).masked_fill(masked_BN, 1.0)
@@ -81,20 +80,20 @@ class Region:
 
     def add_noise(self, x_BN: Tensor, where_BN: Tensor, t: float, noise: Noise) -> Tensor:
         """Clean tokens taken to time t where `where_BN` is true: x_t ~ q(x_t | x_0), from T on the prior."""
-        coin_BN = noise.uniform(x_BN.shape[1], device=x_BN.device)
+        coin_BN = noise.uniform(x_BN.shape[1])
         at_prior = t >= self.schedule.num_timesteps
         noisy_BN = draw_prior(self.schedule, coin_BN) if at_prior else q_sample(x_BN, t, self.schedule, coin_BN)
-        return torch.where(where_BN.to(x_BN.device), noisy_BN, x_BN)
+        return torch.where(where_BN, noisy_BN, x_BN)
 
     def renoise(self, x_BN: Tensor, s: float, t: float, noise: Noise) -> Tensor:
         """Editable tokens taken back from time s to t > s: x_t ~ q(x_t | x_s, x_start), to be drawn once more
         (RePaint's resampling, Lugmayr et al. 2022).
         """
-        coin_BN, mask_coin_BN = (noise.uniform(x_BN.shape[1], device=x_BN.device) for _ in range(2))
+        coin_BN, mask_coin_BN = (noise.uniform(x_BN.shape[1]) for _ in range(2))
         noisy_BN = q_sample(x_BN, t, self.schedule, coin_BN, s)
         # q(x_t | x_s, x_start = mask) = q(x_t | x_s) q(x_start = mask | x_t) / q(x_start = mask | x_s), so what is
         # visible at t stays so with the ratio of these two, and else is masked
         from_t, from_s = (self.schedule.jump(time, self.start).gamma for time in (t, s))
         masked_BN = mask_coin_BN < (1 - from_t / from_s if from_s > 0 else 1.0)
-        noisy_BN = noisy_BN.masked_fill(self.blank_BN.to(x_BN.device) & masked_BN, self.schedule.codebook_size)
-        return torch.where(self.editable_BN(t).to(x_BN.device), noisy_BN, x_BN)
+        noisy_BN = noisy_BN.masked_fill(self.blank_BN & masked_BN, self.schedule.codebook_size)
+        return torch.where(self.editable_BN(t), noisy_BN, x_BN)

@@ -2,53 +2,39 @@
 
 from __future__ import annotations
 
-from functools import cache
-
 import torch
 from torch import Tensor
 
 SEEDS = 2**64  # how many there are: 0 and up
 
 
-@cache
-def float64_device(device: torch.device) -> torch.device:
-    """Where a run's chances are worked out in float64: the device itself, or the CPU for one without, as Apple's."""
-    try:
-        torch.zeros(1, device=device).double().add_(1)
-    except (TypeError, RuntimeError):
-        return torch.device("cpu")
-    return device
-
-
 class Noise:
     """Uniform numbers for B images, each from the generator of its own seed.
 
-    They are drawn on the CPU in float64 whatever the device of the model, so that a seed means the same everywhere;
-    float32 numbers would cut off every choice rarer than 6e-8 (Zheng et al. 2024).
+    They are drawn on the CPU in float64, whatever the device of the model, and whatever is decided by them alone is
+    decided there; float32 numbers would cut off every choice rarer than 6e-8 (Zheng et al. 2024).
     """
 
     def __init__(self, seeds: list[int]):
         self.generators = [torch.Generator().manual_seed(seed) for seed in seeds]
 
-    def uniform(self, *shape: int, device: torch.device | str = "cpu") -> Tensor:
+    def uniform(self, *shape: int) -> Tensor:
         """(B, *shape) numbers in [0, 1), float64."""
         rows = [torch.rand(shape, generator=g, dtype=torch.float64) for g in self.generators]
-        return torch.stack(rows).to(device)
+        return torch.stack(rows)
 
 
 def categorical(log_p_MK: Tensor, uniform_M: Tensor) -> Tensor:
     """One id a row with probability proportional to exp(log_p): the inverse of the cumulated distribution.
 
-    Rows need not be normalised; an id of probability 0 is never drawn. Raises ValueError where a row is none.
+    Rows need not be normalised; an id of probability 0 is never drawn. `uniform_M`, float64, lies on the CPU; a device
+    adds up in float32, which is all that some have.
     """
+    exact = torch.float64 if log_p_MK.device.type == "cpu" else torch.float32
+    below_1_M = uniform_M.clamp(max=1 - torch.finfo(exact).eps)  # else the product may be rounded up to the whole sum
     p_MK = (log_p_MK - log_p_MK.amax(-1, keepdim=True)).exp()
-    cumulated = p_MK.cumsum(-1, dtype=torch.float64)
-    if not cumulated[:, -1].isfinite().all():
-        raise ValueError(
-            "The network predicts what is not a number. If its numbers have 16 bits, they were too few: take float32 "
-            "as the dtype. Otherwise the model's file is damaged: copy or download it again."
-        )
-    target_M = uniform_M.to(cumulated) * cumulated[:, -1]
+    cumulated = p_MK.cumsum(-1, dtype=exact)
+    target_M = below_1_M.to(exact).to(log_p_MK.device) * cumulated[:, -1]
     drawn_M = torch.searchsorted(cumulated, target_M[:, None], right=True)[:, 0]
     return drawn_M.clamp(max=log_p_MK.shape[-1] - 1)
 

@@ -1,58 +1,87 @@
-"""What a sampler draws from: a denoiser's log p(x_0 | x_t), through logits processors."""
+"""What a step asks of the network's device: a clean token wherever it wants one, drawn from the denoiser's log p."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import reduce
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from ..networks.oom import AdaptiveBatches
 from .logits import LogitsProcessor, apply_purity_prior
+from .noise import categorical
 
-# (x_BN, t, where_BN) -> log p(x_0 | x_t) at the M positions where `where_BN` is true, in order: (M, K), float32.
-Denoise = Callable[[Tensor, float, Tensor], Tensor]
+# (x_BN, t, where_BN, images) -> log p(x_0 | x_t) of these images at the M positions where `where_BN` is true, in order:
+# (M, K), float32, on the device.
+Denoise = Callable[[Tensor, float, Tensor, slice], Tensor]
 
 
 class Prediction(NamedTuple):
-    """What is drawn from at M positions."""
+    """What was drawn at M positions, on the CPU."""
 
-    log_p_MK: Tensor
-    log_purity_M: Tensor  # the highest log p of each, before the purity prior
-
-    def to(self, device: torch.device) -> Prediction:
-        return Prediction(self.log_p_MK.to(device), self.log_purity_M.to(device))
+    x0_M: Tensor  # ids, int64
+    log_p_M: Tensor  # of each
+    log_purity_M: Tensor  # the highest log p at each position, before the purity prior
 
 
-Predict = Callable[[Tensor, float, Tensor], Prediction]  # arguments as those of Denoise
+# (x_BN, t, where_BN, uniform_BN) -> the draw at the positions where `where_BN` is true, by these uniform numbers
+Predict = Callable[[Tensor, float, Tensor, Tensor], Prediction]
 
 
 @dataclass(frozen=True)
 class Predictor:
     """A denoiser whose log p goes through the processors, in this order, and then through the purity prior.
 
-    It works on the network's device; a sampler may do so on another.
+    Arguments lie on the CPU, and so does the result: it comes back at once, the one time that a step waits for its
+    device. As many images go through together as fit into memory.
     """
 
     denoise: Denoise
     processors: Sequence[LogitsProcessor]
     purity_prior: float
-    device: torch.device
+    batches: AdaptiveBatches = field(default_factory=AdaptiveBatches)
 
-    def __call__(self, x_BN: Tensor, t: float, where_BN: Tensor) -> Prediction:
-        predict = self.predict_with_prior if self.purity_prior else self.predict
-        return predict(x_BN.to(self.device), t, where_BN.to(self.device)).to(x_BN.device)
+    def __call__(self, x_BN: Tensor, t: float, where_BN: Tensor, uniform_BN: Tensor) -> Prediction:
+        def draw_images(images: slice) -> Tensor:
+            distribution = self.distribution_with_prior if self.purity_prior else self.distribution
+            return draw(*distribution(x_BN, t, where_BN, images), uniform_BN[images][where_BN[images]])
 
-    def predict(self, x_BN: Tensor, t: float, where_BN: Tensor) -> Prediction:
-        log_p_MK = reduce(lambda log_p, process: process(log_p), self.processors, self.denoise(x_BN, t, where_BN))
-        return Prediction(log_p_MK, log_p_MK.amax(-1))
+        drawn_M3 = self.batches.map(draw_images, len(x_BN))
+        return unpack(drawn_M3)
 
-    def predict_with_prior(self, x_BN: Tensor, t: float, where_BN: Tensor) -> Prediction:
+    def distribution(self, x_BN: Tensor, t: float, where_BN: Tensor, images: slice) -> tuple[Tensor, Tensor]:
+        """log p (M, K) to draw from, and the highest of each (M,)."""
+        log_p_MK = self.denoise(x_BN, t, where_BN, images)
+        log_p_MK = reduce(lambda log_p, process: process(log_p), self.processors, log_p_MK)
+        return log_p_MK, log_p_MK.amax(-1)
+
+    def distribution_with_prior(self, x_BN: Tensor, t: float, where_BN: Tensor, images: slice) -> tuple[Tensor, Tensor]:
         """Purity counts in parts of the highest in the image (Tang et al. 2022), so all of it is looked at."""
-        log_p_MK, log_purity_M = self.predict(x_BN, t, torch.ones_like(where_BN))
-        log_purity_BN = log_purity_M.view_as(where_BN)
-        purity_BN = (log_purity_BN - log_purity_BN.amax(1, keepdim=True)).exp()
-        log_p_MK = apply_purity_prior(log_p_MK[where_BN.flatten()], purity_BN[where_BN], self.purity_prior)
-        return Prediction(log_p_MK, log_purity_BN[where_BN])
+        where_bN = where_BN[images]
+        log_p_NK, log_purity_N = self.distribution(x_BN, t, torch.ones_like(where_BN), images)
+        log_purity_bN = log_purity_N.view_as(where_bN)
+        purity_N = (log_purity_bN - log_purity_bN.amax(1, keepdim=True)).exp().flatten()
+        asked_M = where_bN.flatten().nonzero()[:, 0].to(log_p_NK.device)
+        log_p_MK = apply_purity_prior(log_p_NK[asked_M], purity_N[asked_M], self.purity_prior)
+        return log_p_MK, log_purity_N[asked_M]
+
+
+def draw(log_p_MK: Tensor, log_purity_M: Tensor, uniform_M: Tensor) -> Tensor:
+    """An id from each distribution, its log p and the purity, (M, 3) on the CPU."""
+    x0_M = categorical(log_p_MK, uniform_M)
+    log_p_M = log_p_MK.gather(-1, x0_M[:, None])[:, 0]
+    return torch.stack([x0_M.float(), log_p_M, log_purity_M], -1).cpu()  # float32 holds ids below 2**24
+
+
+def unpack(drawn_M3: Tensor) -> Prediction:
+    """Raises ValueError where the network predicted no numbers."""
+    x0_M, log_p_M, log_purity_M = drawn_M3.unbind(-1)
+    if not log_purity_M.isfinite().all():
+        raise ValueError(
+            "The network predicts what is not a number. If its numbers have 16 bits, they were too few: take float32 "
+            "as the dtype. Otherwise the model's file is damaged: copy or download it again."
+        )
+    return Prediction(x0_M.long(), log_p_M, log_purity_M)

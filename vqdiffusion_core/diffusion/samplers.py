@@ -11,14 +11,14 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .noise import Noise, categorical, gumbel
+from .noise import Noise, gumbel
 from .posterior import change_probability, divide, draw_posterior
 from .predictor import Predict, Prediction
 from .schedule import Schedule
 
 
 class State(NamedTuple):
-    """Tokens in the middle of a run."""
+    """Tokens in the middle of a run, on the CPU."""
 
     x_BN: Tensor  # ids, int64; K is the mask
     confidence_BN: Tensor  # how likely the network found each token when it was drawn, 0..1: 0 masked, 1 known
@@ -37,9 +37,6 @@ class State(NamedTuple):
     def corrupt(self, x_BN: Tensor) -> State:
         """With the tokens of a noisier state: of those that differ, nothing is known any more."""
         return State(x_BN, self.confidence_BN.masked_fill(x_BN != self.x_BN, 0.0))
-
-    def to(self, device: torch.device) -> State:
-        return State(self.x_BN.to(device), self.confidence_BN.to(device))
 
 
 class Jump(NamedTuple):
@@ -62,11 +59,11 @@ class Run:
 
     def uniform(self, x_BN: Tensor) -> Tensor:
         """A number in [0, 1) for every token, the same for an image whatever its batch."""
-        return self.noise.uniform(x_BN.shape[1], device=x_BN.device)
+        return self.noise.uniform(x_BN.shape[1])
 
 
 Step = Callable[[Run, State, Jump], State]  # the state at t -> that at s; tokens that are not editable stay
-Score = Callable[[Prediction, Tensor], Tensor]  # and drawn ids (M,) -> log of how much each wants to be uncovered
+Score = Callable[[Prediction], Tensor]  # -> log of how much each drawn token wants to be uncovered, (M,)
 
 
 def ancestral(run: Run, state: State, jump: Jump) -> State:
@@ -80,9 +77,9 @@ def ancestral(run: Run, state: State, jump: Jump) -> State:
     where_BN = jump.editable_BN & (coin_BN < change_probability(x_BN, s, t, run.schedule))
     if not where_BN.any():  # with more steps than tokens, many steps move none and need no network
         return state
-    x0_M, p_M = draw(run.predict(x_BN, t, where_BN).log_p_MK, pick_BN[where_BN])
+    x0_M, log_p_M, _ = run.predict(x_BN, t, where_BN, pick_BN)
     x_M = draw_posterior(x_BN[where_BN], x0_M, s, t, run.schedule, coin_BN[where_BN])
-    return state.scatter(where_BN, x_M, torch.where(x_M == x0_M, p_M, state.confidence_BN[where_BN]))
+    return state.scatter(where_BN, x_M, torch.where(x_M == x0_M, log_p_M.exp(), state.confidence_BN[where_BN]))
 
 
 def uncover(
@@ -105,12 +102,11 @@ def uncover(
     count_B1 = number_to_uncover(masked_BN, jump)
     if not (count_B1 > 0).any():
         return state
-    prediction = run.predict(x_BN, jump.t, masked_BN)
-    x0_M, p_M = draw(prediction.log_p_MK, pick_BN[masked_BN])
-    score_M = score(prediction, x0_M).double() + choice_temperature(gamma) * gumbel(order_BN[masked_BN])
+    prediction = run.predict(x_BN, jump.t, masked_BN, pick_BN)
+    score_M = score(prediction).double() + choice_temperature(gamma) * gumbel(order_BN[masked_BN])
     chosen_BN = highest(order_BN.masked_scatter(masked_BN, score_M), masked_BN, count_B1)
     chosen_M = chosen_BN[masked_BN]
-    return state.scatter(chosen_BN, x0_M[chosen_M], p_M[chosen_M])
+    return state.scatter(chosen_BN, prediction.x0_M[chosen_M], prediction.log_p_M[chosen_M].exp())
 
 
 def number_to_uncover(masked_BN: Tensor, jump: Jump) -> Tensor:
@@ -126,19 +122,19 @@ def highest(score_BN: Tensor, among_BN: Tensor, count_B1: Tensor) -> Tensor:
     return among_BN & (rank_BN < count_B1)
 
 
-def random_order(prediction: Prediction, x0_M: Tensor) -> Tensor:
+def random_order(prediction: Prediction) -> Tensor:
     """Score of `uncover`: every token alike."""
     return torch.zeros_like(prediction.log_purity_M)
 
 
 def purity(weight: float) -> Score:
     """Score of `uncover`: purity ** weight, where purity is max p (Tang et al. 2022, eq. 9). 0: `random_order`."""
-    return lambda prediction, x0_M: weight * prediction.log_purity_M
+    return lambda prediction: weight * prediction.log_purity_M
 
 
-def confidence(prediction: Prediction, x0_M: Tensor) -> Tensor:
+def confidence(prediction: Prediction) -> Tensor:
     """Score of `uncover`: the probability of what was drawn (Chang et al. 2022)."""
-    return prediction.log_p_MK.gather(-1, x0_M[:, None])[:, 0]
+    return prediction.log_p_M
 
 
 def remask(
@@ -167,7 +163,8 @@ def remask(
         sigma_BN = sigma_by_confidence(sigma_BN, state.confidence_BN, visible_BN)
     where_BN = masked_BN & (coin_BN < uncover_BN)
     if where_BN.any():
-        state = state.scatter(where_BN, *draw(run.predict(x_BN, jump.t, where_BN).log_p_MK, pick_BN[where_BN]))
+        x0_M, log_p_M, _ = run.predict(x_BN, jump.t, where_BN, pick_BN)
+        state = state.scatter(where_BN, x0_M, log_p_M.exp())
     return state.mask(visible_BN & (coin_BN < sigma_BN), K)
 
 
@@ -177,9 +174,3 @@ def sigma_by_confidence(sigma_BN: Tensor, confidence_BN: Tensor, visible_BN: Ten
     """
     share_BN = (-confidence_BN.double()).masked_fill(~visible_BN, float("-inf")).softmax(1).nan_to_num()
     return (sigma_BN * visible_BN.sum(1, keepdim=True) * share_BN).clamp(max=1)
-
-
-def draw(log_p_MK: Tensor, uniform_M: Tensor) -> tuple[Tensor, Tensor]:
-    """An id from each distribution, and its probability."""
-    x0_M = categorical(log_p_MK, uniform_M)
-    return x0_M, log_p_MK.gather(-1, x0_M[:, None])[:, 0].exp()

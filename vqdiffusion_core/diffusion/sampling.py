@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
-import torch
 from torch import Tensor
 
 from ..networks.inference import FastTransformer
 from .denoiser import Denoiser
 from .guidance import Guidance
 from .inpainting import Region
-from .noise import Noise, float64_device
+from .noise import Noise
 from .predictor import Predictor
 from .samplers import Jump, Run, State, Step
 from .schedule import Schedule
@@ -32,26 +31,25 @@ def sample(
 ) -> Iterator[State]:
     """Draw tokens anew; yields the state before the first step and after each. The last one has no mask left.
 
-    `tokens_BN` holds ids 0..K, K the mask, row by row of the `canvas` (the model's own grid, unless given).
+    `tokens_BN` holds ids 0..K, K the mask, row by row of the `canvas` (the model's own grid, unless given), and lies
+    where the network computes and the conditions lie. All else, and so the states, lies on the CPU.
     `mask_strength_BN`, 0..1, marks what is drawn anew: all, without it. `seeds` has one seed an image.
     """
     check_masks(schedule, settings)
     if mask_strength_BN is not None and not settings.soft:
         mask_strength_BN = (mask_strength_BN > 0).float()
-    grid, device, exact = transformer.spec.grid, tokens_BN.device, float64_device(tokens_BN.device)
-    tokens_BN = tokens_BN.to(exact)
+    grid, device, tokens_BN = transformer.spec.grid, tokens_BN.device, tokens_BN.cpu()
     region, noise = Region.from_mask(tokens_BN, mask_strength_BN, schedule, settings.denoise), Noise(list(seeds))
     x_BN = region.add_noise(tokens_BN, region.editable_BN(region.start), region.start, noise)
     state = State.from_tokens(x_BN, transformer.spec.mask_id)
-    yield state.to(device)
+    yield state
     frames = None if canvas in (None, grid) else windows(grid, canvas, settings.overlap)
-    denoiser = Denoiser(transformer, schedule, guidance, region, frames)
-    predict = Predictor(denoiser, settings.logits_processors(), settings.sharpness, device)
+    denoiser = Denoiser(transformer, schedule, guidance, region, frames, device)
+    predict = Predictor(denoiser, settings.logits_processors(), settings.sharpness)
     repeats = repeats_of_jumps(settings.steps, settings.rounds)
     times = schedule.timesteps(len(repeats), region.start, settings.spacing)
     step = SAMPLERS[settings.sampler](settings)
-    states = steps(step, Run(predict, schedule, noise), state, times, region, repeats)
-    yield from (later.to(device) for later in states)
+    yield from steps(step, Run(predict, schedule, noise), state, times, region, repeats)
 
 
 def steps(
@@ -67,7 +65,7 @@ def steps(
         if region.is_soft or max(repeats) > 1:  # else none joins, and no noise is spent on it
             joins_BN = region.editable_BN(t) & ~region.editable_BN(before)
             state = state.corrupt(region.add_noise(state.x_BN, joins_BN, t, run.noise))
-        jump = make_jump(region, t, s, state.x_BN.device)
+        jump = make_jump(region, t, s)
         for left in reversed(range(count)):
             state = step(run, state, jump)
             yield state
@@ -76,11 +74,11 @@ def steps(
         before = t
 
 
-def make_jump(region: Region, t: float, s: float, device: torch.device) -> Jump:
+def make_jump(region: Region, t: float, s: float) -> Jump:
     """The jump from t to s. Tokens that become editable only after t have no part in it."""
     editable_BN = region.editable_BN(t)
     gamma_t_BN, gamma_s_BN = (region.mask_probability_BN(time) * editable_BN for time in (t, s))
-    return Jump(t, s, editable_BN.to(device), gamma_t_BN.to(device), gamma_s_BN.to(device))
+    return Jump(t, s, editable_BN, gamma_t_BN, gamma_s_BN)
 
 
 def check_masks(schedule: Schedule, settings: Settings) -> None:

@@ -68,9 +68,18 @@ def attempt(work: Callable[[], T]) -> T | None:
     except Exception as error:
         if not is_out_of_memory(error):
             raise
+    empty_caches()
+    return None
+
+
+def empty_caches() -> None:
+    """Every kind of device gives back what it keeps for the next tensor."""
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
-    return None
+    if torch.backends.mps.is_available():
+        torch.mps.empty_cache()
+    if torch.xpu.is_available():
+        torch.xpu.empty_cache()
 
 
 def too_much(what: str) -> OutOfMemory:

@@ -191,7 +191,7 @@ class DiffusionTraining:
         *_, sampled = sample(
             self.ema.transformer, self.schedule, guidance, canvas_BN, None, settings, range(GRID_IMAGES)
         )
-        return to_grid(self.vqgan.decode(x_BN.unflatten(1, spec.grid)) for x_BN in (tokens_BN, sampled.x_BN))
+        return to_grid(self.vqgan.decode(x_BN.unflatten(1, spec.grid)) for x_BN in (tokens_BN, sampled.x_BN.to(device)))
 
     def state_dict(self) -> dict[str, Any]:
         return {

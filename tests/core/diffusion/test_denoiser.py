@@ -11,7 +11,6 @@ from pack.vqdiffusion_core.diffusion.logits import apply_truncation
 from pack.vqdiffusion_core.diffusion.predictor import Predictor
 from pack.vqdiffusion_core.diffusion.settings import Settings
 from pack.vqdiffusion_core.networks import kernels
-from pack.vqdiffusion_core.networks.oom import AdaptiveBatches
 
 from .. import tiny
 
@@ -110,8 +109,8 @@ def test_where_images_go_through_one_by_one_each_has_its_own_regions():
     guidance = unguided(Prompt(tiny.text(1), strength), Prompt(tiny.text(2), 1 - strength))
     denoiser = Denoiser(tiny.transformer(), tiny.SCHEDULE, guidance)
     together = denoiser(tiny.tokens(batch=2), 6, EVERYWHERE)
-    denoiser.batches = AdaptiveBatches(1)
-    torch.testing.assert_close(denoiser(tiny.tokens(batch=2), 6, EVERYWHERE), together, atol=1e-5, rtol=1e-5)
+    alone = [denoiser(tiny.tokens(batch=2), 6, EVERYWHERE, slice(i, i + 1)) for i in range(2)]
+    torch.testing.assert_close(torch.cat(alone), together, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("rate", [0, 0.3, 0.86, 0.99])
@@ -165,5 +164,5 @@ def test_truncation_follows_guidance():
     denoiser = Denoiser(tiny.transformer(), tiny.SCHEDULE, guidance)
     x = tiny.tokens(batch=2)
     expected = apply_truncation(denoiser(x, 6, EVERYWHERE), 0.5)
-    predict = Predictor(denoiser, Settings(truncation=0.5).logits_processors(), 0.0, x.device)
-    assert torch.equal(predict(x, 6, EVERYWHERE).log_p_MK, expected)
+    predict = Predictor(denoiser, Settings(truncation=0.5).logits_processors(), 0.0)
+    assert torch.equal(predict.distribution(x, 6, EVERYWHERE, slice(0, 2))[0], expected)

@@ -5,7 +5,6 @@ import pytest
 import torch
 from pack.vqdiffusion_core.diffusion.guidance import cfg
 from pack.vqdiffusion_core.diffusion.noise import Noise, categorical
-from pack.vqdiffusion_core.diffusion.predictor import Prediction
 from pack.vqdiffusion_core.diffusion.samplers import State
 from pack.vqdiffusion_core.diffusion.sampling import sample
 from pack.vqdiffusion_core.diffusion.schedule import SPACINGS, Schedule
@@ -19,11 +18,7 @@ WIDE = Schedule.linear(100, 8)
 
 
 def uniform_prediction(x_BN, t, where_BN):
-    return prediction(torch.zeros(int(where_BN.sum()), 8))
-
-
-def prediction(log_p_MK):
-    return Prediction(log_p_MK, log_p_MK.amax(-1))
+    return torch.zeros(int(where_BN.sum()), 8)
 
 
 KEPT = torch.zeros(1, 4_000, dtype=torch.bool)
@@ -90,7 +85,7 @@ def test_a_token_that_the_law_replaced_is_none_that_the_network_was_sure_of():
     replacing = Schedule.uniform(4, 8)
 
     def sure_of_seven(x_BN, t, where_BN):
-        return prediction(torch.tensor([-1e9] * 7 + [0.0]).expand(int(where_BN.sum()), 8))
+        return torch.tensor([-1e9] * 7 + [0.0]).expand(int(where_BN.sum()), 8)
 
     ones = torch.ones(1, 4_000, dtype=torch.int64)
     start = State(ones, torch.zeros(1, 4_000))
