@@ -12,11 +12,11 @@ from textwrap import dedent
 import torch
 from safetensors.torch import save_file
 
-from tests.host.fetch import comfyui
 from vqdiffusion_core.checkpoints import POCKET_FOLDER, key_maps, load
 from vqdiffusion_core.checkpoints.diffusers_config import transformer_config
 from vqdiffusion_core.checkpoints.rename import rename_back
 
+from ..host.fetch import comfyui
 from . import models
 from .clock import Times, paired
 from .drawing import DEVICE
@@ -57,7 +57,7 @@ def text(rounds: int) -> list[Row]:
     def theirs() -> None:
         ids = tokenizer(prompt, padding="max_length", max_length=77, truncation=True, return_tensors="pt").input_ids
         vectors = encoder.model(ids.to(DEVICE))[0]
-        vectors / vectors.norm(dim=-1, keepdim=True)
+        _ = vectors / vectors.norm(dim=-1, keepdim=True)
 
     tokenizer.pad_token = tokenizer.unk_token
     times = paired({"ours": lambda: encoder.encode([prompt]), "peer": theirs}, rounds)

@@ -29,7 +29,7 @@ def pytest_collection_modifyitems(items):
 
 
 def name_of_editor(item: pytest.Function) -> str:
-    return item.callspec.params.get("editor") or item.callspec.params["some_editor"]
+    return str(item.callspec.params.get("editor") or item.callspec.params["some_editor"])
 
 
 @pytest.fixture(scope="session")

@@ -116,7 +116,7 @@ class Editor:
         self.comfy, self.page, self.vue = comfy, page, vue
         self.name = name
         self.complaints: list[str] = []
-        page.on("console", lambda message: message.type == "error" and self._hear(message.text))
+        page.on("console", lambda message: self._hear(message.text) if message.type == "error" else None)
         page.on("pageerror", lambda error: self._hear(f"{error}\n{error.stack}"))
         page.set_default_timeout(PATIENCE)
         self.visit()
@@ -425,7 +425,7 @@ class Editor:
             self.come_to_rest()
         return value
 
-    def canvas_colours(self) -> list[tuple[int, ...]]:
+    def canvas_colours(self) -> list[Any]:
         """The colours of the pixels on the canvas."""
         image = Image.open(io.BytesIO(self.canvas().screenshot())).convert("RGB")
         return [colour for _, colour in image.getcolors(maxcolors=image.width * image.height)]

@@ -78,4 +78,5 @@ def run(streams, environment, limit, code, arguments):
 
 
 if __name__ == "forked":
-    run(streams, environment, limit, code, arguments)  # noqa: F821, the names that runpy was given
+    given = globals()  # by runpy
+    run(*(given[name] for name in ("streams", "environment", "limit", "code", "arguments")))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from diffusers import Transformer2DModel, VQDiffusionScheduler, VQModel
@@ -12,9 +13,10 @@ from pack.vqdiffusion_core.networks.text_encoder import END, START
 from transformers import CLIPTextConfig, CLIPTextModel
 
 K, T, GRID, LENGTH, TEXT_WIDTH = 11, 10, 4, 7, 24
+Net = TypeVar("Net", bound=torch.nn.Module)
 
 
-def randomise(module: torch.nn.Module) -> torch.nn.Module:
+def randomise(module: Net) -> Net:
     """Weights of a size that every one of them shows in the output (the usual start has zeros and ones)."""
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():

@@ -21,9 +21,9 @@ def test_the_default_bars_are_those_of_diffusers(T, K):
         ("beta", peer.log_cumprod_bt, peer.log_bt),
         ("gamma", peer.log_cumprod_ct, peer.log_ct),
     ]:
-        tolerance = {"rtol": 1e-6} if name != "beta" else {"rtol": 2e-5}  # theirs is a float32 log of 1e-10
-        np.testing.assert_allclose(getattr(ours, f"{name}_bar")[1:], log_bar.double().exp()[:T], **tolerance)
-        np.testing.assert_allclose([getattr(jump, name) for jump in jumps], log_step.double().exp(), **tolerance)
+        rtol = 1e-6 if name != "beta" else 2e-5  # theirs is a float32 log of 1e-10
+        np.testing.assert_allclose(getattr(ours, f"{name}_bar")[1:], log_bar.double().exp()[:T], rtol=rtol)
+        np.testing.assert_allclose([getattr(jump, name) for jump in jumps], log_step.double().exp(), rtol=rtol)
 
 
 @pytest.mark.parametrize(("T", "K"), CASES)

@@ -73,7 +73,9 @@ class Original:
             return [word]
         parts = [self.letter[byte] for byte in word.encode()]
         parts[-1] += "</w>"
-        while best := min((pair for pair in pairwise(parts) if pair in self.rank), key=self.rank.get, default=None):
+        while best := min(
+            (pair for pair in pairwise(parts) if pair in self.rank), key=self.rank.__getitem__, default=None
+        ):
             joined, i = [], 0
             while i < len(parts):
                 together = tuple(parts[i : i + 2]) == best

@@ -114,7 +114,7 @@ def test_images_that_worker_processes_open_ahead_teach_the_same(tmp_path, monkey
     for workers in (0, 2):
         monkeypatch.setattr(data, "count_workers", lambda processes, workers=workers: workers)
         training = tiny.codec(tmp_path)
-        [*tiny.take_steps(training, 4)]  # the last with a codebook
+        list(tiny.take_steps(training, 4))  # the last with a codebook
         states.append(training.state_dict()["model"])
     assert all(map(torch.equal, states[0].values(), states[1].values()))
 
@@ -170,7 +170,7 @@ def test_fine_tuning_changes_what_it_was_told_to(what, tmp_path):
     loaded = load(tmp_path / "model")
     training = tiny.diffusion(tmp_path / "second", model=loaded, learn=what)
     before = {name: weight.clone() for name, weight in training.networks.state_dict().items()}
-    [*tiny.take_steps(training, 6)]
+    list(tiny.take_steps(training, 6))
     changed = {
         name.split(".")[0] for name, weight in training.networks.state_dict().items() if not weight.equal(before[name])
     }
@@ -206,7 +206,7 @@ def test_a_run_is_not_continued_with_the_tokens_of_another_codec(tmp_path):
 
 def test_a_fine_tuned_model_is_saved_with_its_null(tmp_path):
     training = tiny.diffusion(tmp_path)
-    [*tiny.take_steps(training, 3)]
+    list(tiny.take_steps(training, 3))
     save(training.model("tiny"), tmp_path / "model")
     assert torch.equal(load(tmp_path / "model").learned_null_1LD, training.ema.null_1LD)
 

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 sys.path.insert(0, str(Path(__file__).parent / "common_names"))
-import nodes_of_neighbour  # noqa: F401
+import nodes_of_neighbour  # noqa: F401  # pyright: ignore[reportMissingImports]
 
 logging.basicConfig(level=logging.DEBUG)
 warnings.filterwarnings("ignore")
