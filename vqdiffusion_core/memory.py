@@ -21,8 +21,8 @@ def step_bytes(
     """Of a step of the run that `sample` makes of the same, all images and conditions being one pass."""
     spec, dtype = transformer.spec, transformer.content_emb.emb.weight.dtype
     conditions = guidance.speaking(settings.steps)
-    lengths = [text.shape[1] for text in conditions if text is not None and spec.condition == "text"]
-    kv = 2 * spec.layers * spec.width * len(tokens_BN) * sum(lengths)  # of the texts, kept for the whole run
+    texts = [text for text in conditions if text is not None and spec.condition == "text"]
+    kv = 2 * spec.layers * spec.width * sum(len(text) * text.shape[1] for text in texts)  # kept for the whole run
     network = pass_elements(spec, len(tokens_BN) * len(conditions), dtype)
     asked = tokens_BN.numel() * largest_share(schedule, settings)
     log_p = 6 * asked * spec.codebook_size * torch.float32.itemsize  # some six tables, once the network is done

@@ -110,7 +110,7 @@ class ConditionCache:
     def __init__(self, transformer: FastTransformer, conditions: Sequence[Condition]):
         self.transformer = transformer
         self.conditions = conditions
-        self.kept: dict[tuple[tuple[int, ...], int, int], TextKV | Tensor | None] = {}
+        self.kept: dict[tuple[tuple[int, ...], tuple[int, int] | None], TextKV | Tensor | None] = {}
 
     def passes(self, speaking: Sequence[bool]) -> list[tuple[int, ...]]:
         """The conditions that speak, by number, those of one shape together: they share a pass of the network."""
@@ -121,11 +121,15 @@ class ConditionCache:
         return [tuple(together) for together in passes.values()]
 
     def read(self, together: tuple[int, ...], images: slice) -> TextKV | Tensor | None:
-        """Of the conditions of one pass, one after the other, each for these images."""
-        key = together, images.start, images.stop
+        """Of the conditions of one pass, one after the other: texts that all images share once, else each for these
+        images.
+        """
+        given = [condition for which in together if (condition := self.conditions[which]) is not None]
+        shared = self.transformer.spec.condition == "text" and all(len(text) == 1 for text in given)
+        key = together, None if shared else (images.start, images.stop)
         if key not in self.kept:
-            given = [condition for which in together if (condition := self.conditions[which]) is not None]
-            self.kept[key] = self.project(torch.cat([of_images(each, images) for each in given])) if given else None
+            batch = given if shared else [of_images(each, images) for each in given]
+            self.kept[key] = self.project(torch.cat(batch)) if batch else None
         return self.kept[key]
 
     def project(self, condition: Tensor) -> TextKV | Tensor:

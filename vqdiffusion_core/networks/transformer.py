@@ -110,10 +110,11 @@ class Attention(nn.Module):
         self.proj = Linear(width, width)
 
     def forward(self, h_BNW: Tensor, source: Tensor | KeysValues) -> Tensor:
-        """`source` (B, L, D) is what h attends to, or its keys and values."""
+        """`source` (B, L, D) is what h attends to, or its keys and values; of fewer, each is for several images in a row."""
         keys, values = source if isinstance(source, tuple) else self.project_kv(source)
-        mixed = attention(self.split(self.query(h_BNW)), keys, values)
-        return self.proj(mixed.transpose(1, 2).flatten(2))
+        queries = self.query(h_BNW).reshape(len(keys), -1, h_BNW.shape[2])  # those of one source, one after the other
+        mixed = attention(self.split(queries), keys, values)
+        return self.proj(mixed.transpose(1, 2).flatten(2)).view_as(h_BNW)
 
     def project_kv(self, source_BLD: Tensor) -> KeysValues:
         return self.split(self.key(source_BLD)), self.split(self.value(source_BLD))

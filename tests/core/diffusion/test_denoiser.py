@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from pack.vqdiffusion_core.diffusion.denoiser import SIZES, Denoiser
+from pack.vqdiffusion_core.diffusion.denoiser import SIZES, ConditionCache, Denoiser
 from pack.vqdiffusion_core.diffusion.guidance import Guidance, GuidanceScale, Prompt, cfg
 from pack.vqdiffusion_core.diffusion.logits import apply_truncation
 from pack.vqdiffusion_core.diffusion.predictor import Predictor
@@ -166,3 +166,12 @@ def test_truncation_follows_guidance():
     expected = apply_truncation(denoiser(x, 6, EVERYWHERE), 0.5)
     predict = Predictor(denoiser, Settings(truncation=0.5).logits_processors(), 0.0)
     assert torch.equal(predict.distribution(x, 6, EVERYWHERE, slice(0, 2))[0], expected)
+
+
+@pytest.mark.parametrize("texts", [1, 3])
+def test_what_is_read_of_a_text_is_kept_once_however_many_images_share_it(texts):
+    text = torch.cat([tiny.text(seed) for seed in range(texts)])
+    cache = ConditionCache(tiny.transformer(), [text, tiny.text(7)])
+    read = [cache.read((0, 1), images) for images in (slice(0, 3), slice(0, 2))]
+    assert [len(keys) for (keys, _), *_ in read] == ([2, 2] if texts == 1 else [6, 4])
+    assert (read[0] is read[1]) == (texts == 1)
