@@ -110,7 +110,7 @@ class Attention(nn.Module):
         self.proj = Linear(width, width)
 
     def forward(self, h_BNW: Tensor, source: Tensor | KeysValues) -> Tensor:
-        """`source` (B, L, D) is what h attends to, or its keys and values; of fewer, each is for several images in a row."""
+        """`source` (B, L, D) is what h attends to, or its keys and values; of fewer, each for several images."""
         keys, values = source if isinstance(source, tuple) else self.project_kv(source)
         queries = self.query(h_BNW).reshape(len(keys), -1, h_BNW.shape[2])  # those of one source, one after the other
         mixed = attention(self.split(queries), keys, values)
