@@ -65,7 +65,7 @@ class OnDevice(torch.Tensor):
     def __repr__(self):
         return f"OnDevice({self.held!r})"
 
-    __torch_function__ = torch._C._disabled_torch_function_impl
+    __torch_function__ = torch._C._disabled_torch_function_impl  # pyright: ignore[reportAssignmentType]
 
     @classmethod
     def __torch_dispatch__(cls, function, types, arguments=(), named=None):
