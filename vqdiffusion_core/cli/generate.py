@@ -124,7 +124,7 @@ def run_generate(options: argparse.Namespace) -> None:
 
 def number_paths(path: Path, count: int) -> list[Path]:
     """
-    >>> [path.name for path in numbered(Path("fox.png"), 2)]
+    >>> [path.name for path in number_paths(Path("fox.png"), 2)]
     ['fox_0.png', 'fox_1.png']
     """
     return [path] if count == 1 else [path.with_stem(f"{path.stem}_{i}") for i in range(count)]

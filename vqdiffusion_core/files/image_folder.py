@@ -150,7 +150,7 @@ def read_captions(found: ImageFolder) -> Captions:
 
 def clean_captions(values: Iterable[Any]) -> list[str]:
     """
-    >>> spoken([" a fox", "", None, 7])
+    >>> clean_captions([" a fox", "", None, 7])
     ['a fox', '7']
     """
     return [text for text in (str(value).strip() for value in values if value is not None) if text]
