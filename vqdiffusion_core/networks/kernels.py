@@ -72,6 +72,8 @@ def in_parts(mlp: Callable[[Tensor], Tensor], h: Tensor, inner_width: int) -> Te
     if torch.is_grad_enabled():
         return mlp(h)
     rows = INNER_BYTES[h.device.type == "cpu"] // (inner_width * h.dtype.itemsize)
+    if h.numel() <= rows * h.shape[-1]:
+        return mlp(h)
     return torch.cat([mlp(part) for part in h.flatten(0, -2).split(max(1, rows))]).view_as(h)
 
 
