@@ -161,14 +161,15 @@ def page(found: dict[str, dict], images: int) -> str:
 
 
 def table(found: dict[str, dict]) -> str:
+    columns = [steps for steps in STEPS if any(f", {steps} steps, " in name for name in found)]
     lines = [
-        "| guidance | sampler | " + " | ".join(f"{steps} steps" for steps in STEPS) + " |",
-        "|---|---|" + "---|" * len(STEPS),
+        "| guidance | sampler | " + " | ".join(f"{steps} step{'s' * (steps > 1)}" for steps in columns) + " |",
+        "|---|---|" + "---|" * len(columns),
     ]
     for guidance in sorted(GUIDANCES):
         for rule in (*OURS, *RULES):
             cells = []
-            for steps in STEPS:
+            for steps in columns:
                 each = found.get(f"{rule}, {steps} steps, guidance {guidance:g}")
                 cells.append(f"{each['subject']:.0%} {each['likeness']:.1f} {each['odd pairs']:.1%}" if each else "-")
             if set(cells) != {"-"}:
