@@ -70,8 +70,7 @@ class Clip:
     def embed(self, tokens: Tokens) -> Tensor:
         """Text vectors (1, L, D); prompts of several pieces follow one another, as in the core."""
         pieces = read_pieces(tokens, self.cond_stage_model)
-        runtime.load(self.patcher)
-        text_BLD = self.cond_stage_model.embed_weighted(pieces)
+        text_BLD = self.cond_stage_model.embed_weighted(pieces, runtime.load(self.patcher))
         return text_BLD.flatten(0, 1)[None].to(runtime.intermediate_device())
 
     def clone(self) -> Clip:

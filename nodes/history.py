@@ -18,6 +18,8 @@ HISTORY = "vq_history"  # its key in a LATENT
 
 @dataclass(frozen=True, eq=False)
 class History:
+    """All but the samples is there to be shown, and lies on the CPU."""
+
     samples: Tensor  # (B, 1, h, w), what the run gave
     first_Shw: Tensor  # the first image's tokens before the run and after each step, int32
     drawn_at_Bhw: Tensor  # the step that drew each token, from 1; 0 where the run has kept it
@@ -34,13 +36,9 @@ class History:
             first.append(later.x_BN[0])
             state = later
 
-        def lay_out(values_BN: Tensor) -> Tensor:
-            return values_BN.unflatten(1, grid).to(runtime.intermediate_device())
-
-        first_SN = torch.stack(first).int()
-        return cls(
-            to_samples(lay_out(state.x_BN)), lay_out(first_SN), lay_out(drawn_at_BN), lay_out(state.confidence_BN)
-        )
+        samples = to_samples(state.x_BN.unflatten(1, grid)).to(runtime.intermediate_device())
+        shown = (torch.stack(first).int(), drawn_at_BN, state.confidence_BN)
+        return cls(samples, *(values_BN.unflatten(1, grid).cpu() for values_BN in shown))
 
     def to_latent(self, latent: Latent) -> Latent:
         """The LATENT that was drawn on, with what the run has made of it."""
@@ -50,4 +48,5 @@ class History:
 def read_history(latent: Latent) -> History | None:
     """The run that this LATENT's tokens come from; None where a node has changed them since, or none has left one."""
     history, samples = latent.get(HISTORY), latent["samples"]
-    return history if isinstance(history, History) and torch.equal(history.samples, samples) else None
+    unchanged = isinstance(history, History) and torch.equal(history.samples.to(samples.device), samples)
+    return history if unchanged else None

@@ -51,7 +51,7 @@ class VQDiffusionTokenInspector(io.ComfyNode):
     def execute(cls, samples: latents.Latent, vae: Vae, show: str = "tokens") -> io.NodeOutput:
         if show not in VIEWS:
             raise ValueError(f"show is {show!r:.100}; expected one of {', '.join(VIEWS)}.")
-        tokens_Bhw = latents.read_tokens(samples["samples"], vae.spec.codebook_size)
+        tokens_Bhw = latents.read_tokens(samples["samples"], vae.spec.codebook_size).cpu()
         history = read_history(samples)
         image_BHWC = VIEWS[show](tokens_Bhw, history, vae)
         info = {"vq_tokens": [token_info(tokens_Bhw, history, vae, cls)]}

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from ..vqdiffusion_core.networks.oom import AdaptiveBatches, first_that_fits
 from ..vqdiffusion_core.notices import notices_to
+from .host_layers import use_host_layers
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -52,17 +53,19 @@ def manage(module: nn.Module, role: Role) -> Patcher:
     }[role]
     # Looked up now, not at import: newer hosts choose the class when they start.
     patcher_class = getattr(comfy.model_patcher, "CoreModelPatcher", Patcher)
-    return patcher_class(module, load_device=load_device(), offload_device=offload_device())
+    device = load_device()
+    if device.type != "cpu":  # where a layer of the core's own is faster, and none is ever sent anywhere
+        use_host_layers(module)
+    return patcher_class(module, load_device=device, offload_device=offload_device())
 
 
 def load(patcher: Patcher, memory_required: int = 0) -> torch.device:
-    """Brings a module to its device, with `memory_required` bytes kept free for the work, and says which that is.
-
-    Whole, because a module that lies half on each device needs layers that know of it, and ours are plain PyTorch.
+    """Makes a module ready for its device, with `memory_required` bytes kept free for the work, and says which that is.
+    Layers that find no room there stay in main memory, and are sent whenever they are called.
     """
 
     def load_now() -> torch.device:
-        management.load_models_gpu([patcher], memory_required=memory_required, force_full_load=True)
+        management.load_models_gpu([patcher], memory_required=memory_required)
         return patcher.load_device
 
     return with_room(load_now, f"the model, {patcher.model_size() / 1e9:.2f} GB")

@@ -29,7 +29,7 @@ class Vae:
     latent_dim = 2
     output_channels = 3
     extra_1d_channel = None
-    disable_offload = True  # the host's word for: never half on the device
+    disable_offload = False  # the host's word for: never half on the device
     vae_dtype = torch.float32
 
     def __init__(self, vqgan: VQGAN):
@@ -163,7 +163,7 @@ class Vae:
     def palette(self) -> Tensor:
         """A colour for each codebook entry (K, 3), for previews; worked out when the first one is wanted."""
         self.load((1, 1, 2 * preview.PAGE, 2 * preview.PAGE), cell=self.upscale_ratio)
-        return preview.palette(self.first_stage_model)
+        return preview.palette(self.first_stage_model, self.device)
 
     def load(self, shape: tuple[int, ...], cell: int) -> AdaptiveBatches:
         """Makes the VQGAN ready for (any, any, h, w) cells of so many pixels, and for as many images as fit."""

@@ -1,4 +1,7 @@
-"""Images of a token grid: one colour a token while it is drawn, and the decoded image with its masked tokens."""
+"""Images of a token grid: one colour a token while it is drawn, and the decoded image with its masked tokens.
+
+They are made on the CPU, wherever decoded images lie.
+"""
 
 from __future__ import annotations
 
@@ -21,15 +24,15 @@ GRID_LINE = 0.5  # how much of a pixel's brightness is left where two tokens mee
 
 
 @torch.no_grad()
-def palette(vqgan: VQGAN) -> Tensor:
+def palette(vqgan: VQGAN, device: torch.device) -> Tensor:
     """The colour of every codebook entry, (K, 3) in 0..1: that of the middle of a block of four, among other entries.
 
     A single token would take on too much of its neighbours' colours, and an entry alone has none: the decoder's norms
-    take the brightness out of an image that is all of a kind.
+    take the brightness out of an image that is all of a kind. Worked out on `device`, for which the VQGAN is loaded.
     """
     K = vqgan.spec.codebook_size
     pages = math.ceil(K / PAGE**2)
-    ids = torch.arange(pages * PAGE**2, device=vqgan.quantize.embedding.weight.device) % K
+    ids = torch.arange(pages * PAGE**2, device=device) % K
     colours = [block_colours(vqgan, ids_PP) for ids_PP in ids.view(pages, PAGE, PAGE)]
     return (torch.cat(colours)[:K].float().cpu() + 1) / 2
 
@@ -63,7 +66,7 @@ def token_image(tokens_hw: Tensor, palette_K3: Tensor, cell: int) -> Image.Image
 def token_grid(image_BHWC: Tensor, masked_Bhw: Tensor, cell: int) -> Tensor:
     """Decoded images in 0..1, enlarged to `cell` pixels a token, with grid lines, and a checker on masked tokens."""
     scale = cell * masked_Bhw.shape[1] // image_BHWC.shape[1]
-    large_BHWC = hide_masked(torch.stack([enlarge(image_HWC, scale) for image_HWC in image_BHWC]), masked_Bhw)
+    large_BHWC = hide_masked(torch.stack([enlarge(image_HWC, scale) for image_HWC in image_BHWC.cpu()]), masked_Bhw)
     large_BHWC[:, ::cell] *= GRID_LINE
     large_BHWC[:, :, ::cell] *= GRID_LINE
     return large_BHWC
@@ -73,8 +76,8 @@ def hide_masked(image_BHWC: Tensor, masked_Bhw: Tensor) -> Tensor:
     """Images of whole tokens with a checker over those that are masked."""
     height, width = image_BHWC.shape[1:3]
     cell = height // masked_Bhw.shape[1]
-    hidden_BHW1 = torch.stack([enlarge(masked_hw, cell) for masked_hw in masked_Bhw])[..., None]
-    return torch.where(hidden_BHW1, checker(height, width, cell), image_BHWC)
+    hidden_BHW1 = torch.stack([enlarge(masked_hw, cell) for masked_hw in masked_Bhw.cpu()])[..., None]
+    return torch.where(hidden_BHW1, checker(height, width, cell), image_BHWC.cpu())
 
 
 def outlined(grid_BHWC: Tensor, marked_Bhw: Tensor, cell: int) -> Tensor:

@@ -7,7 +7,6 @@ import sys
 import warnings
 from pathlib import Path
 
-import comfy.model_management as management
 import comfy.utils
 import numpy as np
 import pytest
@@ -27,22 +26,6 @@ def test_neither_the_import_nor_a_run_changes_anything_that_others_share():
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout == ""
-
-
-@pytest.mark.parametrize("state", ["NO_VRAM", "LOW_VRAM", "HIGH_VRAM"])
-def test_the_image_is_the_same_however_little_is_kept_in_graphics_memory(model, state, monkeypatch):
-    """--novram, --lowvram and --highvram, which ComfyUI does not take together with --cpu."""
-
-    def drawn():
-        (prompt,) = VQDiffusionTextEncode.execute(model.clip, "red").args
-        (canvas,) = VQDiffusionEmptyTokens.execute(model, 1).args
-        (latent,) = VQDiffusionSampler.execute(model, prompt, canvas, 0, 3, 2.0, 0.9, "ancestral", 1.0).args
-        return model.vae.decode(latent["samples"])
-
-    before = drawn()
-    management.unload_all_models()
-    monkeypatch.setattr(management, "vram_state", management.VRAMState[state])
-    assert torch.equal(drawn(), before)
 
 
 DEFAULTS = {

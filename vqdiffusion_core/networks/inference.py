@@ -63,11 +63,10 @@ class CachedAdaptiveLayerNorm(AdaptiveLayerNorm):
     def __init__(self, norm: AdaptiveLayerNorm):
         nn.Module.__init__(self)
         emb_RW, weight, bias = (each.float() for each in (norm.emb.weight, norm.linear.weight, norm.linear.bias))
-        table = linear(F.silu(emb_RW), weight, bias).to(norm.emb.weight.dtype)
-        self.table = nn.Parameter(table, requires_grad=False)
+        self.table = nn.Embedding.from_pretrained(linear(F.silu(emb_RW), weight, bias).to(norm.emb.weight.dtype))
 
     def scale_and_shift(self, row_B: Tensor) -> Tensor:
-        return self.table[row_B]
+        return self.table(row_B)
 
 
 def self_attention_at(block: Block, h_BNW: Tensor, index_B: Tensor, positions_BM: Tensor) -> Tensor:

@@ -36,6 +36,13 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     return F.linear(x, weight, bias)
 
 
+def whole_table(embedding: nn.Embedding, device: torch.device) -> Tensor:
+    """All rows of an embedding; by its call where a host keeps the weight on another device until then."""
+    if embedding.weight.device == device:
+        return embedding.weight
+    return embedding(torch.arange(embedding.num_embeddings, device=device))
+
+
 def attention(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
     """Each of (B, heads, N, D) -> (B, heads, N, D): as `torch.nn.functional.scaled_dot_product_attention`.
 

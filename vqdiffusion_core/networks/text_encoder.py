@@ -98,11 +98,14 @@ class TextEncoder(nn.Module):
             for piece, (begin, _) in backend.pre_tokenizer.pre_tokenize_str(plain)
         ]
 
-    def embed_weighted(self, prompts: Sequence[Sequence[tuple[Any, ...]]]) -> Tensor:
+    def embed_weighted(
+        self, prompts: Sequence[Sequence[tuple[Any, ...]]], device: torch.device | None = None
+    ) -> Tensor:
         """Prompts of L tokens as `weigh` makes them, each (id, weight, ...) -> text vectors (B, L, D), float32. A
-        weight moves the vector of its token away from that of the empty prompt, or towards it.
+        weight moves the vector of its token away from that of the empty prompt, or towards it. Worked out where the
+        weights lie, or on the device that a host brings them to.
         """
-        device = self.model.device
+        device = device or self.model.device
         ids_BL = torch.tensor([[token[0] for token in prompt] for prompt in prompts], device=device)
         weight_BL1 = torch.tensor([[token[1] for token in prompt] for prompt in prompts], device=device)[..., None]
         text_BLD = self.embed(ids_BL)
@@ -113,7 +116,8 @@ class TextEncoder(nn.Module):
 
     def embed(self, ids_BL: Tensor) -> Tensor:
         """Ids (B, L) -> the last hidden state after the final norm, each vector scaled to length 1: (B, L, D)."""
-        return F.normalize(self.model(input_ids=ids_BL).last_hidden_state.float(), dim=-1)
+        positions_1L = torch.arange(ids_BL.shape[1], device=ids_BL.device)[None]
+        return F.normalize(self.model(ids_BL, position_ids=positions_1L).last_hidden_state.float(), dim=-1)
 
     @torch.no_grad()
     def encode(self, texts: Sequence[str]) -> Tensor:

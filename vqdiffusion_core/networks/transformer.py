@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .kernels import Linear, attention, in_parts, modulated_layer_norm, quick_gelu
+from .kernels import Linear, attention, in_parts, modulated_layer_norm, quick_gelu, whole_table
 from .specs import TransformerSpec
 
 KeysValues = tuple[Tensor, Tensor]  # each (B, heads, L, width / heads)
@@ -50,7 +50,8 @@ class ContentEmbedding(nn.Module):
         self.width_emb = nn.Embedding(columns, spec.width)
 
     def forward(self, x_BN: Tensor) -> Tensor:
-        position = self.height_emb.weight[:, None] + self.width_emb.weight[None, :]
+        rows, columns = (whole_table(table, x_BN.device) for table in (self.height_emb, self.width_emb))
+        position = rows[:, None] + columns[None, :]
         # Cut, not cropped: the ImageNet models read the first 256 of 32 x 32 positions for their 16 x 16 tokens.
         return self.emb(x_BN) + position.flatten(0, 1)[: x_BN.shape[1]]
 
@@ -108,12 +109,13 @@ class Attention(nn.Module):
         self.key = Linear(source_width, width)
         self.value = Linear(source_width, width)
         self.proj = Linear(width, width)
+        self.attend = attention  # a host may have another
 
     def forward(self, h_BNW: Tensor, source: Tensor | KeysValues) -> Tensor:
         """`source` (B, L, D) is what h attends to, or its keys and values; of fewer, each for several images."""
         keys, values = source if isinstance(source, tuple) else self.project_kv(source)
         queries = self.query(h_BNW).reshape(len(keys), -1, h_BNW.shape[2])  # those of one source, one after the other
-        mixed = attention(self.split(queries), keys, values)
+        mixed = self.attend(self.split(queries), keys, values)
         return self.proj(mixed.transpose(1, 2).flatten(2)).view_as(h_BNW)
 
     def project_kv(self, source_BLD: Tensor) -> KeysValues:

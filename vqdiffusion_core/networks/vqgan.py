@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .kernels import attention, linear
+from .kernels import attention, linear, whole_table
 from .specs import VQGANSpec
 
 
@@ -52,7 +52,7 @@ class Codebook(nn.Module):
         if self.proj is not None:
             scores_BKhw = self.proj(latents_BDhw)[:, self.first_code :]
         else:
-            table_KD = self.embedding.weight[self.first_code :]
+            table_KD = whole_table(self.embedding, latents_BDhw.device)[self.first_code :]
             scores_BKhw = torch.einsum("bdhw,kd->bkhw", latents_BDhw, 2 * table_KD)
             scores_BKhw -= table_KD.square().sum(1)[:, None, None]
         return scores_BKhw.argmax(1) + self.first_code
@@ -178,21 +178,23 @@ class Attention(nn.Module):
     def __init__(self, channels: int, groups: int):
         super().__init__()
         self.norm = norm(channels, groups)
-        self.q = nn.Conv2d(channels, channels, 1)
-        self.k = nn.Conv2d(channels, channels, 1)
-        self.v = nn.Conv2d(channels, channels, 1)
-        self.proj_out = nn.Conv2d(channels, channels, 1)
+        self.q = Pointwise(channels, channels, 1)
+        self.k = Pointwise(channels, channels, 1)
+        self.v = Pointwise(channels, channels, 1)
+        self.proj_out = Pointwise(channels, channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         h_BLC = self.norm(x).flatten(2).transpose(1, 2)
-        q, k, v = (pointwise(conv, h_BLC)[:, None] for conv in (self.q, self.k, self.v))  # one head
-        mixed_BLC = pointwise(self.proj_out, attention(q, k, v)[:, 0])
+        q, k, v = (conv(h_BLC)[:, None] for conv in (self.q, self.k, self.v))  # one head
+        mixed_BLC = self.proj_out(attention(q, k, v)[:, 0])
         return x + mixed_BLC.transpose(1, 2).reshape_as(x)
 
 
-def pointwise(conv: nn.Conv2d, h_BLC: Tensor) -> Tensor:
-    """A 1x1 convolution, as the linear layer over positions that it is."""
-    return linear(h_BLC, conv.weight.flatten(1), conv.bias)
+class Pointwise(nn.Conv2d):
+    """A 1x1 convolution of (B, L, C), as the linear layer over positions that it is."""
+
+    def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        return linear(input, weight.flatten(1), bias)
 
 
 class Downsample(nn.Module):

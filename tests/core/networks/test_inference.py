@@ -94,7 +94,7 @@ def test_a_table_of_times_is_the_layers_that_it_replaces():
         f"blocks.{i}.{norm}.{part}"
         for i in range(WIDE.layers)
         for norm in ("ln1", "ln1_1")
-        for part in ("table", "emb.weight", "linear.weight", "linear.bias")
+        for part in ("table.weight", "emb.weight", "linear.weight", "linear.bias")
     }
     assert table.cache_adaln().adaln_cached  # again does nothing
 
