@@ -37,6 +37,14 @@ class Images:
         return paint(colour, 8), [f"a {name} image", f"{name}"]
 
 
+def write_images(folder):
+    """The images as files, each with its caption beside it; gives the folder back."""
+    for name, colour in COLOURS.items():
+        paint(colour, 8).save(folder / f"{name}.png")
+        (folder / f"{name}.txt").write_text(f"a {name} image")
+    return folder
+
+
 def paint(colour, height):
     image = Image.new("RGB", (16, 16), colour)
     image.paste(tuple(channel + 45 for channel in colour), (0, 0, 16, height))

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from pack.tests.core.tiny_training import COLOURS, paint
+from pack.tests.core.tiny_training import write_images
 from pack.vqdiffusion_core.checkpoints import load
 from pack.vqdiffusion_core.cli import main
 from PIL import Image
@@ -13,11 +13,7 @@ DIFFUSION = ["--size", "16", "--layers", "1", "--width", "16", "--heads", "2", "
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("data")
-    for name, colour in COLOURS.items():
-        paint(colour, 8).save(folder / f"{name}.png")
-        (folder / f"{name}.txt").write_text(f"a {name} image")
-    return folder
+    return write_images(tmp_path_factory.mktemp("data"))
 
 
 @pytest.fixture(scope="module")
