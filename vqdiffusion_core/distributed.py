@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, TypeVar, cast
@@ -51,6 +51,16 @@ class Processes:
         """This process's rows of the batch."""
         self.check_batch(len(rows))
         return rows[self.rank :: self.count]
+
+    def accumulate(self, module: nn.Module, parts: Sequence[Item]) -> Iterator[Item]:
+        """The parts of a batch in turn, each to be taken back through the module, a `distribute`d one: the sum of their
+        gradients is averaged over the processes once, with the last.
+        """
+        for i, part in enumerate(parts):
+            is_last = i + 1 == len(parts)
+            many = isinstance(module, nn.parallel.DistributedDataParallel)
+            with module.no_sync() if many and not is_last else nullcontext():
+                yield part
 
     def all_gather(self, mine: Tensor) -> Tensor:
         """Everybody's rows, in the order of the batch: the inverse of `shard`. Without gradients."""

@@ -55,13 +55,13 @@ def codec(folder, processes=ALONE, **settings):
     return recipe.new_codec_training(CODEC, Images(), processes, **{"batch": 4, "continuous_steps": 3} | settings)
 
 
-def diffusion(folder, processes=ALONE, model=None, kernel="absorbing", source=None, **settings):
+def diffusion(folder, processes=ALONE, model=None, kernel="absorbing", source=None, layers=1, **settings):
     """Training of a new model, or of `model`."""
     source = source or Images()
     if model is None:
         torch.manual_seed(1)
         codec = VQGAN(CODEC)
-        model = recipe.new_model(codec, source, folder, processes, recipe.Shape(1, 16, 2), kernel)
+        model = recipe.new_model(codec, source, folder, processes, recipe.Shape(layers, 16, 2), kernel)
     return recipe.diffusion_training(model, source, folder, processes, **{"batch": 4} | settings)
 
 

@@ -9,12 +9,13 @@ import torch
 STEPS = 6
 
 
-def train(folder, processes):
+def train(folder, processes, accumulate=1):
     """Some steps of both trainings: their losses, their gradients in the first step, and the codebook at the end."""
     from pack.tests.core import tiny_training as tiny
 
-    codec = tiny.codec(folder, processes, mixed=False)
-    diffusion = tiny.diffusion(folder, processes, kernel="mask-and-replace", mixed=False)
+    settings = {"mixed": False, "accumulate": accumulate}
+    codec = tiny.codec(folder, processes, **settings)
+    diffusion = tiny.diffusion(folder, processes, kernel="mask-and-replace", **settings)
     seen = {}
     for name, training in (("codec", codec), ("diffusion", diffusion)):
         losses = []
@@ -45,7 +46,7 @@ if __name__ == "__main__":
     from pack.vqdiffusion_core.distributed import init_processes
 
     with init_processes("cpu") as processes:
-        seen = train(Path(sys.argv[1]), processes)
+        seen = {accumulate: train(Path(sys.argv[1]), processes, accumulate) for accumulate in (1, 2)}
         shared = shard(Path(sys.argv[1]) / "shared", processes)
         shared["opened"] = processes.gather_objects([shared["opened"]])
         if processes.is_main:

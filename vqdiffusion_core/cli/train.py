@@ -52,6 +52,9 @@ def add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     command.add_argument("--width", type=int, default=Shape.width)
     command.add_argument("--heads", type=int, default=Shape.heads)
     command.add_argument("--kernel", choices=KERNELS, default="absorbing", help="how tokens get lost")
+    command.add_argument(
+        "--checkpoint-activations", action="store_true", help="much less memory, for steps of a third more work"
+    )
     add_end(command)
 
     command = kinds.add_parser("pocket", help="the built-in model from nothing: codec, then diffusion")
@@ -75,6 +78,9 @@ def add_pace(command: argparse.ArgumentParser, batch: int, steps: int) -> None:
     command.add_argument("--learning-rate", type=float, default=1e-3)
     command.add_argument("--seed", type=int, default=0)
     command.add_argument("--save-every", type=int, default=200, help="steps between checkpoints")
+    command.add_argument(
+        "--accumulate", type=int, default=1, help="parts in which a batch is learned from: the same steps, less memory"
+    )
     add_machine(command)
 
 
@@ -130,7 +136,11 @@ def run_diffusion(options: argparse.Namespace) -> None:
             source = open_source(options, options.size or pocket.Scenes.size, processes)
             model = new_model(codec, source, options.folder, processes, shape, options.kernel, options.seed)
         learn = options.learn or ("transformer" if options.model else "all")
-        settings |= {"learn": learn, "compiled": options.compile}
+        settings |= {
+            "learn": learn,
+            "compiled": options.compile,
+            "checkpoint_activations": options.checkpoint_activations,
+        }
         training = diffusion_training(model, source, options.folder, processes, options.new_data, **settings)
         run(training, options.folder, options.steps, save_every=options.save_every)
         save_model(training, options.save_as)
@@ -172,7 +182,7 @@ def open_source(options: argparse.Namespace, size: int, processes: Processes, ca
 
 
 def training_settings(options: argparse.Namespace, processes: Processes) -> dict[str, Any]:
-    for name in ("batch", "learning_rate", "save_every"):
+    for name in ("batch", "learning_rate", "save_every", "accumulate"):
         if not getattr(options, name) > 0:
             raise ValueError(f"{name.replace('_', ' ')} is {getattr(options, name)}; expected more than 0.")
     processes.check_batch(options.batch)
@@ -180,6 +190,7 @@ def training_settings(options: argparse.Namespace, processes: Processes) -> dict
         "batch": options.batch,
         "learning_rate": options.learning_rate,
         "mixed": options.precision == "mixed",
+        "accumulate": options.accumulate,
         "seed": options.seed,
     }
 

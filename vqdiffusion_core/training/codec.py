@@ -17,17 +17,21 @@ from ..networks.vqgan import VQGAN
 from .codebook import CodebookAverages
 from .data import RandomImages, Source, load_batches, to_grid, to_tensor
 from .log import Metrics
-from .optimization import cosine_schedule, mixed_precision, step_generator, update
+from .optimization import cosine_schedule, mixed_precision, split, step_generator, update
 
 COMMITMENT = 0.25  # weight of the pull of latents towards their codes
 CODEBOOK_BATCHES = 16  # whose latents the codebook is started from
 GRID_IMAGES = 8
+
+Quantise = Callable[[Tensor], Tensor]  # latents -> codes
+Chosen = tuple[Tensor, Tensor]  # latents (B, D, h, w), and the ids (B, h, w) of their codes
 
 
 class CodecTraining:
     """One run: continuous latents for a while, then a codebook started by k-means and kept by moving averages.
 
     `batch` is that of all processes together. `continuous_steps` None: the model has a good codebook, go on with it.
+    `accumulate` takes each process's images of a batch in so many parts: the same steps, in less memory.
     """
 
     def __init__(
@@ -40,6 +44,7 @@ class CodecTraining:
         learning_rate: float = 1e-3,
         continuous_steps: int | None = 400,
         mixed: bool = True,
+        accumulate: int = 1,
         seed: int = 0,
     ):
         self.model = model.to(processes.device).train()
@@ -49,6 +54,7 @@ class CodecTraining:
         self.learning_rate = learning_rate
         self.continuous_steps = continuous_steps
         self.mixed = mixed
+        self.accumulate = accumulate
         self.seed = seed
         self.codebook = CodebookAverages(model.quantize)
         self.weights = [p for p in model.parameters() if p.requires_grad]
@@ -82,27 +88,42 @@ class CodecTraining:
         if step == self.continuous_steps:
             self.start_codebook(generator)
         is_quantised = self.continuous_steps is None or step >= self.continuous_steps
-        quantise = (lambda latents: self.quantise(latents, generator)) if is_quantised else Tensor.detach
+        self.model.zero_grad()
+        chosen: list[Chosen] = []
+        quantise = (lambda latents: self.quantise(latents, chosen)) if is_quantised else Tensor.detach
+        parts = self.processes.accumulate(self.reconstruct, split(image, self.accumulate))
+        drawn, loss = zip(*(self.backward(part, quantise, len(image)) for part in parts), strict=True)
+        if is_quantised:
+            self.update_codebook(chosen, generator)
+        update(self.weights, [self.optimizer], self.learning_rate * cosine_schedule(progress))
+        return {
+            "loss": torch.stack(loss).sum().item(),
+            "psnr": psnr(torch.cat(drawn), image),
+            "used_codes": float(self.codebook.used()) if is_quantised else 0.0,
+        }
 
+    def backward(self, image: Tensor, quantise: Quantise, count: int) -> tuple[Tensor, Tensor]:
+        """Add to the gradient what some of `count` images have to say; what was drawn of them, and their loss."""
         with mixed_precision(self.processes.device, self.mixed):
             drawn, latents, codes = self.reconstruct(image, quantise)
         error = drawn - image
         loss = error.abs().mean() + error.square().mean() + COMMITMENT * F.mse_loss(latents, codes)
-        update(loss, self.weights, [self.optimizer], self.learning_rate * cosine_schedule(progress))
-        return {
-            "loss": loss.item(),
-            "psnr": psnr(drawn.detach(), image),
-            "used_codes": float(self.codebook.used()) if is_quantised else 0.0,
-        }
+        loss = loss * (len(image) / count)
+        loss.backward()
+        return drawn.detach(), loss.detach()
 
     @torch.no_grad()
-    def quantise(self, latents_BDhw: Tensor, generator: torch.Generator) -> Tensor:
-        """Nearest codes of the latents; moves the codebook a step towards all processes' latents."""
+    def quantise(self, latents_BDhw: Tensor, chosen: list[Chosen]) -> Tensor:
+        """Nearest codes of the latents; notes which chose which."""
         tokens_Bhw = self.model.quantize.nearest(latents_BDhw)
-        codes_BDhw = self.model.quantize.lookup(tokens_Bhw)
+        chosen.append((latents_BDhw.detach(), tokens_Bhw))
+        return self.model.quantize.lookup(tokens_Bhw)
+
+    def update_codebook(self, chosen: list[Chosen], generator: torch.Generator) -> None:
+        """Move the codebook a step towards all processes' latents."""
+        latents_BDhw, tokens_Bhw = (torch.cat(column) for column in zip(*chosen, strict=True))
         chosen_M = self.processes.all_gather(tokens_Bhw).flatten()
         self.codebook.update(self.gather_latents(latents_BDhw), chosen_M, generator)
-        return codes_BDhw
 
     @torch.no_grad()
     def start_codebook(self, generator: torch.Generator) -> None:
@@ -143,7 +164,7 @@ class Reconstruction(nn.Module):
         super().__init__()
         self.model = model
 
-    def forward(self, image: Tensor, quantise: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, image: Tensor, quantise: Quantise) -> tuple[Tensor, Tensor, Tensor]:
         """What was drawn, the latents, and the codes that took their place; gradients pass the codes by."""
         latents = self.model.latents(image).float()
         codes = quantise(latents)

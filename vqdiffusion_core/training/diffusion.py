@@ -7,7 +7,6 @@ from copy import deepcopy
 from dataclasses import asdict
 from typing import Any, Literal, NamedTuple
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image
@@ -22,13 +21,22 @@ from ..diffusion.settings import Settings
 from ..distributed import ALONE, Processes
 from ..model import VQDiffusion
 from ..networks.inference import FastTransformer
+from ..networks.kernels import keep_freed_memory
 from ..networks.text_encoder import TextEncoder
 from ..networks.vqgan import VQGAN
 from .data import to_grid
 from .examples import Examples
 from .log import Metrics
 from .objective import TimeSampler, loss_mask, loss_terms
-from .optimization import choose_optimizers, cosine_schedule, mixed_precision, step_generator, update
+from .optimization import (
+    checkpointed,
+    choose_optimizers,
+    cosine_schedule,
+    mixed_precision,
+    split,
+    step_generator,
+    update,
+)
 
 NULL_SHARE = 0.1  # captions replaced by the learned null, so that guidance has something to push away from
 EMA_DECAY = 0.999
@@ -45,6 +53,8 @@ class Networks(nn.Module):
 
     def __init__(self, transformer: FastTransformer, text_encoder: TextEncoder, null_1LD: Tensor):
         super().__init__()
+        keep_freed_memory()
+        self.checkpoint_activations = False
         self.transformer = transformer
         self.text_encoder = text_encoder
         self.null_1LD = nn.Parameter(null_1LD.detach().float().clone())
@@ -59,7 +69,12 @@ class Networks(nn.Module):
         """Logits (M, K) at the M asked positions; captions whose `drop_B` is true are replaced by the null."""
         text_BLD = self.text_encoder.embed(ids_BL)
         text_BLD = torch.where(drop_B[:, None, None], self.null_1LD, text_BLD)
-        h_BNW = self.transformer.hidden(x_BN, index_B, text_BLD)
+        h_BNW = self.transformer.content_emb(x_BN)
+        for block in self.transformer.blocks:
+            if self.checkpoint_activations:
+                h_BNW = checkpointed(block, h_BNW, index_B, text_BLD)
+            else:
+                h_BNW = block(h_BNW, index_B, text_BLD)
         h_MW = h_BNW[where_BN]
         filled_MW = F.pad(h_MW, (0, 0, 0, -len(h_MW) % ROWS))
         return self.transformer.to_logits(filled_MW)[: len(h_MW)]
@@ -74,12 +89,18 @@ class Batch(NamedTuple):
     p_B: Tensor  # the chance with which t was drawn
     ids_BL: Tensor  # captions
     drop_B: Tensor  # whether the null takes the caption's place
-    all_t_B: np.ndarray  # those of all processes
+
+    def split(self, count: int) -> list[Batch]:
+        """In so many parts of equal size, but for the last; fewer where there are fewer rows."""
+        return [Batch(*part) for part in zip(*(split(rows, count) for rows in self), strict=True)]
 
 
 class DiffusionTraining:
     """One run. `batch` is that of all processes together; `vqgan` draws the sheets; `compiled`: by PyTorch's compiler,
     which takes a while to begin and a C++ compiler to be there.
+
+    Less memory for the same steps: `accumulate` takes each process's rows of a batch in so many parts, and
+    `checkpoint_activations` keeps of every block its input alone, for a third more work.
     """
 
     def __init__(
@@ -95,6 +116,8 @@ class DiffusionTraining:
         learning_rate: float = 1e-3,
         mixed: bool = True,
         compiled: bool = False,
+        accumulate: int = 1,
+        checkpoint_activations: bool = False,
         seed: int = 0,
     ):
         self.networks = networks.to(processes.device).train()
@@ -107,9 +130,11 @@ class DiffusionTraining:
         self.batch = batch
         self.learning_rate = learning_rate
         self.mixed = mixed
+        self.accumulate = accumulate
         self.seed = seed
         self.times = TimeSampler(schedule.num_timesteps)
         networks.learn(learn)
+        networks.checkpoint_activations = checkpoint_activations
         self.weights = [p for p in networks.parameters() if p.requires_grad]
         self.optimizers = choose_optimizers(networks, [networks.transformer.blocks, networks.text_encoder])
         for block in self.networks.transformer.blocks if compiled else ():
@@ -140,19 +165,28 @@ class DiffusionTraining:
         drop_B = torch.rand(self.batch, generator=generator) < NULL_SHARE
         drawn = [self.examples.draw(ticket) for ticket in shard(tickets_B).tolist()]
         x0_BN, ids_BL = (torch.stack(column) for column in zip(*drawn, strict=True))
-        t_B = shard(torch.from_numpy(all_t_B))
+        t_B = shard(all_t_B)
         coins = zip(x0_BN, t_B.tolist(), shard(coin_BN), strict=True)
         xt_BN = torch.stack([q_sample(x0_N, t, self.schedule, coin_N) for x0_N, t, coin_N in coins])
-        return Batch(x0_BN, xt_BN, t_B, shard(all_p_B), ids_BL, shard(drop_B), all_t_B)
+        return Batch(x0_BN, xt_BN, t_B, shard(all_p_B), ids_BL, shard(drop_B))
 
     def step(self, step: int, progress: float, batch: Batch) -> Metrics:
-        bound_B, auxiliary_B = self.losses(batch)
-        p_B = batch.p_B.to(bound_B)
-        loss = ((bound_B + auxiliary_B) / p_B).mean()
-        norm = update(loss, self.weights, self.optimizers, self.learning_rate * cosine_schedule(progress))
-        self.times.update(batch.all_t_B, self.processes.all_gather(bound_B).cpu())
+        self.networks.zero_grad()
+        parts = self.processes.accumulate(self.predict, batch.split(self.accumulate))
+        bound_B, loss_B = torch.cat([self.backward(part, len(batch.t_B)) for part in parts], 1)
+        norm = update(self.weights, self.optimizers, self.learning_rate * cosine_schedule(progress))
+        gather = self.processes.all_gather
+        self.times.update(gather(batch.t_B.to(bound_B.device)).cpu(), gather(bound_B).cpu())
         self.update_ema(step)
-        return {"loss": loss.item(), "bound": (bound_B.detach() / p_B).mean().item(), "gradient": norm}
+        bound = (bound_B / batch.p_B.to(bound_B)).mean()
+        return {"loss": loss_B.mean().item(), "bound": bound.item(), "gradient": norm}
+
+    def backward(self, part: Batch, count: int) -> Tensor:
+        """Add to the gradient what a part of `count` rows has to say; its (bound_B, loss_B)."""
+        bound_B, auxiliary_B = self.losses(part)
+        loss_B = (bound_B + auxiliary_B) / part.p_B.to(bound_B)
+        (loss_B.sum() / count).backward()
+        return torch.stack([bound_B, loss_B]).detach()
 
     def losses(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """(bound_B, auxiliary_B), means over the tokens of each image."""

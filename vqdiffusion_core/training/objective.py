@@ -74,15 +74,14 @@ class TimeSampler:
         weight[0] = weight[1]  # t = 1 is a log-likelihood, not a KL: its size says nothing of its use
         return weight / weight.sum()
 
-    def sample(self, count: int, generator: torch.Generator) -> tuple[np.ndarray, Tensor]:
+    def sample(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """(t_B, p(t_B))."""
         p = self.probabilities()
         index_B = torch.multinomial(p, count, replacement=True, generator=generator)
-        return (index_B + 1).numpy(), p[index_B]
+        return index_B + 1, p[index_B]
 
-    def update(self, t_B: np.ndarray, loss_B: Tensor) -> None:
-        index_B = torch.from_numpy(t_B) - 1
-        for i, square in zip(index_B.tolist(), loss_B.double().square().tolist(), strict=True):
+    def update(self, t_B: Tensor, loss_B: Tensor) -> None:
+        for i, square in zip((t_B - 1).tolist(), loss_B.double().square().tolist(), strict=True):
             self.mean_square[i] += 0.1 * (square - self.mean_square[i])
             self.seen[i] += 1
 

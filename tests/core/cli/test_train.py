@@ -46,7 +46,7 @@ def test_a_model_remembers_the_kernel_that_it_was_trained_with(model):
 
 def test_a_saved_model_is_fine_tuned_at_its_own_size(model, data, tmp_path):
     tune = ["train", "diffusion", str(tmp_path / "run"), "--data", str(data), "--model", str(model)]
-    pace = ["--steps", "6", "--batch", "2", "--learning-rate", "0.05"]
+    pace = ["--steps", "6", "--batch", "2", "--learning-rate", "0.05", "--accumulate", "2", "--checkpoint-activations"]
     assert main([*tune, *pace, "--save-as", str(tmp_path / "tuned")]) == 0
     before, after = load(model), load(tmp_path / "tuned")
     assert not after.learned_null_1LD.equal(before.learned_null_1LD)
@@ -76,6 +76,7 @@ def test_one_image_trains_in_batches_of_any_size(batch, kernel, codec, data, tmp
         (["codec", "--channels", "8,9"], "expected two numbers or more, each a multiple of 8"),
         (["codec", "--size", "32", "--channels", "8,8"], "is 16 x 16 pixels; expected 32 x 32 or more"),
         (["codec", "--batch", "0", "--size", "16"], "batch is 0"),
+        (["codec", "--accumulate", "0", "--size", "16"], "accumulate is 0; expected more than 0"),
         (["codec", "--steps", "0", "--size", "16"], "steps is 0"),
         (["diffusion", "--codec", "NOWHERE"], "is no folder and no file; expected those of a model"),
         (["diffusion", "--codec", "CODEC", "--size", "15"], "tokens are 2 pixels wide: choose a multiple"),

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from pack.tests.core import tiny_training as tiny
+from pack.tests.core.allocations import Peak
 from pack.vqdiffusion_core.checkpoints import load, save
 from pack.vqdiffusion_core.diffusion.posterior import q_posterior, q_sample
 from pack.vqdiffusion_core.diffusion.schedule import Schedule
@@ -55,23 +56,22 @@ def test_a_perfect_prediction_costs_nothing():
 
 def test_hard_times_are_drawn_more_often_and_the_mean_stays():
     sampler = TimeSampler(5)
-    losses = np.array([9.0, 1.0, 2.0, 3.0, 4.0])  # of t = 1..5; that of t = 1 is not to count
+    losses = torch.tensor([9.0, 1.0, 2.0, 3.0, 4.0])  # of t = 1..5; that of t = 1 is not to count
     for _ in range(200):
-        sampler.update(np.arange(1, 6), torch.from_numpy(losses))
-    probabilities = sampler.probabilities().numpy()
-    assert probabilities == pytest.approx(np.array([1, 1, 2, 3, 4]) / 11, rel=1e-3)
+        sampler.update(torch.arange(1, 6), losses)
+    assert sampler.probabilities().numpy() == pytest.approx(np.array([1, 1, 2, 3, 4]) / 11, rel=1e-3)
     t, p = sampler.sample(40_000, torch.Generator().manual_seed(0))
-    estimate = (losses[t - 1] / p.numpy()).mean()
-    assert estimate == pytest.approx(losses.sum(), rel=0.02)
+    estimate = (losses[t - 1] / p).mean()
+    assert estimate.item() == pytest.approx(losses.sum().item(), rel=0.02)
 
 
 @pytest.mark.parametrize("seen", [0, 1, 10, 11])
 def test_times_are_drawn_alike_until_each_was_seen_more_than_ten_times(seen):
     sampler = TimeSampler(3)
     for _ in range(50):
-        sampler.update(np.array([1, 2]), torch.tensor([1.0, 2.0]))
+        sampler.update(torch.tensor([1, 2]), torch.tensor([1.0, 2.0]))
     for _ in range(seen):
-        sampler.update(np.array([3]), torch.tensor([8.0]))
+        sampler.update(torch.tensor([3]), torch.tensor([8.0]))
     alike = len(set(sampler.probabilities().tolist())) == 1
     assert alike == (seen <= 10)
 
@@ -239,6 +239,56 @@ def test_compiled_steps_are_the_same_steps(what, tmp_path):
         for training in [tiny.diffusion(tmp_path, mixed=False, compiled=compiled, learn=what)]
     ]
     assert losses[1] == pytest.approx(losses[0], rel=1e-4)
+
+
+def learned(training, steps):
+    """The metrics of each step, and the gradient of the last."""
+    metrics = [*tiny.take_steps(training, steps)]
+    return metrics, torch.cat([weight.grad.flatten() for weight in training.weights])
+
+
+@pytest.mark.parametrize("parts", [2, 3, 9])
+@pytest.mark.parametrize("make", [tiny.diffusion, tiny.codec])
+def test_a_batch_in_parts_takes_the_steps_of_the_whole_batch(make, parts, tmp_path):
+    """But for rounding; 5 images are 3 and 2, 2 and 2 and 1, or one at a time."""
+    whole, in_parts = (
+        learned(make(tmp_path, batch=5, mixed=False, accumulate=count), steps=5) for count in (1, parts)
+    )  # the last two with a codebook
+    for ours, theirs in zip(in_parts[0], whole[0], strict=True):
+        assert ours == pytest.approx(theirs, rel=1e-3)
+    torch.testing.assert_close(in_parts[1], whole[1], rtol=1e-3, atol=1e-4 * whole[1].norm().item())
+
+
+def test_a_batch_in_parts_takes_less_memory(tmp_path):
+    peaks = []
+    for count in (1, 4):
+        training = tiny.diffusion(tmp_path, batch=64, accumulate=count)
+        *_, batch = training.batches(range(2))
+        training.step(0, 0.5, batch)  # makes the optimizers' states
+        with Peak() as peak:
+            training.step(1, 0.5, batch)
+        peaks.append(peak.bytes)
+    assert peaks[1] < 0.5 * peaks[0]
+
+
+@pytest.mark.parametrize("learn", ["all", "null"])
+@pytest.mark.parametrize("mixed", [True, False])
+def test_activations_that_are_not_kept_are_the_same_and_take_less_memory(mixed, learn, tmp_path):
+    steps, peaks = [], []
+    for checkpoint in (False, True):
+        settings = {"batch": 32, "mixed": mixed, "learn": learn, "checkpoint_activations": checkpoint}
+        training = tiny.diffusion(tmp_path, layers=4, **settings)
+        with Peak() as peak:
+            steps.append(learned(training, steps=2))
+        peaks.append(peak.bytes)
+    assert steps[0][0] == steps[1][0] and torch.equal(steps[0][1], steps[1][1])
+    assert peaks[1] < 0.7 * peaks[0]
+
+
+def test_a_run_may_go_on_in_parts_and_with_activations_worked_out_anew(tmp_path):
+    for steps, settings in [(2, {}), (4, {"accumulate": 2, "checkpoint_activations": True})]:
+        run(tiny.diffusion(tmp_path, **settings), tmp_path / "run", steps, report=silent)
+    assert torch.load(tmp_path / "run" / "checkpoint.pt")["step"] == 4
 
 
 def test_what_is_not_asked_for_costs_nothing():

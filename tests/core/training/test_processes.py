@@ -27,21 +27,25 @@ def runs(tmp_path_factory):
     return alone, torch.load(folder / "seen.pt", weights_only=False)
 
 
+@pytest.mark.parametrize("accumulate", [1, 2])
 @pytest.mark.parametrize("part", ["codec", "diffusion"])
-def test_two_processes_have_the_gradients_of_one_with_the_batch_of_both(runs, part):
-    alone, together = (run[f"{part} gradients"] for run in runs)
+def test_two_processes_have_the_gradients_of_one_with_the_batch_of_both(runs, part, accumulate):
+    """Each with its half at once or in two parts."""
+    alone, together = (run[f"{part} gradients"] for run in (runs[0], runs[1][accumulate]))
     assert alone.norm() > 1e-3
     torch.testing.assert_close(together, alone, rtol=1e-3, atol=1e-5 * alone.norm().item())
 
 
+@pytest.mark.parametrize("accumulate", [1, 2])
 @pytest.mark.parametrize("part", ["codec", "diffusion"])
-def test_two_processes_learn_as_one(runs, part):
-    alone, together = (run[f"{part} losses"] for run in runs)
+def test_two_processes_learn_as_one(runs, part, accumulate):
+    alone, together = (run[f"{part} losses"] for run in (runs[0], runs[1][accumulate]))
     torch.testing.assert_close(together, alone, rtol=2e-3, atol=0)
 
 
-def test_two_processes_keep_one_codebook_and_one_table_of_times(runs):
-    alone, together = runs
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_two_processes_keep_one_codebook_and_one_table_of_times(runs, accumulate):
+    alone, together = runs[0], runs[1][accumulate]
     torch.testing.assert_close(together["codebook"], alone["codebook"], rtol=1e-2, atol=1e-3)
     torch.testing.assert_close(together["times"], alone["times"], rtol=1e-2, atol=1e-6)
 
