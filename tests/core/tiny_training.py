@@ -55,6 +55,12 @@ def codec(folder, processes=ALONE, **settings):
     return recipe.new_codec_training(CODEC, Images(), processes, **{"batch": 4, "continuous_steps": 3} | settings)
 
 
+def decoder(folder, processes=ALONE, **settings):
+    """Training of the decoder alone, of a codec without any."""
+    torch.manual_seed(1)
+    return recipe.codec_fine_tuning(VQGAN(CODEC), "decoder", Images(), processes, **{"batch": 4} | settings)
+
+
 def diffusion(folder, processes=ALONE, model=None, kernel="absorbing", source=None, layers=1, **settings):
     """Training of a new model, or of `model`."""
     source = source or Images()

@@ -1,4 +1,4 @@
-"""What each of the processes of test_processes runs, started by torchrun: a codec and a diffusion in steps."""
+"""What each of the processes of test_processes runs, started by torchrun: codec, decoder and diffusion in steps."""
 
 import runpy
 import sys
@@ -10,14 +10,15 @@ STEPS = 6
 
 
 def train(folder, processes, accumulate=1):
-    """Some steps of both trainings: their losses, their gradients in the first step, and the codebook at the end."""
+    """Some steps of each training: their losses, their gradients in the first step, and the codebook at the end."""
     from pack.tests.core import tiny_training as tiny
 
     settings = {"mixed": False, "accumulate": accumulate}
     codec = tiny.codec(folder, processes, **settings)
+    decoder = tiny.decoder(folder, processes, mixed=False)
     diffusion = tiny.diffusion(folder, processes, kernel="mask-and-replace", **settings)
     seen = {}
-    for name, training in (("codec", codec), ("diffusion", diffusion)):
+    for name, training in (("codec", codec), ("decoder", decoder), ("diffusion", diffusion)):
         losses = []
         for step, metrics in enumerate(tiny.take_steps(training, STEPS)):
             losses.append(mean_loss(metrics, processes))

@@ -11,6 +11,8 @@ import torch
 
 from ..checkpoints import POCKET_FOLDER, load, save
 from ..distributed import Processes, init_processes
+from ..networks.specs import VQGANSpec
+from ..networks.vqgan import VQGAN
 from ..notices import few_notices
 from ..training import pocket
 from ..training.changes import check_data
@@ -19,7 +21,17 @@ from ..training.data import Folder, Source
 from ..training.diffusion import DiffusionTraining
 from ..training.evaluate import evaluate, table
 from ..training.loop import run
-from ..training.recipe import KERNELS, Shape, codec_shape, diffusion_training, load_codec, new_codec_training, new_model
+from ..training.recipe import (
+    KERNELS,
+    Shape,
+    codec_fine_tuning,
+    codec_shape,
+    diffusion_training,
+    load_codec,
+    new_codec_training,
+    new_model,
+)
+from ..training.world.source import SCENES, World
 from .options import add_background, add_device
 
 
@@ -31,9 +43,17 @@ def add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     command.set_defaults(run=run_codec)
     add_run(command)
     add_pace(command, batch=16, steps=pocket.CODEC_STEPS)
-    command.add_argument("--codes", type=int, default=pocket.CODEC.codebook_size, help="entries of the codebook")
+    command.add_argument("--codes", type=int, help=f"entries of a new codebook (default {pocket.CODEC.codebook_size})")
+    channels = ",".join(map(str, pocket.CODEC.level_channels))
     command.add_argument(
-        "--channels", type=parse_numbers, default=pocket.CODEC.level_channels, help="of each resolution, as 16,32,64"
+        "--channels", type=parse_numbers, help=f"of each resolution of a new codec (default {channels})"
+    )
+    command.add_argument("--codec", type=Path, help="go on from this one: a run's folder, a VQGAN, or a model")
+    command.add_argument(
+        "--learn",
+        choices=("all", "decoder"),
+        default="all",
+        help="decoder: with --codec, tokens stay what they are and are drawn sharper, against a discriminator",
     )
 
     command = kinds.add_parser("diffusion", help="the transformer and its text encoder, on the tokens of a codec")
@@ -66,7 +86,9 @@ def add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
 
 def add_run(command: argparse.ArgumentParser) -> None:
     command.add_argument("folder", type=Path, help="where the run keeps its checkpoint, log.csv and sample sheets")
-    command.add_argument("--data", type=Path, help="folder of images with captions; without it, the built-in scenes")
+    source = command.add_mutually_exclusive_group()
+    source.add_argument("--data", type=Path, help="folder of images with captions; without it, the built-in scenes")
+    source.add_argument("--world", action="store_true", help="stickers in landscapes, drawn by this program")
     add_background(command)
     command.add_argument("--new-data", action="store_true", help="go on though the images or captions changed")
     command.add_argument("--size", type=int, help="side of the images in pixels; without it, 96 or the model's own")
@@ -75,7 +97,9 @@ def add_run(command: argparse.ArgumentParser) -> None:
 def add_pace(command: argparse.ArgumentParser, batch: int, steps: int) -> None:
     command.add_argument("--steps", type=int, default=steps)
     command.add_argument("--batch", type=int, default=batch, help="images a step, over all processes")
-    command.add_argument("--learning-rate", type=float, default=1e-3)
+    command.add_argument(
+        "--learning-rate", type=float, help="at its highest (default 0.001; of a decoder alone 0.0003)"
+    )
     command.add_argument("--seed", type=int, default=0)
     command.add_argument("--save-every", type=int, default=200, help="steps between checkpoints")
     command.add_argument(
@@ -108,8 +132,8 @@ def parse_numbers(text: str) -> tuple[int, ...]:
 
 def run_codec(options: argparse.Namespace) -> None:
     with init_processes(options.device) as processes:
-        settings, spec = training_settings(options, processes), codec_shape(options.channels, options.codes)
-        size = options.size or pocket.Scenes.size
+        settings, size = training_settings(options, processes), options.size or pocket.Scenes.size
+        codec, spec = open_codec(options)
         if size % spec.downscale:
             raise ValueError(
                 f"size is {size}; {len(spec.level_channels)} resolutions need a multiple of {spec.downscale}."
@@ -118,8 +142,24 @@ def run_codec(options: argparse.Namespace) -> None:
         find_run(options.folder, "codec")
         source = open_source(options, size, processes, captions=False)
         check_data(source, options.folder, options.new_data, processes)
-        training = new_codec_training(spec, source, processes, **settings)
+        if codec is None:
+            training = new_codec_training(spec, source, processes, **settings)
+        else:
+            training = codec_fine_tuning(codec, options.learn, source, processes, **settings)
         run(training, options.folder, options.steps, save_every=options.save_every)
+
+
+def open_codec(options: argparse.Namespace) -> tuple[VQGAN | None, VQGANSpec]:
+    """The codec to go on from, if any, and the shape of the one that is trained."""
+    if options.codec is None:
+        if options.learn != "all":
+            raise ValueError(f"--learn {options.learn} goes on from a codec; expected --codec too.")
+        channels = options.channels or pocket.CODEC.level_channels
+        return None, codec_shape(channels, options.codes or pocket.CODEC.codebook_size)
+    if options.channels or options.codes:
+        raise ValueError("--codec has its own shape; expected no --channels and no --codes beside it.")
+    codec = load_codec(options.codec)
+    return codec, codec.spec
 
 
 def run_diffusion(options: argparse.Namespace) -> None:
@@ -176,6 +216,8 @@ def check_folders(options: argparse.Namespace) -> None:
 def open_source(options: argparse.Namespace, size: int, processes: Processes, captions: bool = True) -> Source:
     if options.data:
         return Folder(options.data, size, captions=captions, background=options.background, processes=processes)
+    if options.world:
+        return World(size, count=SCENES if captions else 0)
     if size != pocket.Scenes.size:
         raise ValueError(f"size is {size}; the built-in scenes are drawn at {pocket.Scenes.size}. Give --data FOLDER.")
     return pocket.Scenes()
@@ -183,16 +225,17 @@ def open_source(options: argparse.Namespace, size: int, processes: Processes, ca
 
 def training_settings(options: argparse.Namespace, processes: Processes) -> dict[str, Any]:
     for name in ("batch", "learning_rate", "save_every", "accumulate"):
-        if not getattr(options, name) > 0:
-            raise ValueError(f"{name.replace('_', ' ')} is {getattr(options, name)}; expected more than 0.")
+        given = getattr(options, name)
+        if given is not None and not given > 0:
+            raise ValueError(f"{name.replace('_', ' ')} is {given}; expected more than 0.")
     processes.check_batch(options.batch)
-    return {
+    settings = {
         "batch": options.batch,
-        "learning_rate": options.learning_rate,
         "mixed": options.precision == "mixed",
         "accumulate": options.accumulate,
         "seed": options.seed,
     }
+    return settings if options.learning_rate is None else settings | {"learning_rate": options.learning_rate}
 
 
 def save_model(training: DiffusionTraining, folder: Path | None) -> None:

@@ -27,7 +27,46 @@ Quantise = Callable[[Tensor], Tensor]  # latents -> codes
 Chosen = tuple[Tensor, Tensor]  # latents (B, D, h, w), and the ids (B, h, w) of their codes
 
 
-class CodecTraining:
+class ImageTraining:
+    """What all training of a codec shares: batches of images that follow from the number of a step, and sheets."""
+
+    def __init__(self, model: VQGAN, source: Source, processes: Processes, batch: int, seed: int):
+        self.model = model.to(processes.device)
+        self.source = source
+        self.processes = processes
+        self.batch = batch
+        self.seed = seed
+
+    @property
+    def config(self) -> dict[str, Any]:
+        return {
+            "codec": asdict(self.model.spec),
+            "size": self.source.size,
+            "batch": self.batch,
+            "seed": self.seed,
+        }
+
+    def batches(self, steps: range) -> Iterator[Tensor]:
+        return self.load(self.draw_tickets(step_generator(self.seed, step)) for step in steps)
+
+    def load(self, tickets: Iterable[Tensor]) -> Iterator[Tensor]:
+        """For the tickets of each whole batch, this process's images (B, 3, H, W)."""
+        mine = (self.processes.shard(tickets_B).tolist() for tickets_B in tickets)
+        return iter(load_batches(RandomImages(self.source), mine, self.processes))
+
+    def draw_tickets(self, generator: torch.Generator) -> Tensor:
+        """Numbers from which the images of a whole batch follow."""
+        return torch.randint(2**62, (self.batch,), generator=generator)
+
+    @torch.no_grad()
+    def sample_grid(self) -> Image.Image:
+        """Images, and below them their reconstructions."""
+        images = [to_tensor(self.source.random_image(random.Random(i))) for i in range(GRID_IMAGES)]
+        image = torch.stack(images).to(self.processes.device)
+        return to_grid([image, self.model.decode(self.model.encode(image))])
+
+
+class CodecTraining(ImageTraining):
     """One run: continuous latents for a while, then a codebook started by k-means and kept by moving averages.
 
     `batch` is that of all processes together. `continuous_steps` None: the model has a good codebook, go on with it.
@@ -47,15 +86,12 @@ class CodecTraining:
         accumulate: int = 1,
         seed: int = 0,
     ):
-        self.model = model.to(processes.device).train()
-        self.source = source
-        self.processes = processes
-        self.batch = batch
+        super().__init__(model, source, processes, batch, seed)
         self.learning_rate = learning_rate
         self.continuous_steps = continuous_steps
         self.mixed = mixed
         self.accumulate = accumulate
-        self.seed = seed
+        model.train().requires_grad_(True)
         self.codebook = CodebookAverages(model.quantize)
         self.weights = [p for p in model.parameters() if p.requires_grad]
         self.optimizer = torch.optim.AdamW(self.weights, betas=(0.9, 0.99), weight_decay=1e-4)
@@ -63,24 +99,8 @@ class CodecTraining:
 
     @property
     def config(self) -> dict[str, Any]:
-        names = ("batch", "learning_rate", "continuous_steps", "mixed", "seed")
-        return {
-            "codec": asdict(self.model.spec),
-            "size": self.source.size,
-            **{name: getattr(self, name) for name in names},
-        }
-
-    def batches(self, steps: range) -> Iterator[Tensor]:
-        return self.load(self.draw_tickets(step_generator(self.seed, step)) for step in steps)
-
-    def load(self, tickets: Iterable[Tensor]) -> Iterator[Tensor]:
-        """For the tickets of each whole batch, this process's images (B, 3, H, W)."""
-        mine = (self.processes.shard(tickets_B).tolist() for tickets_B in tickets)
-        return iter(load_batches(RandomImages(self.source), mine, self.processes))
-
-    def draw_tickets(self, generator: torch.Generator) -> Tensor:
-        """Numbers from which the images of a whole batch follow."""
-        return torch.randint(2**62, (self.batch,), generator=generator)
+        names = ("learning_rate", "continuous_steps", "mixed")
+        return super().config | {name: getattr(self, name) for name in names}
 
     def step(self, step: int, progress: float, batch: Tensor) -> Metrics:
         generator, image = step_generator(self.seed, step), batch.to(self.processes.device)
@@ -134,13 +154,6 @@ class CodecTraining:
     def gather_latents(self, latents_BDhw: Tensor) -> Tensor:
         """The latents of all processes' images, (images * h * w, D), in the order of the batch."""
         return self.processes.all_gather(latents_BDhw.float()).permute(0, 2, 3, 1).flatten(0, 2)
-
-    @torch.no_grad()
-    def sample_grid(self) -> Image.Image:
-        """Images, and below them their reconstructions."""
-        images = [to_tensor(self.source.random_image(random.Random(i))) for i in range(GRID_IMAGES)]
-        image = torch.stack(images).to(self.processes.device)
-        return to_grid([image, self.model.decode(self.model.encode(image))])
 
     def state_dict(self) -> dict[str, Any]:
         return {

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +25,7 @@ from ..networks.vqgan import VQGAN
 from .checkpoint import find_run
 from .codec import CodecTraining
 from .data import Source
+from .decoder import DecoderTraining
 from .diffusion import DiffusionTraining, Networks
 from .examples import caption_lengths, load_or_encode
 from .tokenizer import learn_vocabulary
@@ -71,6 +72,22 @@ def new_codec_training(
 ) -> CodecTraining:
     torch.manual_seed(seed)
     return CodecTraining(VQGAN(spec), source, processes, seed=seed, **settings)
+
+
+def codec_fine_tuning(
+    codec: VQGAN, learn: Literal["all", "decoder"], source: Source, processes: Processes, seed: int = 0, **settings: Any
+) -> CodecTraining | DecoderTraining:
+    """Training of a codec that is good already, or of its decoder alone. Raises ValueError where that cannot be."""
+    if learn == "decoder" and settings.pop("accumulate", 1) > 1:
+        raise ValueError("A discriminator is weighed by a whole batch; for less memory take a smaller --batch.")
+    torch.manual_seed(seed)  # the discriminator's start
+    if learn == "decoder":
+        return DecoderTraining(codec.float(), source, processes, seed=seed, **settings)
+    if codec.spec.gumbel:
+        raise ValueError(
+            "This codec chooses its codes by Gumbel softmax, not the nearest; train it with --learn decoder."
+        )
+    return CodecTraining(codec.float(), source, processes, continuous_steps=None, seed=seed, **settings)
 
 
 def load_codec(place: Path) -> VQGAN:

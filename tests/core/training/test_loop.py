@@ -84,7 +84,7 @@ def test_the_auxiliary_loss_of_the_earliest_time_weighs_twice_and_of_the_last_ha
     assert (auxiliary / np.log(K)).tolist() == pytest.approx([2 - i / T for i in range(T)])  # the original's index i
 
 
-@pytest.mark.parametrize("make", [tiny.diffusion, tiny.codec])
+@pytest.mark.parametrize("make", [tiny.diffusion, tiny.codec, tiny.decoder])
 def test_a_resumed_run_ends_at_the_same_weights(make, tmp_path):
     whole, halves = make(tmp_path), make(tmp_path)
     run(whole, tmp_path / "whole", steps=8, log_every=2, report=silent)
@@ -145,7 +145,7 @@ def test_a_run_is_not_continued_with_other_options(tmp_path):
         run(tiny.codec(tmp_path, batch=2), tmp_path / "run", steps=2, report=silent)
 
 
-@pytest.mark.parametrize("make", [tiny.diffusion, tiny.codec])
+@pytest.mark.parametrize("make", [tiny.diffusion, tiny.codec, tiny.decoder])
 def test_a_run_leaves_sheets_to_look_at(make, tmp_path):
     run(make(tmp_path), tmp_path / "run", steps=4, save_every=2, report=silent)
     sheets = sorted(path.name for path in (tmp_path / "run" / "sheets").iterdir())

@@ -14,6 +14,7 @@ from pack.tests.core.two_processes import shard, train
 from pack.vqdiffusion_core.distributed import ALONE, PATIENCE, Processes
 from pack.vqdiffusion_core.training.loop import run
 
+LEARNED = [("codec", 1), ("codec", 2), ("decoder", 1), ("diffusion", 1), ("diffusion", 2)]
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 
 
@@ -27,8 +28,7 @@ def runs(tmp_path_factory):
     return alone, torch.load(folder / "seen.pt", weights_only=False)
 
 
-@pytest.mark.parametrize("accumulate", [1, 2])
-@pytest.mark.parametrize("part", ["codec", "diffusion"])
+@pytest.mark.parametrize(("part", "accumulate"), LEARNED)
 def test_two_processes_have_the_gradients_of_one_with_the_batch_of_both(runs, part, accumulate):
     """Each with its half at once or in two parts."""
     alone, together = (run[f"{part} gradients"] for run in (runs[0], runs[1][accumulate]))
@@ -36,8 +36,7 @@ def test_two_processes_have_the_gradients_of_one_with_the_batch_of_both(runs, pa
     torch.testing.assert_close(together, alone, rtol=1e-3, atol=1e-5 * alone.norm().item())
 
 
-@pytest.mark.parametrize("accumulate", [1, 2])
-@pytest.mark.parametrize("part", ["codec", "diffusion"])
+@pytest.mark.parametrize(("part", "accumulate"), LEARNED)
 def test_two_processes_learn_as_one(runs, part, accumulate):
     alone, together = (run[f"{part} losses"] for run in (runs[0], runs[1][accumulate]))
     torch.testing.assert_close(together, alone, rtol=2e-3, atol=0)

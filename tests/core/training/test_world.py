@@ -13,6 +13,7 @@ from itertools import combinations
 
 import numpy as np
 import pytest
+from pack.vqdiffusion_core.cli import main
 from pack.vqdiffusion_core.training.world import captions, grounds, material, scenes
 from pack.vqdiffusion_core.training.world.grounds import COLOURS, LANDS, TIMES, Gradient, Land, Plain
 from pack.vqdiffusion_core.training.world.looks import LOOKS
@@ -298,3 +299,12 @@ def test_the_renderer_draws_what_the_document_says():
     svg = material.to_svg({"width": 32, "height": 32, **discs("3D")}, "fox")
     drawn, expected = (np.asarray(draw(svg, 64), dtype=float) for draw in (material.rasterise, disc))
     assert np.abs(drawn - expected).mean() < 8
+
+
+def test_the_command_trains_on_the_world(cache, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(material, "default_cache", lambda: cache)
+    run = ["train", "codec", str(tmp_path / "run"), "--world", "--channels", "8,8", "--steps", "1", "--batch", "2"]
+    assert main([*run, "--size", "48"]) == 0
+    assert (tmp_path / "run" / "sheets" / "0000001.png").exists()
+    assert main([*run, "--size", "50"]) == 1
+    assert "the world is 24 cells wide: choose a multiple of that" in capsys.readouterr().err
