@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 from comfy_api.latest import io, ui
 from torch import Tensor
@@ -112,11 +113,12 @@ def token_info(tokens_Bhw: Tensor, history: History | None, vae: Vae, cls: type[
         return first
     cell = max(1, FRAME_SIDE // max(tokens_hw.shape))
     chosen = frame_steps(len(history.first_Shw))
-    images = [preview.token_colours(history.first_Shw[i].long(), vae.palette, cell) for i in chosen]
+    frames = [preview.token_image(history.first_Shw[i].long(), vae.preview_decoder, cell) for i in chosen]
+    frames_SHWC = torch.from_numpy(np.stack([*map(np.asarray, frames)])).float() / 255
     return first | {
         "steps": len(history.first_Shw) - 1,
         "drawn_at": history.drawn_at_Bhw[0].flatten().tolist(),
         "confidence": [round(value, 4) for value in history.confidence_Bhw[0].flatten().tolist()],
-        "frames": ui.PreviewImage(torch.stack(images), cls=cls).as_dict()["images"],
+        "frames": ui.PreviewImage(frames_SHWC, cls=cls).as_dict()["images"],
         "frame_steps": chosen,
     }

@@ -113,10 +113,10 @@ def progress_with_preview(vq_model: ManagedModel, grid: Grid, steps: int) -> Cal
     progress = runtime.Progress(steps)
     if not runtime.previews_are_wanted():
         return lambda step, tokens_N: progress(step)
-    palette_K3 = vq_model.vae.palette
+    decoder = vq_model.vae.preview_decoder
     side = max(1, runtime.PREVIEW_SIDE // max(grid))
 
     def show(step: int, tokens_N: Tensor) -> None:
-        progress(step, preview.token_image(tokens_N.unflatten(0, grid), palette_K3, side))
+        progress(step, preview.token_image(tokens_N.unflatten(0, grid), decoder, side))
 
     return show

@@ -160,10 +160,10 @@ class Vae:
         return (self.first_stage_model.decode(tokens_Bhw.to(self.device)).to(self.output_device) + 1) / 2
 
     @cached_property
-    def palette(self) -> Tensor:
-        """A colour for each codebook entry (K, 3), for previews; worked out when the first one is wanted."""
-        self.load((1, 1, 2 * preview.PAGE, 2 * preview.PAGE), cell=self.upscale_ratio)
-        return preview.palette(self.first_stage_model, self.device)
+    def preview_decoder(self) -> preview.LinearDecoder:
+        """What previews are drawn with; worked out when the first one is wanted."""
+        self.load((1, 1, preview.SIDE, preview.SIDE), cell=self.upscale_ratio)
+        return preview.fit_linear_decoder(self.first_stage_model, self.device)
 
     def load(self, shape: tuple[int, ...], cell: int) -> AdaptiveBatches:
         """Makes the VQGAN ready for (any, any, h, w) cells of so many pixels, and for as many images as fit."""

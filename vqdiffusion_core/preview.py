@@ -1,4 +1,4 @@
-"""Images of a token grid: one colour a token while it is drawn, and the decoded image with its masked tokens.
+"""Images of a token grid: a rough one while it is drawn, and the decoded image with its masked tokens.
 
 They are made on the CPU, wherever decoded images lie.
 """
@@ -6,8 +6,8 @@ They are made on the CPU, wherever decoded images lie.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image
@@ -17,50 +17,98 @@ from .networks.vqgan import VQGAN
 
 CHECKER = (0.13, 0.24)  # the greys of a masked token's squares: darker than most images, and never one colour
 CHECKER_CELL = 2  # pixels a token that a checker needs
-PAGE = 24  # blocks along each side of a page of the palette: as many as fit into an image of usual size
+PIXELS = 4  # along each side of a token, of a preview before it is enlarged
+GRIDS, SIDE, CODES = (
+    12,
+    16,
+    16,
+)  # what a LinearDecoder is fitted to: grids of so many tokens a side, each of so many ids
+RIDGE = 1e-3  # of the fit, in parts of the mean square of what it sees
+MOST_WIDTH = 64  # of the codes that it sees
 MARK = (1.0, 0.6, 0.1)  # orange, rare in what it is laid over
 FRAME = 2  # pixels
 GRID_LINE = 0.5  # how much of a pixel's brightness is left where two tokens meet
 
 
+@dataclass(frozen=True, eq=False)
+class LinearDecoder:
+    """What a codec makes of tokens, as one convolution: a token's pixels from its own code, the eight around it, and
+    the mean of all, by which an image's norms shift its colours. It lies on the CPU.
+    """
+
+    codes_KD: Tensor
+    weight: Tensor  # (3 * P * P, D, 3, 3), P pixels along each side of a token
+    mean_weight: Tensor  # (3 * P * P, D)
+    bias: Tensor
+
+    def __call__(self, tokens_hw: Tensor) -> Tensor:
+        """Ids, masked ones among them -> (h * P, w * P, 3) in 0..1. What is masked looks as its visible neighbours."""
+        visible_1hw = (tokens_hw < len(self.codes_KD))[None].float()
+        codes_Dhw = self.codes_KD[tokens_hw.clamp(max=len(self.codes_KD) - 1)].movedim(-1, 0) * visible_1hw
+        mean_D = codes_Dhw.sum((1, 2)) / visible_1hw.sum().clamp(min=1)
+        around_Dhw = mean_of_neighbours(codes_Dhw) / mean_of_neighbours(visible_1hw).clamp(min=1e-6)
+        filled_Dhw = torch.where(visible_1hw > 0, codes_Dhw, around_Dhw)
+        pixels_Chw = F.conv2d(filled_Dhw, self.weight, self.bias + self.mean_weight @ mean_D, padding=1)
+        return F.pixel_shuffle(pixels_Chw, math.isqrt(len(self.bias) // 3)).movedim(0, -1).clamp(0, 1)
+
+
 @torch.no_grad()
-def palette(vqgan: VQGAN, device: torch.device) -> Tensor:
-    """The colour of every codebook entry, (K, 3) in 0..1: that of the middle of a block of four, among other entries.
-
-    A single token would take on too much of its neighbours' colours, and an entry alone has none: the decoder's norms
-    take the brightness out of an image that is all of a kind. Worked out on `device`, for which the VQGAN is loaded.
+def fit_linear_decoder(vqgan: VQGAN, device: torch.device) -> LinearDecoder:
+    """The one that is nearest, by least squares, to what the codec makes of grids of a few random codes each. They are
+    decoded on `device`, for which the codec is loaded.
     """
-    K = vqgan.spec.codebook_size
-    pages = math.ceil(K / PAGE**2)
-    ids = torch.arange(pages * PAGE**2, device=device) % K
-    colours = [block_colours(vqgan, ids_PP) for ids_PP in ids.view(pages, PAGE, PAGE)]
-    return (torch.cat(colours)[:K].float().cpu() + 1) / 2
+    K, cell = vqgan.spec.codebook_size, vqgan.spec.downscale
+    codebook_KD = vqgan.quantize.lookup(torch.arange(K, device=device)[None, None])[0, :, 0].T
+    codes_KD = principal_components(codebook_KD.float().cpu(), MOST_WIDTH)
+    generator = torch.Generator().manual_seed(0)
+    few_GC = torch.randint(K, (GRIDS, CODES), generator=generator)
+    tokens_GN = few_GC.gather(1, torch.randint(CODES, (GRIDS, SIDE * SIDE), generator=generator))
+    tokens_Ghw = tokens_GN.unflatten(1, (SIDE, SIDE))
+
+    images = [(vqgan.decode(tokens_hw[None].to(device)).float().cpu() + 1) / 2 for tokens_hw in tokens_Ghw]
+    pixels = min(PIXELS, cell)
+    wanted_GChw = F.pixel_unshuffle(F.avg_pool2d(torch.cat(images), cell // pixels), pixels)
+    wanted_MC = wanted_GChw.movedim(1, -1).flatten(0, 2)
+
+    codes_GDhw = codes_KD[tokens_Ghw].movedim(-1, 1)
+    neighbours_GNF = F.unfold(codes_GDhw, 3, padding=1).mT
+    mean_GND = codes_GDhw.mean((2, 3))[:, None].expand(-1, SIDE * SIDE, -1)
+    seen_MF = torch.cat([neighbours_GNF, mean_GND, torch.ones_like(mean_GND[..., :1])], -1).flatten(0, 1)
+    gram_FF = seen_MF.T @ seen_MF
+    gram_FF.diagonal().add_(RIDGE * gram_FF.diagonal().mean())
+    weight_CF = torch.linalg.solve(gram_FF, seen_MF.T @ wanted_MC).T
+
+    width = codes_KD.shape[1]
+    weight, mean_weight, bias = weight_CF.split([9 * width, width, 1], 1)
+    return LinearDecoder(codes_KD, weight.unflatten(1, (width, 3, 3)), mean_weight, bias[:, 0])
 
 
-def block_colours(vqgan: VQGAN, ids_PP: Tensor) -> Tensor:
-    """Mean colours (P * P, 3) of the middles of blocks of two by two tokens, decoded in one image."""
-    cell = vqgan.spec.downscale
-    image_BCHW = vqgan.decode(enlarge(ids_PP, 2)[None])
-    middle = F.pad(image_BCHW, [-(cell // 2)] * 4)
-    return F.avg_pool2d(middle, cell, stride=2 * cell)[0].flatten(1).T
+def principal_components(codebook_KD: Tensor, most: int) -> Tensor:
+    """The codes around their mean, in the directions in which they differ most: (K, most) or (K, D)."""
+    centred_KD = codebook_KD - codebook_KD.mean(0)
+    directions_DD = torch.linalg.eigh(centred_KD.T @ centred_KD).eigenvectors
+    return centred_KD @ directions_DD[:, -most:]
 
 
-def token_colours(tokens_hw: Tensor, palette_K3: Tensor, cell: int) -> Tensor:
-    """A square of `cell` pixels for each token, in its mean colour, (H, W, 3) in 0..1; masked ones (id K) are a dark
-    checker.
+def mean_of_neighbours(values_Dhw: Tensor) -> Tensor:
+    return F.avg_pool2d(values_Dhw, 3, stride=1, padding=1)
+
+
+def token_image(tokens_hw: Tensor, decode: LinearDecoder, cell: int) -> Image.Image:
+    """An RGB image of a grid that may be unfinished, `cell` pixels a token: roughly what it decodes to, a dark checker
+    where it is masked. It is enlarged only at the end: a preview must not cost what a step costs.
     """
-    tokens_hw = tokens_hw.cpu()
-    K = len(palette_K3)
-    flat_HW3 = enlarge(palette_K3[tokens_hw.clamp(max=K - 1)], cell)
-    masked_HW1 = enlarge(tokens_hw == K, cell)[..., None]
-    return torch.where(masked_HW1, checker(len(flat_HW3), len(flat_HW3[0]), cell), flat_HW3)
-
-
-def token_image(tokens_hw: Tensor, palette_K3: Tensor, cell: int) -> Image.Image:
-    """`token_colours` as an RGB image. It is enlarged only at the end: a preview must not cost what a step costs."""
     rows, columns = tokens_hw.shape
-    small = np.asarray((token_colours(tokens_hw, palette_K3, CHECKER_CELL) * 255).round().byte())
-    return Image.fromarray(small).resize((columns * cell, rows * cell), Image.Resampling.NEAREST)
+    size = (columns * cell, rows * cell)
+    masked_hw = tokens_hw == len(decode.codes_KD)
+    image = to_image(decode(tokens_hw)).resize(size, Image.Resampling.BILINEAR)
+    hidden = to_image(checker(rows * CHECKER_CELL, columns * CHECKER_CELL, CHECKER_CELL).expand(-1, -1, 3))
+    image.paste(hidden.resize(size, Image.Resampling.NEAREST), mask=Image.fromarray(masked_hw.numpy()).resize(size))
+    return image
+
+
+def to_image(image_HWC: Tensor) -> Image.Image:
+    return Image.fromarray((image_HWC * 255).round().byte().numpy())
 
 
 def token_grid(image_BHWC: Tensor, masked_Bhw: Tensor, cell: int) -> Tensor:

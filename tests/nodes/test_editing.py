@@ -179,16 +179,3 @@ def test_what_stands_in_for_masked_tokens_is_the_most_frequent_visible_id():
     grid = torch.tensor([[[3, 3, 2], [MASK, MASK, MASK]], [[MASK] * 3, [MASK] * 3]])
     assert preview.fill_masked(grid, MASK).tolist() == [[[3, 3, 2], [3, 3, 3]], [[0] * 3, [0] * 3]]
     assert grid[0, 1, 0] == MASK, "the tokens themselves were changed"
-
-
-def test_the_palette_has_a_colour_for_every_code(model):
-    assert model.vae.palette.shape == (MASK, 3)
-    assert 0 <= model.vae.palette.min() and model.vae.palette.max() <= 1 and model.vae.palette.std() > 0
-
-
-def test_a_token_is_a_square_of_its_colour():
-    colours = torch.tensor([[1.0, 0, 0], [0, 0, 1.0]])
-    image = preview.token_image(torch.tensor([[0, 1], [2, 1]]), colours, cell=4)
-    assert image.size == (8, 8)
-    assert [image.getpixel(xy) for xy in ((0, 0), (3, 3), (4, 0), (7, 7))] == [(255, 0, 0)] * 2 + [(0, 0, 255)] * 2
-    assert image.getpixel((0, 4)) == (33, 33, 33) and image.getpixel((2, 4)) == (61, 61, 61)

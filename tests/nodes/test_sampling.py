@@ -172,7 +172,7 @@ def previews_of_a_run(model, monkeypatch, method, size=512):
 
 
 def test_no_image_is_shown_where_the_host_wants_none(model, monkeypatch):
-    monkeypatch.setattr(type(model.vae), "palette", property(lambda vae: pytest.fail("made for nothing")))
+    monkeypatch.setattr(type(model.vae), "preview_decoder", property(lambda vae: pytest.fail("made for nothing")))
     assert previews_of_a_run(model, monkeypatch, LatentPreviewMethod.NoPreviews) == [None] * 3
 
 
