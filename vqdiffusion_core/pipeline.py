@@ -10,12 +10,14 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from .diffusion.guidance import Guidance, Prompt
+from .diffusion.guidance import Condition, Guidance, Prompt
 from .diffusion.noise import SEEDS
 from .diffusion.sampling import sample
 from .diffusion.settings import DEFAULTS, Settings, notify_of_unheard
 from .editing import Inpaint, RegionalPrompt, initial_tokens, paste
 from .model import VQDiffusion
+
+OnStep = Callable[[int, Tensor], object]
 
 
 def generate(
@@ -29,7 +31,7 @@ def generate(
     seed: int = 0,
     count: int = 1,
     settings: Settings = DEFAULTS,
-    on_step: Callable[[int, Tensor], object] = lambda step, tokens: None,
+    on_step: OnStep = lambda step, tokens: None,
 ) -> list[Image.Image]:
     """Images of a prompt; image i is that of seed + i alone, and after 2**64 - 1 comes 0.
 
@@ -49,17 +51,49 @@ def generate(
     wanted += [Prompt(model.encode(p.prompt), p.strength_N(grid), p.start, p.end) for p in parts]
     null = model.null() if negative is None else model.encode(negative)
     guidance = Guidance(wanted, [], null, settings.guidance_scale())
+    seeds = [(index(seed) + i) % SEEDS for i in range(count)]
+    images = draw_images(model, guidance, tokens_hw, mask_strength_hw, settings, seeds, on_step)
+    return (
+        [paste(image, edit, mask_strength_hw) for image in images] if edit and mask_strength_hw is not None else images
+    )
+
+
+def generate_each(
+    model: VQDiffusion,
+    conditions: Sequence[Condition],
+    nulls: Sequence[Condition],
+    seeds: Sequence[int],
+    settings: Settings,
+) -> list[Image.Image]:
+    """An image of each condition in one run; those that guidance pushes away from are one each, or one for all."""
+    tokens_hw, _ = initial_tokens(model, None, None)
+    guidance = Guidance([Prompt(join(conditions))], [], join(nulls), settings.guidance_scale())
+    return draw_images(model, guidance, tokens_hw, None, settings, seeds)
+
+
+def join(conditions: Sequence[Condition]) -> Condition:
+    given = [condition for condition in conditions if condition is not None]
+    return torch.cat(given) if given else None
+
+
+def draw_images(
+    model: VQDiffusion,
+    guidance: Guidance,
+    tokens_hw: Tensor,
+    mask_strength_hw: Tensor | None,
+    settings: Settings,
+    seeds: Sequence[int],
+    on_step: OnStep = lambda step, tokens: None,
+) -> list[Image.Image]:
+    """An image for each seed, all from the same tokens on."""
+    grid, count = (tokens_hw.shape[0], tokens_hw.shape[1]), len(seeds)
     tokens_BN = tokens_hw.flatten().repeat(count, 1).to(model.device)
     mask_strength_BN = None if mask_strength_hw is None else mask_strength_hw.flatten().repeat(count, 1)
-    seeds = [(index(seed) + i) % SEEDS for i in range(count)]
     states = sample(model.transformer, model.schedule, guidance, tokens_BN, mask_strength_BN, settings, seeds, grid)
     for step, state in enumerate(states):
         on_step(step, state.x_BN)
         tokens_BN = state.x_BN
-    images = decode(model, tokens_BN.unflatten(1, grid))
-    return (
-        [paste(image, edit, mask_strength_hw) for image in images] if edit and mask_strength_hw is not None else images
-    )
+    return decode(model, tokens_BN.unflatten(1, grid))
 
 
 @torch.no_grad()

@@ -102,6 +102,7 @@ class FakeDevice(TorchDispatchMode):
             "is_available": lambda: True,
             "device_count": lambda: 1,
             "current_device": lambda: 0,
+            "set_device": lambda device: None,
             "empty_cache": lambda: self.operators.update(["empty_cache"]),
             "_lazy_init": lambda: None,
         }

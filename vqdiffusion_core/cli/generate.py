@@ -20,7 +20,8 @@ from ..model import VQDiffusion
 from ..networks.specs import TransformerSpec
 from ..notices import few_notices, notices_to
 from ..pipeline import generate
-from .lists import check_outputs, draw, read_jobs
+from .drawing import draw
+from .lists import check_outputs, read_jobs
 from .options import add_background, add_device, add_model
 
 SOURCES = {

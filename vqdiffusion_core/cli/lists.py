@@ -1,29 +1,20 @@
-"""A list of prompts, drawn by any number of processes on any number of machines (torchrun starts them).
-
-Every line is one image with a seed of its own, so it does not matter who draws it, or when: what is there already is
-not drawn again, and the same command goes on where it was cut off.
-"""
+"""A list of prompts: the images that it asks for, one a line."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from ..diffusion.noise import SEEDS
 from ..diffusion.settings import Settings
-from ..distributed import ALONE, Processes
-from ..files.image_output import FORMATS, check_output, write_image
+from ..files.image_output import FORMATS, check_output
 from ..files.texts import guess_notice, read_text
-from ..model import VQDiffusion
-from ..notices import notices_of, notify
-from ..pipeline import generate
+from ..notices import notify
 
 HALF = re.compile("[\ud800-\udfff]")  # half of a letter, as "\\ud83d" in JSON, which no file can be called
 
@@ -132,30 +123,3 @@ def check_outputs(jobs: Sequence[Job]) -> None:
     """
     if wanted := [job for job in jobs if not job.path.exists()]:
         check_output(max(wanted, key=lambda job: len(job.path.name.encode())).path)
-
-
-def draw(
-    model: VQDiffusion,
-    jobs: Sequence[Job],
-    processes: Processes = ALONE,
-    report: Callable[[str], None] = lambda line: None,
-) -> int:
-    """Draw this process's part of the images that are not there yet; returns how many failed, of all processes.
-
-    An image that fails does not end the others: `report` is told of each that is drawn or fails. Call it in every
-    process: it returns when all of them are done.
-    """
-    failed = 0
-    for job in tqdm(jobs[processes.rank :: processes.count], unit="image", disable=processes.quiet):
-        if job.path.exists():
-            continue
-        try:
-            with notices_of(f"line {job.line}"):
-                (image,) = generate(model, job.prompt, negative=job.negative, seed=job.seed, settings=job.settings)
-            write_image(image, job.path)
-        except Exception as error:  # whatever it is, the next prompt may be drawn
-            failed += 1
-            report(f"line {job.line} failed: {type(error).__name__}: {error}")
-        else:
-            report(str(job.path))
-    return processes.sum(failed)

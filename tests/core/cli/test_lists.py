@@ -1,18 +1,14 @@
-"""Lists of prompts: read whole before anything is drawn, and drawn to the same images by any number of processes."""
+"""Lists of prompts are read whole, and what is wrong with them is said before anything is drawn."""
 
 import json
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
-from pack.vqdiffusion_core.cli import lists, main
+from pack.vqdiffusion_core.cli import drawing, main
 from pack.vqdiffusion_core.cli.lists import read_jobs
 from pack.vqdiffusion_core.diffusion.settings import Settings
 from pack.vqdiffusion_core.notices import notices_to
 from PIL import Image
 
-CHECKOUT = Path(__file__).parents[3]
 SETTINGS = Settings(steps=4)
 
 
@@ -116,7 +112,7 @@ def test_the_suffix_of_a_name_decides_the_format(tmp_path):
 
 
 def test_a_folder_that_is_a_file_is_refused_before_drawing(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(lists, "generate", lambda *given, **rest: pytest.fail("it draws"))
+    monkeypatch.setattr(drawing, "generate_each", lambda *given: pytest.fail("it draws"))
     file = text_file(tmp_path, "a fox")
     assert main(command(file, file)) == 1
     assert "cannot be written (Not a directory)" in capsys.readouterr().err
@@ -127,7 +123,7 @@ def command(file, folder):
 
 
 def test_a_name_that_is_too_long_is_refused_before_drawing(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(lists, "generate", lambda *_, **__: pytest.fail("drawn"))
+    monkeypatch.setattr(drawing, "generate_each", lambda *given: pytest.fail("it draws"))
     lines = [{"prompt": "a fox", "name": "fox"}, {"prompt": "a cat", "name": "c" * 250}]
     out = tmp_path / "out"
     assert main(["generate", "--prompts", str(json_file(tmp_path, *lines)), "-o", str(out)]) == 1
@@ -142,45 +138,6 @@ def test_a_name_with_half_a_letter_is_refused_with_its_line(tmp_path):
         read(json_file(tmp_path, '{"prompt": "a fox", "name": "\\ud83d"}'))
 
 
-def test_a_failed_prompt_does_not_end_the_others_and_the_next_run_draws_it_alone(tmp_path, capsys, monkeypatch):
-    file, folder = (
-        json_file(tmp_path, *({"prompt": name, "name": name} for name in ("ant", "bee", "cat"))),
-        tmp_path / "o",
-    )
-    real, drawn = lists.generate, []
-
-    def generate(model, prompt, **rest):
-        drawn.append(prompt)
-        if prompt == "bee" and len(drawn) < 4:
-            raise RuntimeError("out of memory")
-        return real(model, prompt, **rest)
-
-    monkeypatch.setattr(lists, "generate", generate)
-    assert main(command(file, folder)) == 1
-    out, err = capsys.readouterr()
-    assert "line 2 failed: RuntimeError: out of memory" in out and "1 of 3 images failed" in err
-    assert sorted(path.name for path in folder.iterdir()) == ["ant.png", "cat.png"]
-    assert main(command(file, folder)) == 0
-    assert drawn == ["ant", "bee", "cat", "bee"]
-    assert sorted(path.name for path in folder.iterdir()) == ["ant.png", "bee.png", "cat.png"]
-
-
 def test_a_list_and_a_prompt_are_not_both_drawn(tmp_path, capsys):
     assert main(["generate", "a fox", "--prompts", str(text_file(tmp_path, "a cat"))]) == 1
     assert "give no prompt, --class, --part or --count besides" in capsys.readouterr().err
-
-
-def test_two_processes_draw_the_images_of_one(tmp_path):
-    """One of them fails in one image, by a folder in its place, and finishes all the same."""
-    file = json_file(tmp_path, *({"prompt": f"a {name}", "name": name} for name in ("fox", "bee", "cat", "dog")))
-    alone, together = tmp_path / "alone", tmp_path / "together"
-    assert main(command(file, alone)) == 0
-    (together / ".bee.png.part").mkdir(parents=True)
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    draw = [*torchrun, "-m", "vqdiffusion_core.cli", *command(file, together)]
-    result = subprocess.run(draw, cwd=CHECKOUT, capture_output=True, text=True, timeout=300)
-    assert result.returncode != 0 and "line 2 failed: IsADirectoryError" in result.stdout
-    assert result.stderr.count("1 of 4 images failed") == 1
-    for name in ("fox", "cat", "dog"):
-        assert (together / f"{name}.png").read_bytes() == (alone / f"{name}.png").read_bytes()
-    assert not (together / "bee.png").exists()
