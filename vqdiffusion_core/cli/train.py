@@ -20,6 +20,7 @@ from ..training.checkpoint import find_run
 from ..training.data import Folder, Source
 from ..training.diffusion import DiffusionTraining
 from ..training.evaluate import evaluate, table
+from ..training.growth import grow
 from ..training.loop import run
 from ..training.recipe import (
     KERNELS,
@@ -49,6 +50,11 @@ def add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         "--channels", type=parse_numbers, help=f"of each resolution of a new codec (default {channels})"
     )
     command.add_argument("--codec", type=Path, help="go on from this one: a run's folder, a VQGAN, or a model")
+    command.add_argument(
+        "--grow",
+        action="store_true",
+        help="with --codec: a finer resolution more, for images of twice the size with as many tokens",
+    )
     command.add_argument(
         "--learn",
         choices=("all", "decoder"),
@@ -152,13 +158,17 @@ def run_codec(options: argparse.Namespace) -> None:
 def open_codec(options: argparse.Namespace) -> tuple[VQGAN | None, VQGANSpec]:
     """The codec to go on from, if any, and the shape of the one that is trained."""
     if options.codec is None:
-        if options.learn != "all":
-            raise ValueError(f"--learn {options.learn} goes on from a codec; expected --codec too.")
+        if options.learn != "all" or options.grow:
+            given = "--grow" if options.grow else f"--learn {options.learn}"
+            raise ValueError(f"{given} goes on from a codec; expected --codec too.")
         channels = options.channels or pocket.CODEC.level_channels
         return None, codec_shape(channels, options.codes or pocket.CODEC.codebook_size)
     if options.channels or options.codes:
         raise ValueError("--codec has its own shape; expected no --channels and no --codes beside it.")
     codec = load_codec(options.codec)
+    if options.grow and options.learn != "all":
+        raise ValueError("A codec that grows gets other tokens, so all of it has to learn; expected no --learn.")
+    codec = grow(codec) if options.grow else codec
     return codec, codec.spec
 
 

@@ -7,8 +7,10 @@ from pack.tests.core import tiny_training as tiny
 from pack.tests.core.tiny_training import write_images
 from pack.vqdiffusion_core.checkpoints import save
 from pack.vqdiffusion_core.cli import main
+from pack.vqdiffusion_core.networks.vqgan import VQGAN
 from pack.vqdiffusion_core.training import decoder
 from pack.vqdiffusion_core.training.data import to_tensor
+from pack.vqdiffusion_core.training.growth import grow
 from pack.vqdiffusion_core.training.recipe import load_codec
 
 PACE = ["--size", "16", "--steps", "3", "--batch", "2"]
@@ -88,6 +90,31 @@ def test_a_discriminator_tells_drawn_from_true_images(tmp_path):
     assert losses[0] > 0.8 > 0.4 > min(losses)
 
 
+def test_a_codec_grows_to_images_of_twice_the_size(codec, tmp_path):
+    data = tmp_path / "data"
+    data.mkdir()
+    for name, colour in tiny.COLOURS.items():
+        tiny.paint(colour, 8).resize((32, 32)).save(data / f"{name}.png")
+    assert train(tmp_path / "run", data, "--codec", codec, "--grow", "--size", "32") == 0
+    assert load_codec(tmp_path / "run").encode(torch.zeros(1, 3, 32, 32)).shape == (1, 8, 8)
+
+
+def test_a_grown_codec_begins_with_what_the_small_one_has_learned(codec):
+    """But for what convolutions see of finer pixels, and of the rim."""
+    small = load_codec(codec)
+    large, image = grow(small), images()
+    doubled = torch.nn.functional.interpolate(image, scale_factor=2)
+    tokens = small.encode(image)
+    fresh = VQGAN(large.spec).eval()
+    fresh.quantize.load_state_dict(small.quantize.state_dict())
+    drawn, grown, begun = (
+        torch.nn.functional.avg_pool2d(each.decode(tokens), each.spec.downscale // 2) for each in (small, large, fresh)
+    )
+    assert (grown - drawn).abs().mean() < 0.5 * (begun - drawn).abs().mean()
+    latents, ours, theirs = small.latents(image), large.latents(doubled), fresh.latents(doubled)
+    assert (ours - latents).abs().mean() < 0.5 * (theirs - latents).abs().mean()
+
+
 def gumbel(folder):
     torch.save({"state_dict": tiny_originals.vqgan_state(tiny_originals.GUMBEL_F8)}, folder / "last.ckpt")
     return folder / "last.ckpt"
@@ -116,6 +143,8 @@ def test_the_codec_of_a_model_is_trained_on_and_drawn_with(data, tmp_path):
         (["--learn", "decoder"], "--learn decoder goes on from a codec; expected --codec too"),
         (["--codec", "CODEC", "--codes", "8"], "--codec has its own shape; expected no --channels and no --codes"),
         (["--codec", "CODEC", "--learn", "decoder", "--accumulate", "2"], "for less memory take a smaller --batch"),
+        (["--grow"], "--grow goes on from a codec; expected --codec too"),
+        (["--codec", "CODEC", "--grow", "--learn", "decoder"], "gets other tokens, so all of it has to learn"),
         (["--codec", "NOWHERE"], "is no folder and no file; expected those of a model"),
         (["--codec", "CODEC", "--size", "15"], "2 resolutions need a multiple of 2"),
     ],
