@@ -1,12 +1,17 @@
 """Training runs small enough to repeat in a second: three images of 16 x 16 pixels, a codec of 16 codes."""
 
 import random
+from dataclasses import replace
 
 import torch
 from pack.vqdiffusion_core.distributed import ALONE
-from pack.vqdiffusion_core.networks.specs import VQGANSpec
+from pack.vqdiffusion_core.networks.inference import FastTransformer
+from pack.vqdiffusion_core.networks.specs import TextSpec, VQGANSpec
+from pack.vqdiffusion_core.networks.text_encoder import TextEncoder, clip_text_model
 from pack.vqdiffusion_core.networks.vqgan import VQGAN
 from pack.vqdiffusion_core.training import recipe
+from pack.vqdiffusion_core.training.diffusion import DiffusionTraining, Networks
+from pack.vqdiffusion_core.training.examples import Examples
 from PIL import Image
 
 CODEC = VQGANSpec((8, 8), 1, (), 8, 4, codebook_size=16, norm_groups=4)
@@ -69,6 +74,19 @@ def diffusion(folder, processes=ALONE, model=None, kernel="absorbing", source=No
         codec = VQGAN(CODEC)
         model = recipe.new_model(codec, source, folder, processes, recipe.Shape(layers, 16, 2), kernel)
     return recipe.diffusion_training(model, source, folder, processes, **{"batch": 4} | settings)
+
+
+def on_tokens(spec, text=None, kernel="absorbing", **settings):
+    """Training of a network of this shape, on tokens at random with captions at random."""
+    text = text or TextSpec(vocabulary=50, length=10, width=24, layers=1, heads=2, mlp_width=96)
+    torch.manual_seed(0)
+    encoder = TextEncoder(clip_text_model(text), tokenizer=None)
+    transformer = FastTransformer(replace(spec, text_width=text.width))
+    networks = Networks(transformer, encoder, torch.zeros(1, text.length, text.width))
+    tokens_SN = torch.randint(spec.codebook_size, (4, spec.num_tokens))
+    examples = Examples(tokens_SN, [*torch.randint(text.vocabulary, (4, 1, text.length))], codec="")
+    schedule = recipe.KERNELS[kernel](spec.num_timesteps, spec.codebook_size)
+    return DiffusionTraining(networks, schedule, examples, VQGAN(CODEC), **settings)
 
 
 def take_steps(training, count, progress=0.5):

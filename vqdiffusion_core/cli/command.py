@@ -25,7 +25,10 @@ from .generate import add_generate
 from .options import add_model, add_tokenizer
 from .train import add_evaluate, add_train
 
-TOO_MUCH = "The memory is too small for that. Ask for less at once, as by a smaller --batch, or close other programs."
+TOO_MUCH = (
+    "The memory is too small for that. Ask for less at once, as by a smaller --batch or, in training, by --accumulate, "
+    "or close other programs."
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

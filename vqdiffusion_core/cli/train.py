@@ -22,6 +22,7 @@ from ..training.diffusion import DiffusionTraining
 from ..training.evaluate import evaluate, table
 from ..training.growth import grow
 from ..training.loop import run
+from ..training.memory import check_memory
 from ..training.recipe import (
     KERNELS,
     Shape,
@@ -192,6 +193,7 @@ def run_diffusion(options: argparse.Namespace) -> None:
             "checkpoint_activations": options.checkpoint_activations,
         }
         training = diffusion_training(model, source, options.folder, processes, options.new_data, **settings)
+        say_memory(training)
         run(training, options.folder, options.steps, save_every=options.save_every)
         save_model(training, options.save_as)
 
@@ -203,6 +205,7 @@ def run_pocket(options: argparse.Namespace) -> None:
         run(new_codec_training(pocket.CODEC, source, processes, mixed=mixed), codec, pocket.CODEC_STEPS)
         model = new_model(load_codec(codec), source, diffusion, processes, Shape(), "absorbing")
         training = diffusion_training(model, source, diffusion, processes, mixed=mixed, compiled=options.compile)
+        say_memory(training)
         run(training, diffusion, pocket.DIFFUSION_STEPS)
         save_model(training, options.save_as)
 
@@ -246,6 +249,12 @@ def training_settings(options: argparse.Namespace, processes: Processes) -> dict
         "seed": options.seed,
     }
     return settings if options.learning_rate is None else settings | {"learning_rate": options.learning_rate}
+
+
+def say_memory(training: DiffusionTraining) -> None:
+    line = check_memory(training)
+    if training.processes.is_main:
+        print(line)
 
 
 def save_model(training: DiffusionTraining, folder: Path | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import asdict
@@ -27,6 +28,7 @@ from ..networks.vqgan import VQGAN
 from .data import to_grid
 from .examples import Examples
 from .log import Metrics
+from .memory import Memory, activation_bytes, bytes_of, optimizer_bytes
 from .objective import TimeSampler, loss_mask, loss_terms
 from .optimization import (
     checkpointed,
@@ -133,8 +135,8 @@ class DiffusionTraining:
         self.accumulate = accumulate
         self.seed = seed
         self.times = TimeSampler(schedule.num_timesteps)
+        self.checkpoint_activations = networks.checkpoint_activations = checkpoint_activations
         networks.learn(learn)
-        networks.checkpoint_activations = checkpoint_activations
         self.weights = [p for p in networks.parameters() if p.requires_grad]
         self.optimizers = choose_optimizers(networks, [networks.transformer.blocks, networks.text_encoder])
         for block in self.networks.transformer.blocks if compiled else ():
@@ -152,6 +154,21 @@ class DiffusionTraining:
             "optimizers": [type(optimizer).__name__ for optimizer in self.optimizers],
             **{name: getattr(self, name) for name in names},
         }
+
+    def memory(self, accumulate: int, checkpoint_activations: bool) -> Memory:
+        """What the run takes of its device if a step is taken like this."""
+        networks, processes = self.networks, self.processes
+        fused = processes.device.type in ("cuda", "xpu")
+        image = activation_bytes(
+            networks.transformer, networks.text_encoder, self.schedule, self.mixed, fused, checkpoint_activations
+        )
+        return Memory(
+            weights=bytes_of([*networks.parameters(), *self.vqgan.parameters()]),
+            averages=bytes_of(self.ema.parameters()),
+            optimizers=sum(map(optimizer_bytes, self.optimizers)),
+            gradients=bytes_of(self.weights) * (2 if processes.count > 1 else 1),  # on their way to the others
+            activations=int(math.ceil(self.batch / processes.count / accumulate) * image),
+        )
 
     def batches(self, steps: range) -> Iterator[Batch]:
         """Each drawn when its step begins: which times are drawn follows from the losses before."""

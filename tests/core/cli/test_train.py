@@ -5,6 +5,7 @@ import torch
 from pack.tests.core.tiny_training import write_images
 from pack.vqdiffusion_core.checkpoints import load
 from pack.vqdiffusion_core.cli import main
+from pack.vqdiffusion_core.training import memory
 from PIL import Image
 
 CODEC = ["--size", "16", "--channels", "8,8", "--codes", "16", "--steps", "3", "--batch", "2"]
@@ -91,6 +92,19 @@ def test_what_cannot_be_trained_is_said_in_one_line(arguments, said, codec, mode
     message = capsys.readouterr().err.strip()
     assert said in message and "\n" not in message
     assert not (tmp_path / "run" / "checkpoint.pt").exists()
+
+
+def test_what_a_run_takes_is_said_before_it_begins_and_what_no_device_has_is_not_begun(
+    codec, data, tmp_path, capsys, monkeypatch
+):
+    command = ["train", "diffusion", str(tmp_path / "run"), "--codec", str(codec), "--data", str(data), *DIFFUSION]
+    with monkeypatch.context() as patch:
+        patch.setattr(memory, "device_bytes", lambda device: 10_000)
+        assert main(command) == 1
+    assert "but cpu has 1e-05 GB. No --accumulate makes it fit" in capsys.readouterr().err
+    assert not (tmp_path / "run" / "checkpoint.pt").exists()
+    assert main(command) == 0
+    assert capsys.readouterr().out.startswith("takes some 0.00")
 
 
 def test_the_built_in_scenes_have_one_size(tmp_path, capsys):

@@ -1,0 +1,80 @@
+"""What training says that it takes is what it takes, within a quarter; what is clearly too much is not begun."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from pack.tests.core import tiny_training as tiny
+from pack.tests.core.allocations import Peak
+from pack.vqdiffusion_core.networks.kernels import keep_freed_memory
+from pack.vqdiffusion_core.networks.specs import TextSpec, TransformerSpec
+from pack.vqdiffusion_core.training import memory
+
+SPEC = TransformerSpec(codebook_size=50, grid=(8, 8), layers=4, width=64, heads=4, num_timesteps=100)
+WIDE = replace(SPEC, width=128)
+MANY_TOKENS = replace(SPEC, grid=(16, 16), width=32)  # most is scores
+MANY_CODES = replace(SPEC, layers=2, codebook_size=1000)  # most is the head's
+LONG_TEXT = TextSpec(vocabulary=50, length=77, width=64, layers=4, heads=2, mlp_width=256)
+CASES = {
+    "mixed": (SPEC, {}),
+    "float32": (SPEC, {"mixed": False}),
+    "one image": (WIDE, {"batch": 1}),
+    "many tokens": (MANY_TOKENS, {}),
+    "many codes": (MANY_CODES, {}),
+    "many codes, replaced": (MANY_CODES, {"kernel": "uniform", "mixed": False}),
+    "long text": (SPEC, {"text": LONG_TEXT}),
+    "in parts": (SPEC, {"batch": 16, "accumulate": 4}),
+    "checkpoints": (SPEC, {"batch": 32, "checkpoint_activations": True}),
+    "checkpoints, float32": (SPEC, {"batch": 32, "checkpoint_activations": True, "mixed": False}),
+    "the transformer alone": (SPEC, {"learn": "transformer"}),
+    "the null alone": (SPEC, {"learn": "null"}),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_estimate_is_what_training_takes_within_a_quarter(case):
+    spec, settings = CASES[case]
+    keep_freed_memory()  # once a process, and given back at once
+    with Peak() as peak:
+        training = tiny.on_tokens(spec, **{"batch": 8} | settings)
+        for _ in tiny.take_steps(training, 2):  # the first makes the optimizers' states
+            pass
+    estimate = training.memory(training.accumulate, training.checkpoint_activations)
+    assert 0.8 <= estimate.total / peak.bytes <= 1.25, (str(estimate), peak.bytes)
+
+
+def said(monkeypatch, available, **settings):
+    monkeypatch.setattr(memory, "device_bytes", lambda device: available)
+    return memory.check_memory(tiny.on_tokens(SPEC, **settings))
+
+
+def test_it_is_said_in_one_line_with_what_takes_less(monkeypatch):
+    line = said(monkeypatch, 10**9, batch=64)
+    assert line.startswith("takes some 0.11 GB (weights 0.0016, ") and "activations 0.1)" in line
+    assert line.endswith("; --accumulate 4: 0.032") and "\n" not in line
+
+
+def test_where_nothing_takes_less_nothing_is_advised(monkeypatch):
+    assert "--" not in said(monkeypatch, None, batch=1, checkpoint_activations=True)
+
+
+@pytest.mark.parametrize(
+    ("available", "advice"),
+    [
+        (35 * 10**6, "Give --accumulate 4: some 0.032 GB."),
+        (7_700_000, "Give --checkpoint-activations --accumulate 64: some 0.0069 GB."),
+        (10**6, "No --accumulate makes it fit: train a smaller model, or on a device with more."),
+    ],
+)
+def test_what_is_clearly_too_much_is_refused_with_what_would_fit(available, advice, monkeypatch):
+    with pytest.raises(ValueError, match=r"Training takes some 0\.1.* but cpu has") as error:
+        said(monkeypatch, available, batch=64)
+    assert str(error.value).endswith(advice)
+
+
+def test_what_is_too_much_by_less_than_the_estimate_may_be_wrong_is_tried(monkeypatch):
+    assert said(monkeypatch, 95 * 10**6, batch=64).startswith("takes some 0.1")
+
+
+def test_a_cpu_has_the_memory_of_its_machine():
+    assert (memory.device_bytes(torch.device("cpu")) or 0) > 10**9
