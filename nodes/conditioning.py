@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..vqdiffusion_core.diffusion.guidance import Condition, Guidance, GuidanceScale, Prompt
 from ..vqdiffusion_core.diffusion.windows import Grid
-from ..vqdiffusion_core.networks.specs import TransformerSpec
+from ..vqdiffusion_core.networks.specs import PriorSpec
 from ..vqdiffusion_core.notices import notify
 from .latents import size
 
@@ -64,7 +64,7 @@ def read_guidance(
     negative: Conditioning | None,
     null: Condition,
     scale: GuidanceScale,
-    spec: TransformerSpec,
+    spec: PriorSpec,
     canvas: Canvas,
 ) -> Guidance:
     """The prompts of a sampler's two sockets, on the CPU and as they were encoded."""
@@ -73,7 +73,7 @@ def read_guidance(
     return Guidance(wanted, unwanted, null, scale)
 
 
-def read_prompts(conditioning: Conditioning, socket: str, spec: TransformerSpec, canvas: Canvas) -> list[Prompt]:
+def read_prompts(conditioning: Conditioning, socket: str, spec: PriorSpec, canvas: Canvas) -> list[Prompt]:
     """The prompts of a CONDITIONING that came in at `socket`, each with its tokens and its part of the run."""
     if spec.condition == "none":
         return [Prompt(None)] if socket == "positive" else []
@@ -82,7 +82,7 @@ def read_prompts(conditioning: Conditioning, socket: str, spec: TransformerSpec,
     return [read_prompt(vectors, about, socket, spec, canvas) for vectors, about in conditioning]
 
 
-def read_prompt(vectors: Tensor, about: dict[str, Any], socket: str, spec: TransformerSpec, canvas: Canvas) -> Prompt:
+def read_prompt(vectors: Tensor, about: dict[str, Any], socket: str, spec: PriorSpec, canvas: Canvas) -> Prompt:
     for key, name in UNSUPPORTED.items():
         if about.get(key) is not None:
             raise ConditioningError(f"{socket} carries {name}, which works with other models alone. Take it out.")
@@ -157,7 +157,7 @@ def read_number(about: dict[str, Any], key: str, socket: str, default: float, mo
     return float(value)
 
 
-def read_text(vectors: Tensor, about: dict[str, Any], socket: str, spec: TransformerSpec, batch: int) -> Tensor:
+def read_text(vectors: Tensor, about: dict[str, Any], socket: str, spec: PriorSpec, batch: int) -> Tensor:
     if CLASS_LABEL in about:
         raise ConditioningError(
             f"{socket} is a class label, and this model reads text. Use CLIP Text Encode or VQ-Diffusion Text Encode "
@@ -176,7 +176,7 @@ def read_text(vectors: Tensor, about: dict[str, Any], socket: str, spec: Transfo
     return vectors
 
 
-def read_class(vectors: Tensor, about: dict[str, Any], socket: str, spec: TransformerSpec) -> Tensor:
+def read_class(vectors: Tensor, about: dict[str, Any], socket: str, spec: PriorSpec) -> Tensor:
     if CLASS_LABEL not in about:
         raise ConditioningError(f"{socket} is text, and this model draws classes. Use VQ-Diffusion Class Encode.")
     label = about[CLASS_LABEL]

@@ -15,7 +15,7 @@ from torch import Tensor
 from ..vqdiffusion_core.diffusion.inpainting import token_mask
 from ..vqdiffusion_core.diffusion.noise import SEEDS
 from ..vqdiffusion_core.diffusion.windows import Grid
-from ..vqdiffusion_core.networks.specs import TransformerSpec
+from ..vqdiffusion_core.networks.specs import PriorSpec
 from ..vqdiffusion_core.notices import notify
 from .host_types import describe, is_mask
 
@@ -61,7 +61,7 @@ def read_tokens(samples: Tensor, codebook_size: int) -> Tensor:
     return tokens_Bhw
 
 
-def read_canvas(latent: Latent, spec: TransformerSpec, cell: int) -> Tensor:
+def read_canvas(latent: Latent, spec: PriorSpec, cell: int) -> Tensor:
     """Ids (B, h, w) of a LATENT that is at least as large as the model's grid, `cell` pixels a token."""
     tokens_Bhw, grid = read_tokens(latent["samples"], spec.codebook_size), spec.grid
     rows, columns = tokens_Bhw.shape[1:]

@@ -8,7 +8,7 @@ from typing import Any
 from ..vqdiffusion_core.diffusion.guidance import Condition
 from ..vqdiffusion_core.diffusion.settings import Settings
 from ..vqdiffusion_core.model import VQDiffusion
-from ..vqdiffusion_core.networks.specs import TransformerSpec
+from ..vqdiffusion_core.networks.specs import PriorSpec
 from . import runtime
 from .clip import Clip
 from .vae import Vae
@@ -28,7 +28,7 @@ class ManagedModel:
     def of(cls, model: VQDiffusion) -> ManagedModel:
         return cls(
             model,
-            runtime.manage(model.transformer.cache_adaln(), "transformer"),
+            runtime.manage(model.prepare_for_inference().transformer, "transformer"),
             Clip(model.text_encoder) if model.text_encoder else None,
             Vae(model.vqgan),
         )
@@ -38,7 +38,7 @@ class ManagedModel:
         return self.model.name
 
     @property
-    def spec(self) -> TransformerSpec:
+    def spec(self) -> PriorSpec:
         return self.model.transformer.spec
 
     @property

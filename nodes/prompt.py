@@ -63,6 +63,8 @@ class VQDiffusionClassEncode(io.ComfyNode):
     @classmethod
     @validate_inputs
     def execute(cls, vq_model: ManagedModel, class_label: str) -> io.NodeOutput:
+        if vq_model.spec.condition == "none":  # the sampler's socket wants something, whatever it is
+            return io.NodeOutput(conditioning.of_class(0))
         if vq_model.spec.condition != "class":
             raise ValueError(f"{vq_model.name} does not draw classes. Use VQ-Diffusion Text Encode with its CLIP.")
         return io.NodeOutput(conditioning.of_class(class_number(class_label, vq_model.spec.class_rows)))

@@ -11,7 +11,7 @@ from ..vqdiffusion_core import preview
 from ..vqdiffusion_core.diffusion.guidance import Guidance
 from ..vqdiffusion_core.diffusion.noise import SEEDS
 from ..vqdiffusion_core.diffusion.samplers import State
-from ..vqdiffusion_core.diffusion.sampling import sample
+from ..vqdiffusion_core.diffusion.sampling import count_steps, sample
 from ..vqdiffusion_core.diffusion.settings import Settings, notify_of_unheard
 from ..vqdiffusion_core.diffusion.windows import Grid
 from ..vqdiffusion_core.memory import step_bytes
@@ -98,8 +98,8 @@ def sample_with_preview(
     """The core's `sample`, with the model on its device and every state shown on the node, until the user stops it."""
     grid, tokens_BN = (tokens_Bhw.shape[1], tokens_Bhw.shape[2]), tokens_Bhw.flatten(1)
     mask_strength_BN = None if mask_strength_Bhw is None else mask_strength_Bhw.flatten(1)
-    show = progress_with_preview(vq_model, grid, settings.steps)  # first: it may need the VQGAN on the device
     network, schedule = vq_model.model.transformer, vq_model.model.schedule
+    show = progress_with_preview(vq_model, grid, count_steps(network, settings, grid))  # may need the VQGAN: first
     device = runtime.load(vq_model.patcher, step_bytes(network, schedule, guidance, tokens_BN, settings))
     guidance = guidance.to(device, vq_model.model.dtype if vq_model.spec.condition == "text" else None)
     states = sample(network, schedule, guidance, tokens_BN.to(device), mask_strength_BN, settings, seeds, grid)

@@ -72,13 +72,21 @@ class Inpaint:
             object.__setattr__(self, "mask", to_mask(upright(self.mask)))
 
 
+def canvas_of(model: VQDiffusion, edit: Inpaint | None, size: tuple[int, int] | None) -> Grid:
+    """Rows and columns of what is drawn, in whole tokens: of `size`, (width, height) in pixels, of the image that is
+    edited, or the model's own.
+    """
+    pixels, cell = size or (edit and edit.image.size), model.vqgan.spec.downscale
+    return (pixels[1] // cell, pixels[0] // cell) if pixels else model.transformer.spec.grid
+
+
 def initial_tokens(
     model: VQDiffusion, edit: Inpaint | None, size: tuple[int, int] | None
 ) -> tuple[Tensor, Tensor | None]:
     """The tokens (h, w) that a run begins with, and how strongly each is marked, 0..1; None where all are drawn."""
     spec, cell = model.transformer.spec, model.vqgan.spec.downscale
-    width, height = size or (edit.image.size if edit else (spec.grid[1] * cell, spec.grid[0] * cell))
-    rows, columns = height // cell, width // cell
+    rows, columns = canvas_of(model, edit, size)
+    width, height = size or (edit.image.size if edit else (columns * cell, rows * cell))
     if rows < spec.grid[0] or columns < spec.grid[1]:
         raise ValueError(
             f"The image is {width} x {height} pixels; {model.name} draws "

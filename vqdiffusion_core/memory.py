@@ -10,23 +10,34 @@ from torch import Tensor
 from .diffusion.guidance import Guidance
 from .diffusion.schedule import Schedule
 from .diffusion.settings import Settings
+from .networks.gpt import GPT
 from .networks.kernels import INNER_BYTES
-from .networks.specs import TransformerSpec, VQGANSpec
+from .networks.specs import GPTSpec, TransformerSpec, VQGANSpec
 from .networks.transformer import Transformer
 
 
 def step_bytes(
-    transformer: Transformer, schedule: Schedule, guidance: Guidance, tokens_BN: Tensor, settings: Settings
+    transformer: Transformer | GPT, schedule: Schedule, guidance: Guidance, tokens_BN: Tensor, settings: Settings
 ) -> int:
     """Of a step of the run that `sample` makes of the same, all images and conditions being one pass."""
-    spec, dtype = transformer.spec, transformer.content_emb.emb.weight.dtype
+    dtype = next(transformer.parameters()).dtype
     conditions = guidance.speaking(settings.steps)
+    if isinstance(transformer, GPT):
+        return cache_bytes(transformer.spec, len(tokens_BN) * len(conditions), dtype)
+    spec = transformer.spec
     texts = [text for text in conditions if text is not None and spec.condition == "text"]
     kv = 2 * spec.layers * spec.width * sum(len(text) * text.shape[1] for text in texts)  # kept for the whole run
     network = pass_elements(spec, len(tokens_BN) * len(conditions), dtype)
     asked = tokens_BN.numel() * largest_share(schedule, settings)
     log_p = 6 * asked * spec.codebook_size * torch.float32.itemsize  # some six tables, once the network is done
     return int(kv * dtype.itemsize + max(network * dtype.itemsize, log_p))
+
+
+def cache_bytes(spec: GPTSpec, rows: int, dtype: torch.dtype) -> int:
+    """Of so many rows: the keys and values of all positions, and a first pass over as many, of a layer at a time."""
+    numbers = rows * spec.positions * spec.width
+    scores = rows * spec.heads * spec.positions**2
+    return (2 * spec.layers * numbers + 10 * numbers + 2 * scores) * dtype.itemsize
 
 
 def pass_elements(spec: TransformerSpec, rows: int, dtype: torch.dtype) -> int:

@@ -11,6 +11,7 @@ from torch import Tensor
 from .diffusion.guidance import Condition
 from .diffusion.schedule import Schedule
 from .networks.classes import class_number
+from .networks.gpt import GPT
 from .networks.inference import FastTransformer
 from .networks.text_encoder import TextEncoder
 from .networks.vqgan import VQGAN
@@ -19,15 +20,16 @@ from .networks.vqgan import VQGAN
 @dataclass
 class VQDiffusion:
     name: str
-    transformer: FastTransformer
-    schedule: Schedule
+    transformer: FastTransformer | GPT
+    schedule: Schedule  # of a GPT, which has none: one step in which all is masked, and then drawn
     vqgan: VQGAN
     text_encoder: TextEncoder | None = None  # None: the model draws classes, or without any condition
     learned_null_1LD: Tensor | None = None  # used as it is; None: the encoded empty prompt stands in for it
 
     def prepare_for_inference(self, device: torch.device | str = "cpu") -> VQDiffusion:
         """Made ready for drawing on a device: smaller and faster, and no longer to be trained or saved."""
-        self.transformer.cache_adaln()
+        if isinstance(self.transformer, FastTransformer):
+            self.transformer.cache_adaln()
         for part in (self.transformer, self.vqgan, self.text_encoder):
             if part is not None:
                 part.to(device)
@@ -59,9 +61,9 @@ class VQDiffusion:
     @property
     def device(self) -> torch.device:
         """Where the transformer is."""
-        return self.transformer.content_emb.emb.weight.device
+        return next(self.transformer.parameters()).device
 
     @property
     def dtype(self) -> torch.dtype:
         """The transformer's number type."""
-        return self.transformer.content_emb.emb.weight.dtype
+        return next(self.transformer.parameters()).dtype

@@ -1,6 +1,4 @@
-"""Measures for the fast ways: the text-conditioned network written out plainly, formula by formula, and the references'
-way to draw.
-"""
+"""Measures for the fast ways: the networks written out plainly, formula by formula, and the references' way to draw."""
 
 import torch
 from pack.vqdiffusion_core.diffusion.noise import gumbel
@@ -42,6 +40,33 @@ def logits(network, x_BN, t_index, text_BLD):
         inner = weigh(f"{block}.mlp.0", affine_norm(f"{block}.ln2", h))
         h = h + weigh(f"{block}.mlp.2", inner * torch.sigmoid(1.702 * inner))
     return weigh("to_logits.1", affine_norm("to_logits.0", h))
+
+
+def next_log_p(network, ids_S):
+    """log p (K,) of the token after these ids by a `GPT` without a text; the first id stands for the condition."""
+    weights = network.state_dict()
+
+    def weigh(name, x):
+        return x @ weights[f"{name}.weight"].T + weights[f"{name}.bias"]
+
+    def norm(name, h):
+        deviation = (h.var(-1, correction=0, keepdim=True) + 1e-5).sqrt()
+        return (h - h.mean(-1, keepdim=True)) / deviation * weights[f"{name}.weight"] + weights[f"{name}.bias"]
+
+    h_SW = weights["tok_emb.weight"][ids_S] + weights["pos_emb.weight"][: len(ids_S)]
+    for i in range(network.spec.layers):
+        block = f"blocks.{i}"
+        normed_SW = norm(f"{block}.ln1", h_SW)
+        q, k, v = (
+            weigh(f"{block}.attn.{part}", normed_SW).view(len(ids_S), network.spec.heads, -1).transpose(0, 1)
+            for part in ("query", "key", "value")
+        )
+        later_SS = torch.ones(len(ids_S), len(ids_S), dtype=torch.bool).triu(1)
+        scores = (q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5).masked_fill(later_SS, float("-inf"))
+        h_SW = h_SW + weigh(f"{block}.attn.proj", (softmax(scores, -1) @ v).transpose(0, 1).flatten(1))
+        inner = weigh(f"{block}.mlp.0", norm(f"{block}.ln2", h_SW))
+        h_SW = h_SW + weigh(f"{block}.mlp.2", inner * (1 + torch.erf(inner / 2**0.5)) / 2)
+    return (norm("ln_f", h_SW)[-1] @ weights["head.weight"].T).log_softmax(-1)
 
 
 def gumbel_categorical(log_p, uniform, dim):

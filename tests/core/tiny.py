@@ -6,6 +6,7 @@ import torch
 from pack.vqdiffusion_core.diffusion.predictor import Predictor
 from pack.vqdiffusion_core.diffusion.samplers import Jump, Run
 from pack.vqdiffusion_core.diffusion.schedule import Schedule
+from pack.vqdiffusion_core.networks.gpt import GPT
 from pack.vqdiffusion_core.networks.inference import FastTransformer
 from pack.vqdiffusion_core.networks.specs import TransformerSpec
 
@@ -14,9 +15,17 @@ SCHEDULE = Schedule.linear(SPEC.num_timesteps, SPEC.codebook_size)
 
 
 def transformer(seed=0, spec=SPEC):
+    return with_random_weights(FastTransformer, spec, seed)
+
+
+def gpt(spec, seed=0):
+    return with_random_weights(GPT, spec, seed)
+
+
+def with_random_weights(network_class, spec, seed):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = FastTransformer(spec).eval()
+        network = network_class(spec).eval()
         for parameter in network.parameters():
             torch.nn.init.normal_(parameter, std=0.3)
     return network

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from pack.vqdiffusion_core.networks.specs import TextSpec, TransformerSpec, VQGANSpec
+from pack.vqdiffusion_core.networks.gpt import GPT
+from pack.vqdiffusion_core.networks.specs import GPTSpec, TextSpec, TransformerSpec, VQGANSpec
 from pack.vqdiffusion_core.networks.transformer import Transformer
 from pack.vqdiffusion_core.networks.vqgan import VQGAN
 from torch import Tensor
@@ -39,6 +40,7 @@ CLASS = TransformerSpec(
     position_grid=(32, 32),
 )
 UNCONDITIONAL = replace(CLASS, condition="none", codebook_size=FULL_K)
+TOKEN_BY_TOKEN = GPTSpec(FULL_K, (4, 4), layers=2, width=32, heads=16, condition="none")
 CLIP = TextSpec(vocabulary=516, length=9, width=TEXT.text_width, layers=2, heads=2, mlp_width=4 * TEXT.text_width)
 CODE_MAP = torch.tensor([0, 0, 1, 0, 2, 3, 0, 4, 0, 0, 5, 6, 0, 7, 0, 0, 8, 0, 9, 0, 10, 0, 0, 0])
 KEPT = [0, 2, 4, 5, 7, 10, 11, 13, 16, 18, 20]
@@ -140,6 +142,15 @@ def vqgan_state(spec: VQGANSpec, averaged: bool = False, fill: Fill = value) -> 
     return state | {"quantize.embedding.weight": codebook}
 
 
+def gpt_state(spec: GPTSpec = TOKEN_BY_TOKEN, fill: Fill = value) -> dict[str, Tensor]:
+    """taming-transformers' GPT: its positions have a batch of one, and every layer its causal mask."""
+    with torch.device("meta"):
+        state = filled(shapes_of(GPT(spec)), fill)
+    mask = torch.ones(spec.positions, spec.positions).tril()[None, None]
+    masks = {f"blocks.{i}.attn.mask": mask.clone() for i in range(spec.layers)}
+    return state | {"pos_emb": state.pop("pos_emb.weight")[None]} | masks
+
+
 # The files
 
 
@@ -233,10 +244,29 @@ def imagenet_folder(folder: Path, class_rows: int = CLASS.class_rows) -> Path:
     return folder
 
 
+def two_stages(gpt: GPTSpec = TOKEN_BY_TOKEN, vqgan: VQGANSpec = F16) -> dict:
+    """What Lightning saved of a Net2NetTransformer."""
+    first = {f"first_stage_model.{name}": tensor for name, tensor in vqgan_state(vqgan).items()}
+    second = {f"transformer.{name}": tensor for name, tensor in gpt_state(gpt).items()}
+    moments = {i: {"step": 7, "exp_avg": torch.zeros(tensor.shape)} for i, tensor in enumerate(second.values())}
+    return {
+        "epoch": 3,
+        "global_step": 99,
+        "pytorch-lightning_version": "1.0.8",
+        "state_dict": {**second, **first, "first_stage_model.loss.discriminator.main.0.weight": torch.ones(2)},
+        "optimizer_states": [{"state": moments, "param_groups": []}],
+        "lr_schedulers": [],
+    }
+
+
+def two_stages_folder(folder: Path) -> Path:
+    folder.mkdir(exist_ok=True)
+    torch.save(two_stages(), folder / "last.ckpt")
+    return folder
+
+
 def ffhq_folder(folder: Path) -> Path:
     """The VQGAN comes inside taming's two-stage model."""
     torch.save(training_checkpoint(UNCONDITIONAL), folder / "ffhq.pth")
-    first_stage = {f"first_stage_model.{name}": tensor for name, tensor in vqgan_state(F16).items()}
-    gpt = {"transformer.tok_emb.weight": torch.ones(4, 2), "transformer.head.weight": torch.ones(4, 2)}
-    torch.save({"state_dict": first_stage | gpt}, folder / "two_stages.pth")
+    torch.save(two_stages(), folder / "two_stages.pth")
     return folder

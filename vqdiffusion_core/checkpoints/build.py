@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from ..model import VQDiffusion
-from ..networks.specs import TextSpec
+from ..networks.specs import GPTSpec, TextSpec, TransformerSpec
 from ..networks.text_encoder import TextEncoder, clip_text_model, clip_tokenizer
 from .errors import CheckpointError, shortlist
 from .misfit import check_names, name_in_file
@@ -121,9 +121,12 @@ def check_parts(model: VQDiffusion) -> None:
     claims = [
         ("codes", spec.codebook_size, "VQGAN", vqgan.codebook_size),
         ("codes", spec.codebook_size, "noise schedule", schedule.codebook_size),
-        ("timesteps", spec.num_timesteps, "noise schedule", schedule.num_timesteps),
     ]
+    if isinstance(spec, TransformerSpec):
+        claims.append(("timesteps", spec.num_timesteps, "noise schedule", schedule.num_timesteps))
     if text := model.text_encoder:
+        if isinstance(spec, GPTSpec):
+            claims.append(("vectors in a text", spec.prefix, "text encoder", text.length))
         claims.append(("numbers in a text vector", spec.text_width, "text encoder", text.width))
         if (null_1LD := model.learned_null_1LD) is not None:
             null = "learned null embedding"

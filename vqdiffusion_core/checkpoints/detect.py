@@ -9,7 +9,7 @@ from torch import Tensor
 # What a file can be; they end a sentence that begins with "it is".
 CHECKPOINT = "a VQ-Diffusion checkpoint"
 TAMING_VQGAN = "a VQGAN"
-TAMING_GPT = "taming's autoregressive transformer, of which VQ-Diffusion can use the VQGAN alone"
+TAMING_GPT = "an autoregressive transformer with its VQGAN"
 CODE_MAP = "a code map"
 CLIP = "OpenAI's CLIP"
 CLIP_TRANSFORMERS = "a CLIP of transformers"

@@ -9,12 +9,14 @@ from typing import Any
 import numpy as np
 
 from ..diffusion.schedule import Schedule
-from ..networks.specs import TextSpec, TransformerSpec, VQGANSpec
+from ..networks.specs import GPTSpec, TextSpec, TransformerSpec, VQGANSpec
 from .errors import CheckpointError
 
 NULL = "learned_classifier_free_sampling_embeddings"
 INDEX = "model_index.json"
 PIPELINE = "VQDiffusionPipeline"
+AUTOREGRESSIVE_PIPELINE = "AutoregressivePipeline"  # ours: diffusers has none
+GPT_CLASS = "GPT"
 LIBRARY = {
     "vqvae": ["diffusers", "VQModel"],
     "transformer": ["diffusers", "Transformer2DModel"],
@@ -66,6 +68,21 @@ def transformer_config(spec: TransformerSpec) -> dict[str, Any]:
         "num_layers": spec.layers,
         "num_vector_embeds": spec.codebook_size + 1,
         "sample_size": rows if rows == columns else [rows, columns],
+    }
+
+
+def gpt_config(spec: GPTSpec) -> dict[str, Any]:
+    """In the words of taming-transformers' configurations, and what they say elsewhere."""
+    return {
+        "_class_name": GPT_CLASS,
+        "block_size": spec.positions,
+        "class_rows": spec.class_rows if spec.condition == "class" else None,
+        "condition": spec.condition,
+        "n_embd": spec.width,
+        "n_head": spec.heads,
+        "n_layer": spec.layers,
+        "sample_size": list(spec.grid),
+        "vocab_size": spec.codebook_size,
     }
 
 

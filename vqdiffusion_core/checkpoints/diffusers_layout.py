@@ -4,26 +4,33 @@ layout has no word for is added to it:
 - vqvae/: `quantize.proj` (Gumbel codecs); `junk_code` in config.json (see VQGANSpec)
 - transformer/: `norm3.emb`, `norm3.linear` (class conditioning, the null class last); no `norm2`, `attn2` (no text);
   `ff.conv1`, `ff.conv2` (convolutional MLP); `sample_size` is the token grid, which the position tables may exceed
+- transformer/ of an autoregressive model: a GPT under the names of taming-transformers, and no scheduler/
 - scheduler/: `alpha_bar`, `beta_bar`, `gamma_bar`, T + 1 numbers each, where straight lines do not give them
 """
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
+from ..diffusion.schedule import Schedule
 from ..model import VQDiffusion
+from ..networks.gpt import GPT
 from ..networks.inference import FastTransformer
 from ..networks.text_encoder import TextEncoder
 from ..networks.vqgan import VQGAN
 from . import key_maps
 from .build import Dtypes, build, build_text_encoder, check_parts
 from .diffusers_config import (
+    AUTOREGRESSIVE_PIPELINE,
+    GPT_CLASS,
     INDEX,
     NULL,
     PIPELINE,
     compare,
+    gpt_config,
     grid_of,
     read_count,
     schedule_of,
@@ -33,9 +40,9 @@ from .diffusers_config import (
 )
 from .diffusers_files import read_weights
 from .errors import CheckpointError
-from .probe import text_spec, transformer_spec, vqgan_spec
+from .probe import gpt_spec, text_spec, transformer_spec, vqgan_spec
 from .read.text import read_json
-from .rename import rename
+from .rename import Weights, rename
 from .vocabulary import vocabulary_for
 
 
@@ -44,8 +51,7 @@ def load_folder(folder: Path, dtypes: Dtypes, tokenizer: Path | None) -> VQDiffu
     check_index(folder)
     transformer = load_transformer(folder / "transformer", dtypes)
     vqgan = load_vqgan(folder / "vqvae", dtypes)
-    file = folder / "scheduler" / "scheduler_config.json"
-    schedule = schedule_of(read_json(file), transformer.spec, file)
+    schedule = load_schedule(folder / "scheduler" / "scheduler_config.json", transformer)
     text = null_1LD = None
     if transformer.spec.condition == "text":
         text = load_text_encoder(folder, dtypes, [folder / "tokenizer", *([tokenizer] if tokenizer else [])])
@@ -57,17 +63,39 @@ def load_folder(folder: Path, dtypes: Dtypes, tokenizer: Path | None) -> VQDiffu
 
 def check_index(folder: Path) -> None:
     """Raise CheckpointError for a pipeline of another kind. Without an index, the parts speak for themselves."""
-    if (folder / INDEX).exists() and (name := read_json(folder / INDEX).get("_class_name")) != PIPELINE:
+    if (folder / INDEX).exists() and (name := read_json(folder / INDEX).get("_class_name")) not in (
+        PIPELINE,
+        AUTOREGRESSIVE_PIPELINE,
+    ):
         raise CheckpointError(f"{folder} holds a {name}; expected a {PIPELINE}.")
 
 
-def load_transformer(folder: Path, dtypes: Dtypes) -> FastTransformer:
+def load_schedule(file: Path, transformer: FastTransformer | GPT) -> Schedule:
+    if isinstance(transformer, GPT):
+        return Schedule.one_step(transformer.spec.codebook_size)
+    return schedule_of(read_json(file), transformer.spec, file)
+
+
+def load_transformer(folder: Path, dtypes: Dtypes) -> FastTransformer | GPT:
     config, file = read_json(folder / "config.json"), folder / "config.json"
     state, source = read_weights(folder, dtypes.transformer)
+    if config.get("_class_name") == GPT_CLASS:
+        return load_gpt(rename(key_maps.GPT_OURS, state, source), config, file, dtypes)
     weights = rename(key_maps.TRANSFORMER_DIFFUSERS, state, source)
     spec = transformer_spec(weights, read_count(config, "num_attention_heads", 16, file), grid_of(config, file))
     compare(config, transformer_config(spec), file)
     return build(FastTransformer, spec, weights, dtypes.transformer)
+
+
+def load_gpt(weights: Weights, config: dict[str, Any], file: Path, dtypes: Dtypes) -> GPT:
+    grid = grid_of(config, file)
+    if grid is None:
+        raise CheckpointError(f"{file} has no sample_size; expected the token rows and columns.")
+    condition = "class" if config.get("condition") == "class" else "none"
+    class_rows = read_count(config, "class_rows", 1, file) if condition == "class" else 1001
+    spec = gpt_spec(weights, read_count(config, "n_head", 16, file), grid, condition, class_rows)
+    compare(config, gpt_config(spec), file)
+    return build(GPT, spec, weights, dtypes.transformer)
 
 
 def load_vqgan(folder: Path, dtypes: Dtypes) -> VQGAN:

@@ -152,6 +152,20 @@ TRANSFORMER_ORIGINAL: KeyMap = {
     "transformer.Lt_count": None,
 }
 
+# taming-transformers' GPT, in one file with the VQGAN whose codes it draws
+
+GPT_TAMING: KeyMap = {
+    "transformer.tok_emb": "tok_emb",
+    "transformer.pos_emb": "pos_emb.weight",  # (1, positions, W): with a batch of one
+    "transformer.blocks": "blocks",
+    "transformer.blocks.{}.attn.mask": None,  # the causal mask
+    "transformer.ln_f": "ln_f",
+    "transformer.head": "head",
+    **dict.fromkeys(("encoder", "decoder", "quant_conv", "post_quant_conv", "quantize", "loss", "colorize")),
+}
+
+GPT_OURS: KeyMap = {name: name for name in ("tok_emb", "pos_emb", "text_emb", "blocks", "ln_f", "head")}
+
 # taming-transformers' VQGAN; the codebook is a buffer (ITHQ), an Embedding (f16) or called `embed` (Gumbel)
 
 VQGAN_TAMING: KeyMap = {

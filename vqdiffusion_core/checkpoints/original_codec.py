@@ -43,10 +43,10 @@ def load_codec(place: Path, dtypes: Dtypes) -> VQGAN:
 
 
 def holds_codec_alone(place: Path) -> bool:
-    """Whether there is a VQGAN, and no checkpoint that it could belong to. Raises CheckpointError."""
+    """Whether there is a VQGAN, and no transformer that it could belong to. Raises CheckpointError."""
     files = [open_file(place)] if place.is_file() else files_of(place)
     kinds = {file.kind for file in files}
-    return CHECKPOINT not in kinds and not kinds.isdisjoint(CODECS)
+    return TAMING_VQGAN in kinds and kinds.isdisjoint((CHECKPOINT, TAMING_GPT))
 
 
 def load_vqgan(checkpoint: File, files: list[File], codes: int, dtypes: Dtypes) -> VQGAN:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .detect import CHECKPOINT, detect
+from .detect import CHECKPOINT, TAMING_GPT, detect
 from .diffusers_files import has_weights, read_weights
 from .errors import CheckpointError, shortlist
 from .read import holds_tensors, read_tensors
@@ -72,9 +72,10 @@ def named_tensors(content: Mapping[Any, Any]) -> Iterator[tuple[str, Tensor]]:
 
 
 def choose_checkpoint(place: Path, files: list[File]) -> File:
-    found = [file for file in files if file.kind == CHECKPOINT]
-    if place.is_file():
-        found = [file for file in found if file.path == place]
+    """The file that the model is in. An autoregressive one beside a checkpoint is there for its VQGAN."""
+    named = [file for file in files if place.is_dir() or file.path == place]
+    kinds = [[file for file in named if file.kind == kind] for kind in (CHECKPOINT, TAMING_GPT)]
+    found = kinds[0] or kinds[1]
     if not found:
         raise CheckpointError(explain_no_checkpoint(place, files))
     if len(found) > 1:

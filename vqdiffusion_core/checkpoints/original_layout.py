@@ -25,13 +25,14 @@ from ..networks.specs import TransformerSpec, VQGANSpec
 from ..networks.text_encoder import TextEncoder
 from . import key_maps
 from .build import Dtypes, build, build_text_encoder, check_parts
-from .detect import CLIP, CLIP_TRANSFORMERS
+from .detect import CLIP, CLIP_TRANSFORMERS, TAMING_GPT
 from .errors import CheckpointError
 from .original_codec import load_vqgan
 from .original_files import File, choose_checkpoint, files_of, select_prefix
 from .probe import codes_of, shape_of, text_spec, transformer_spec
 from .releases import CLASSES, HEADS, IMAGE_SIDE, MIRROR
 from .rename import Weights, rename
+from .taming_layout import load_two_stages
 from .vocabulary import vocabulary_for
 
 BUFFER_NOISE = 1e-4  # in log space: their average over the training, taken in float32, wanders by this at most
@@ -42,6 +43,9 @@ def load_original(place: Path, dtypes: Dtypes, tokenizer: Path | None) -> VQDiff
     folder = place if place.is_dir() else place.parent
     files = files_of(place)
     checkpoint = choose_checkpoint(place, files)
+    name = place.name if place.is_dir() else place.stem
+    if checkpoint.kind == TAMING_GPT:
+        return load_two_stages(checkpoint, name, dtypes)
     weights = with_null_class(rename(key_maps.TRANSFORMER_ORIGINAL, checkpoint.state, str(checkpoint.path)))
     vqgan = load_vqgan(checkpoint, files, codes_of(weights), dtypes)
     spec = transformer_spec(weights, HEADS, grid_of(weights, vqgan.spec))
@@ -51,7 +55,6 @@ def load_original(place: Path, dtypes: Dtypes, tokenizer: Path | None) -> VQDiff
         text = load_text_encoder(checkpoint, files, [folder, *([tokenizer] if tokenizer else [])], dtypes)
         null_1LD = load_null(checkpoint)
     schedule = load_schedule(checkpoint, spec)
-    name = place.name if place.is_dir() else place.stem
     model = VQDiffusion(name, transformer, schedule, vqgan, text, null_1LD)
     check_parts(model)
     return model

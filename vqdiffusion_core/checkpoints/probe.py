@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, Literal
 
-from ..networks.specs import TextSpec, TransformerSpec, VQGANSpec
+from ..networks.specs import GPTSpec, TextSpec, TransformerSpec, VQGANSpec
 from .errors import CheckpointError
 from .misfit import complaint, name_in_file
 from .rename import Weights, pattern_of
@@ -84,6 +84,30 @@ def transformer_spec(transformer: Weights, heads: int, grid: tuple[int, int] | N
     if spec.num_tokens > tables[0] * tables[1]:
         raise CheckpointError(f"{transformer.source}: position tables of {tables} do not reach a grid of {spec.grid}.")
     return spec
+
+
+def gpt_spec(
+    gpt: Weights, heads: int, grid: tuple[int, int], condition: Literal["class", "none"], class_rows: int
+) -> GPTSpec:
+    """Read off everything that the tensors tell; what it draws from they do so for text alone."""
+    codes, width = shape_of(gpt, "tok_emb.weight", 2)
+    if width % heads:
+        raise CheckpointError(f"{gpt.source}: a width of {width} cannot be split among {heads} heads.")
+    prefix = shape_of(gpt, "pos_emb.weight", 2)[0] + 1 - grid[0] * grid[1]
+    by_text = "text_emb.weight" in gpt.tensors
+    if prefix != 1 and (prefix < 1 or not by_text):
+        raise CheckpointError(f"{gpt.source}: its table of positions does not belong to a grid of {grid}.")
+    return GPTSpec(
+        codebook_size=codes,
+        grid=grid,
+        layers=count(gpt, "blocks.{}"),
+        width=width,
+        heads=heads,
+        condition="text" if by_text else condition,
+        text_width=shape_of(gpt, "text_emb.weight", 2)[1] if by_text else 512,
+        class_rows=class_rows,
+        prefix=prefix,
+    )
 
 
 def condition_of(transformer: Weights) -> dict[str, Any]:

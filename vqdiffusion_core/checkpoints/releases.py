@@ -61,6 +61,24 @@ RELEASES = (
 )
 
 
+@dataclass(frozen=True)
+class TwoStages:
+    """A transformer of taming-transformers (Esser et al. 2021): what its file does not tell, by what it does."""
+
+    name: str
+    codebook_size: int
+    layers: int
+    width: int
+    heads: int
+    condition: Literal["class", "none"]
+
+
+TWO_STAGES = (
+    TwoStages("ffhq or celebahq", 1024, 24, 1664, HEADS, "none"),
+    TwoStages("cin", 16384, 48, 1536, 24, "class"),  # ImageNet
+)
+
+
 def releases_like(spec: TransformerSpec) -> list[Release]:
     """The releases of this shape: one, or those that differ in their training alone."""
     shape = (spec.codebook_size, spec.layers, spec.width, spec.condition)
@@ -76,3 +94,9 @@ def parts_for(codebook_size: int) -> str:
     releases = [release for release in RELEASES if release.codebook_size == codebook_size]
     parts = [r.vqgan + (f" with {r.code_map}" if r.code_map else "") for r in releases]
     return " or ".join(dict.fromkeys(parts)) or f"a VQGAN of {codebook_size} codes"
+
+
+def two_stages_like(codebook_size: int, layers: int, width: int) -> TwoStages | None:
+    """The published transformer of taming-transformers that has this shape."""
+    shape = (codebook_size, layers, width)
+    return next((each for each in TWO_STAGES if shape == (each.codebook_size, each.layers, each.width)), None)

@@ -11,15 +11,20 @@ import torch
 from torch import Tensor
 
 from ..model import VQDiffusion
+from ..networks.gpt import GPT
+from ..networks.inference import FastTransformer
 from ..networks.specs import TextSpec
 from ..networks.text_encoder import TextEncoder
 from ..networks.vqgan import VQGAN
 from . import key_maps
 from .diffusers_config import (
+    AUTOREGRESSIVE_PIPELINE,
+    GPT_CLASS,
     INDEX,
     LIBRARY,
     NULL,
     PIPELINE,
+    gpt_config,
     schedule_config,
     text_config,
     transformer_config,
@@ -39,22 +44,33 @@ def write_folder(model: VQDiffusion, folder: Path, dtype: torch.dtype | None, on
 
     Raises CheckpointError for a model that was made ready for drawing, which lacks the weights that it needs no more.
     """
-    if model.transformer.adaln_cached:
+    transformer, text = model.transformer, model.text_encoder
+    if isinstance(transformer, FastTransformer) and transformer.adaln_cached:
         raise CheckpointError(f"{model.name} was made ready for drawing (tabulated); load it anew to save it.")
-    text = model.text_encoder
-    parts = LIBRARY if text else ["vqvae", "transformer", "scheduler"]
-    listing = {part: LIBRARY[part] if part in parts else [None, None] for part in LIBRARY}
-    write_json({"_class_name": PIPELINE, **listing}, folder / INDEX)
+    write_index(model, folder)
     write = partial(write_part, dtype=dtype, on_bytes=on_bytes)
     write_codec(model.vqgan, folder / "vqvae", dtype, on_bytes)
-    state = rename_back(key_maps.TRANSFORMER_DIFFUSERS, model.transformer.state_dict())
-    write(folder / "transformer", transformer_config(model.transformer.spec), state)
-    (folder / "scheduler").mkdir()
-    write_json(schedule_config(model.schedule), folder / "scheduler" / "scheduler_config.json")
+    if isinstance(transformer, GPT):
+        write(folder / "transformer", gpt_config(transformer.spec), transformer.state_dict())
+    else:
+        state = rename_back(key_maps.TRANSFORMER_DIFFUSERS, transformer.state_dict())
+        write(folder / "transformer", transformer_config(transformer.spec), state)
+        (folder / "scheduler").mkdir()
+        write_json(schedule_config(model.schedule), folder / "scheduler" / "scheduler_config.json")
     if text:
         write(folder / "text_encoder", text_encoder_config(text), text_state(text), stem="model")
         write_vocabulary(vocabulary_of(text), text.length, folder / "tokenizer")
         write(folder / NULL, null_config(model.learned_null_1LD), null_state(model.learned_null_1LD))
+
+
+def write_index(model: VQDiffusion, folder: Path) -> None:
+    autoregressive = isinstance(model.transformer, GPT)
+    left_out = {"scheduler"} if autoregressive else set[str]()
+    left_out |= set() if model.text_encoder else {"text_encoder", "tokenizer", NULL}
+    listing = {part: [None, None] if part in left_out else library for part, library in LIBRARY.items()}
+    if autoregressive:
+        listing["transformer"] = ["taming", GPT_CLASS]
+    write_json({"_class_name": AUTOREGRESSIVE_PIPELINE if autoregressive else PIPELINE, **listing}, folder / INDEX)
 
 
 def write_codec(vqgan: VQGAN, folder: Path, dtype: torch.dtype | None, on_bytes: OnBytes) -> None:

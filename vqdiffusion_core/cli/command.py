@@ -16,10 +16,10 @@ from tqdm import tqdm
 from ..checkpoints import CheckpointError, choose_dtype, load
 from ..checkpoints.convert import convert
 from ..checkpoints.errors import escape, shortlist
-from ..checkpoints.releases import releases_like
+from ..checkpoints.releases import releases_like, two_stages_like
 from ..model import VQDiffusion
 from ..networks.oom import OutOfMemory, is_out_of_memory
-from ..networks.specs import TransformerSpec
+from ..networks.specs import GPTSpec, PriorSpec, TransformerSpec
 from ..notices import notices_to
 from .generate import add_generate
 from .options import add_model, add_tokenizer
@@ -94,20 +94,32 @@ def run_info(options: argparse.Namespace) -> None:
     rows, columns = spec.grid
     cell = model.vqgan.spec.downscale
     print(f"model        {model.name} ({options.model})")
-    if known := releases_like(spec):
-        print(f"release      shaped like {', '.join(release.name for release in known)}")
+    if known := names_of_releases(spec):
+        print(f"release      shaped like {', '.join(known)}")
     size, tokens = f"{columns * cell} x {rows * cell}", f"{columns} x {rows}"
     print(f"image        {size} pixels, {tokens} tokens of {spec.codebook_size} codes")
-    print(f"transformer  {spec.layers} layers x {spec.width}, {spec.heads} heads, {spec.num_timesteps} timesteps")
+    print(f"transformer  {spec.layers} layers x {spec.width}, {spec.heads} heads, {describe_order(spec)}")
     print(f"condition    {describe_condition(model, spec)}")
     for part in ("transformer", "vqgan", "text_encoder"):
         if module := getattr(model, part):
             print(f"{part:12} {sum(p.numel() for p in module.parameters()) / 1e6:.1f} M parameters")
 
 
-def describe_condition(model: VQDiffusion, spec: TransformerSpec) -> str:
+def names_of_releases(spec: TransformerSpec | GPTSpec) -> list[str]:
+    if isinstance(spec, TransformerSpec):
+        return [release.name for release in releases_like(spec)]
+    known = two_stages_like(spec.codebook_size, spec.layers, spec.width)
+    return [known.name] if known else []
+
+
+def describe_order(spec: TransformerSpec | GPTSpec) -> str:
+    return "token after token" if isinstance(spec, GPTSpec) else f"{spec.num_timesteps} timesteps"
+
+
+def describe_condition(model: VQDiffusion, spec: PriorSpec) -> str:
     if spec.condition == "class":
-        return f"class label, 0 to {spec.class_rows - 2}, with a null class"
+        null = "without a null class" if isinstance(spec, GPTSpec) else "with a null class"
+        return f"class label, 0 to {spec.class_rows - 2}, {null}"
     if model.text_encoder is None:
         return "none"
     null = "a learned null embedding" if model.learned_null_1LD is not None else "the empty prompt as null"

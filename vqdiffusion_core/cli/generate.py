@@ -11,13 +11,14 @@ import torch
 from tqdm import tqdm
 
 from ..checkpoints import choose_dtype, load
+from ..diffusion.sampling import count_steps
 from ..diffusion.settings import ABOUT, DEFAULTS, Settings
 from ..distributed import choose_device, init_processes
-from ..editing import Inpaint, RegionalPrompt
+from ..editing import Inpaint, RegionalPrompt, canvas_of
 from ..files.image_output import check_output, write_image
 from ..files.images import open_image, open_mask
 from ..model import VQDiffusion
-from ..networks.specs import TransformerSpec
+from ..networks.specs import PriorSpec
 from ..notices import few_notices, notices_to
 from ..pipeline import generate
 from .drawing import draw
@@ -105,7 +106,8 @@ def run_generate(options: argparse.Namespace) -> None:
     parts, edit = [parse_region(*given) for given in options.part], open_edit(options)
     model = load_model(options, choose_device(options.device))
     prompt = choose_prompt(options, model.transformer.spec)
-    with tqdm(total=settings.steps, unit="step", disable=None) as bar:
+    steps = count_steps(model.transformer, settings, canvas_of(model, edit, options.size))
+    with tqdm(total=steps, unit="step", disable=None) as bar:
         images = generate(
             model,
             prompt,
@@ -161,7 +163,7 @@ def open_edit(options: argparse.Namespace) -> Inpaint | None:
     return Inpaint(open_image(options.picture, options.background), mask, options.grow, options.feather)
 
 
-def choose_prompt(options: argparse.Namespace, spec: TransformerSpec) -> str | None:
+def choose_prompt(options: argparse.Namespace, spec: PriorSpec) -> str | None:
     """The prompt or the class, whichever the model draws from; None where it is asked for parts alone."""
     if options.part and options.prompt is None and options.class_label is None:
         return None

@@ -7,7 +7,9 @@ from itertools import pairwise
 
 from torch import Tensor
 
+from ..networks.gpt import GPT
 from ..networks.inference import FastTransformer
+from .autoregressive import check_settings, draw_rows
 from .denoiser import Denoiser
 from .guidance import Guidance
 from .inpainting import Region
@@ -15,12 +17,12 @@ from .noise import Noise
 from .predictor import Predictor
 from .samplers import Jump, Run, State, Step
 from .schedule import Schedule
-from .settings import SAMPLERS, Settings
+from .settings import AUTOREGRESSIVE, DEFAULTS, SAMPLERS, Settings
 from .windows import Grid, windows
 
 
 def sample(
-    transformer: FastTransformer,
+    transformer: FastTransformer | GPT,
     schedule: Schedule,
     guidance: Guidance,
     tokens_BN: Tensor,
@@ -29,20 +31,27 @@ def sample(
     seeds: Sequence[int],
     canvas: Grid | None = None,
 ) -> Iterator[State]:
-    """Draw tokens anew; yields the state before the first step and after each. The last one has no mask left.
+    """Draw tokens anew; yields the state before the first step and after each, of which there are `count_steps`. The
+    last one has no mask left.
 
     `tokens_BN` holds ids 0..K, K the mask, row by row of the `canvas` (the model's own grid, unless given), and lies
     where the network computes and the conditions lie. All else, and so the states, lies on the CPU.
     `mask_strength_BN`, 0..1, marks what is drawn anew: all, without it. `seeds` has one seed an image.
     """
-    check_masks(schedule, settings)
+    check_sampler(transformer, schedule, settings)
     if mask_strength_BN is not None and not settings.soft:
         mask_strength_BN = (mask_strength_BN > 0).float()
     grid, device, tokens_BN = transformer.spec.grid, tokens_BN.device, tokens_BN.cpu()
     region, noise = Region.from_mask(tokens_BN, mask_strength_BN, schedule, settings.denoise), Noise(list(seeds))
+    if isinstance(transformer, GPT):
+        check_settings(settings, region.editable_BN(0))
     x_BN = region.add_noise(tokens_BN, region.editable_BN(region.start), region.start, noise)
     state = State.from_tokens(x_BN, transformer.spec.mask_id)
     yield state
+    if isinstance(transformer, GPT):
+        editable_BN, processors = region.editable_BN(0), settings.logits_processors()
+        yield from draw_rows(transformer, guidance, state, editable_BN, processors, noise, canvas or grid, device)
+        return
     frames = None if canvas in (None, grid) else windows(grid, canvas, settings.overlap)
     denoiser = Denoiser(transformer, schedule, guidance, region, frames, device)
     predict = Predictor(denoiser, settings.logits_processors(), settings.sharpness)
@@ -81,7 +90,25 @@ def make_jump(region: Region, t: float, s: float) -> Jump:
     return Jump(t, s, editable_BN, gamma_t_BN, gamma_s_BN)
 
 
-def check_masks(schedule: Schedule, settings: Settings) -> None:
+def count_steps(transformer: FastTransformer | GPT, settings: Settings, canvas: Grid) -> int:
+    """Of a run: network evaluations, or rows where tokens are drawn one after the other."""
+    return canvas[0] if isinstance(transformer, GPT) else settings.steps
+
+
+def check_sampler(transformer: FastTransformer | GPT, schedule: Schedule, settings: Settings) -> None:
+    """Raise ValueError where a model cannot draw in this way."""
+    if isinstance(transformer, GPT):
+        if settings.sampler != AUTOREGRESSIVE:
+            raise ValueError(
+                f"sampler is {settings.sampler!r}, which draws tokens in any order, but this model draws each from "
+                f"those before it. Use the sampler {AUTOREGRESSIVE!r}."
+            )
+        return
+    if settings.sampler == AUTOREGRESSIVE:
+        raise ValueError(
+            f"sampler is {AUTOREGRESSIVE!r}, but this model has learned to draw tokens in any order. Use the sampler "
+            f"{DEFAULTS.sampler!r} or another one, or load an autoregressive model."
+        )
     gamma = schedule.bar(schedule.num_timesteps).gamma
     if settings.sampler != "ancestral" and gamma < 0.5:
         raise ValueError(

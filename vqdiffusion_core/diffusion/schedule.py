@@ -94,6 +94,11 @@ class Schedule:
         """Tokens are replaced and never masked (multinomial diffusion, Hoogeboom et al. 2021)."""
         return cls.linear(num_timesteps, codebook_size, alpha_start, alpha_end, gamma_start=0.0, gamma_end=0.0)
 
+    @classmethod
+    def one_step(cls, codebook_size: int) -> Schedule:
+        """All tokens are masked at once: T is 1."""
+        return cls(codebook_size, np.array([1.0, 0.0]), np.zeros(2), np.array([0.0, 1.0]))
+
     @property
     def num_timesteps(self) -> int:
         """T, the steps that the network was trained on."""

@@ -33,6 +33,7 @@ SAMPLERS: dict[str, Callable[[Settings], Step]] = {
     ),
     "remask": remask_step,
 }
+AUTOREGRESSIVE = "autoregressive"  # not a step of a diffusion: see autoregressive.py
 SAMPLER_OF = {"purity": "purity", "luck": "confidence", "remask": "remask", "remask_strength": "remask"}
 
 
@@ -81,8 +82,9 @@ class Settings:
     sampler: str = setting(
         "confidence",
         "ancestral: the model's own law. exact count: the same number of tokens every time. purity and confidence: the "
-        "surest tokens first. remask: takes tokens back and corrects them.",
-        choices=SAMPLERS,
+        "surest tokens first. remask: takes tokens back and corrects them. autoregressive: token by token, row by row, "
+        "for models that can draw in no other way.",
+        choices=(*SAMPLERS, AUTOREGRESSIVE),
     )
     denoise: float = setting(
         1.0, "How much of the image is drawn anew: 1 all, 0.5 about half of the tokens, 0 none.", 0.0, 1.0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Literal
 
 
@@ -27,21 +27,18 @@ class VQGANSpec:
 
 
 @dataclass(frozen=True)
-class TransformerSpec:
-    """Shape of the VQ-Diffusion transformer (Gu et al. 2022, section 4.2)."""
+class PriorSpec:
+    """What every transformer over tokens has, in whichever order it draws them."""
 
     codebook_size: int  # K; the mask token is id K
     grid: tuple[int, int]  # token rows, token columns
     layers: int
     width: int
     heads: int
-    num_timesteps: int  # T
+    _: KW_ONLY
     condition: Literal["text", "class", "none"] = "text"
     text_width: int = 512  # width of the text vectors; only where condition is "text"
     class_rows: int = 1001  # classes and, last, the null class; only where condition is "class"
-    mlp: Literal["linear", "conv"] = "linear"
-    mlp_ratio: int = 4
-    position_grid: tuple[int, int] | None = None  # rows and columns of the position tables; None: those of `grid`
 
     @property
     def num_tokens(self) -> int:
@@ -58,9 +55,31 @@ class TransformerSpec:
         """The absorbing state: always the id after the last codebook entry."""
         return self.codebook_size
 
+
+@dataclass(frozen=True)
+class TransformerSpec(PriorSpec):
+    """Shape of the VQ-Diffusion transformer (Gu et al. 2022, section 4.2)."""
+
+    num_timesteps: int  # T
+    mlp: Literal["linear", "conv"] = "linear"
+    mlp_ratio: int = 4
+    position_grid: tuple[int, int] | None = None  # rows and columns of the position tables; None: those of `grid`
+
     @property
     def position_tables(self) -> tuple[int, int]:
         return self.position_grid or self.grid
+
+
+@dataclass(frozen=True)
+class GPTSpec(PriorSpec):
+    """Shape of the transformer of taming-transformers (Esser et al. 2021). It has no row for a null class."""
+
+    prefix: int = 1  # P, the positions before the image: those of a text, or one for a class or for nothing
+
+    @property
+    def positions(self) -> int:
+        """Of the table: the last token of an image is never read."""
+        return self.prefix + self.num_tokens - 1
 
 
 @dataclass(frozen=True)

@@ -170,6 +170,8 @@ def diffusion_training(
     """
     if model.text_encoder is None:
         raise ValueError(f"{model.name} does not draw from prompts; expected a model with a text encoder.")
+    if not isinstance(model.transformer, FastTransformer):
+        raise ValueError(f"{model.name} draws token after token; expected a diffusion model.")
     side = tokens_a_side(source, model.vqgan)
     if model.transformer.spec.grid != (side, side):
         rows, columns = model.transformer.spec.grid

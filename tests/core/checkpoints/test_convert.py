@@ -30,6 +30,7 @@ MAKERS = {
     "coco": tiny_originals.coco_folder,
     "imagenet": tiny_originals.imagenet_folder,
     "ffhq": tiny_originals.ffhq_folder,
+    "two stages": tiny_originals.two_stages_folder,
 }
 
 

@@ -115,8 +115,8 @@ def test_a_whole_run_has_the_tokens_of_the_diffusers_pipeline_at_every_step_and_
         callback=lambda step, t, tokens: theirs.append(tokens.clone()),
     ).images
     step = reference.drawing_from(torch.Generator().manual_seed(seed))
-    monkeypatch.setitem(SAMPLERS, "of diffusers", lambda settings: step)
-    settings = Settings(steps=tiny.T, guidance=guidance, truncation=rate, sampler="of diffusers")
+    monkeypatch.setitem(SAMPLERS, "ancestral", lambda settings: step)
+    settings = Settings(steps=tiny.T, guidance=guidance, truncation=rate, sampler="ancestral")
     generate(model, prompt, settings=settings, on_step=lambda step, tokens: ours.append(tokens))
     assert [tokens.tolist() for tokens in ours[1:]] == [tokens.tolist() for tokens in theirs]
     assert len(ours[-1].unique()) > 2

@@ -259,6 +259,20 @@ STABLE_DIFFUSION = {"state_dict": {"model.diffusion_model.input_blocks.0.0.weigh
 GPT = {"state_dict": {"transformer.tok_emb.weight": torch.ones(2)}}
 
 
+def two_stages_with(change):
+    def action(folder):
+        content = tiny_originals.two_stages()
+        change(content["state_dict"])
+        (folder / "ffhq.pth").unlink()
+        torch.save(content, folder / "two_stages.pth")
+
+    return action
+
+
+def given(name, *shape):
+    return two_stages_with(lambda state: state.update({name: torch.ones(shape)}))
+
+
 def saved(name, content):
     return lambda folder: torch.save(content, folder / name)
 
@@ -317,7 +331,7 @@ COCO = [
         for name in ("coco.pth", "vqgan.pth", "map.pt", "clip.pt")
     ),
     (saved("coco.pth", STABLE_DIFFUSION), r"coco.pth is a Stable Diffusion checkpoint"),
-    (saved("coco.pth", GPT), r"coco.pth is taming's autoregressive transformer"),
+    (saved("coco.pth", GPT), r"coco.pth: transformer.pos_emb is missing"),
     (saved("coco.pth", {"lora_down.weight": torch.ones(2)}), r"coco.pth is nothing that is known here"),
     (saved("coco.pth", {}), r"coco.pth is nothing that is known here"),
     (saved("coco.pth", {"model": 7}), r"coco.pth is nothing that is known here"),
@@ -368,7 +382,14 @@ COCO = [
     ),
 ]
 FFHQ = [
-    (missing("ffhq.pth"), r"two_stages.pth is taming's autoregressive transformer, of which .* the VQGAN alone"),
+    (many(missing("ffhq.pth"), saved("more.ckpt", tiny_originals.two_stages())), r"several models \(more.ckpt, two"),
+    (given("cond_stage_model.encoder.conv_in.bias", 2), r"draws an image from another one"),
+    (given("permuter.forward_shuffle_idx", 2), r"does not draw row by row"),
+    (given("transformer.pos_emb", 1, 33, 32), r"it has 33 positions"),
+    (given("transformer.heads.weight", 24, 32), r"unknown names: transformer.heads.weight"),
+    (given("transformer.head.weight", 9, 32), r"is \(9, 32\)"),
+    (two_stages_with(lambda state: state.pop("transformer.ln_f.bias")), r"missing names: transformer.ln_f.bias"),
+    (two_stages_with(lambda state: state.pop("first_stage_model.encoder.conv_in.bias")), r"encoder.conv_in.bias"),
     (missing("two_stages.pth"), r"draws with 24 codes and needs one VQGAN"),
 ]
 ALL = [*(("diffusers", *c) for c in DIFFUSERS), *(("coco", *c) for c in COCO), *(("ffhq", *c) for c in FFHQ)]

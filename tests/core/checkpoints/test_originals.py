@@ -6,7 +6,8 @@ inputs that the tests below build. Log-probabilities are those of `DiffusionTran
 float64; those of models without text are kept at the positions WHERE. Codes come from `only_get_indices` (ITHQ), the
 argmax of `quantize.proj` (Gumbel; the original draws at random) and VectorQuantizer2; images from
 get_codebook_entry, the decoder and a clamp. Text vectors are those of clip.model.Transformer and ln_final in float32,
-every 16th number.
+every 16th number. Those of `gpt` are of CompVis/taming-transformers' GPT (commit 3ba01b2), whose state dict likewise
+had exactly these names and shapes, after its start token or a class.
 """
 
 from __future__ import annotations
@@ -49,6 +50,12 @@ def ffhq(tmp_path_factory):
     return load(tiny.ffhq_folder(tmp_path_factory.mktemp("ffhq")))
 
 
+@pytest.fixture(scope="module")
+def token_by_token(tmp_path_factory):
+    """Of taming-transformers' file alone, in which the VQGAN lies too."""
+    return load(tiny.two_stages_folder(tmp_path_factory.mktemp("faces")))
+
+
 def assert_golden(ours: torch.Tensor, golden: list[float]) -> None:
     torch.testing.assert_close(ours.flatten(), torch.tensor(golden), atol=1e-5, rtol=1e-6)
 
@@ -81,6 +88,14 @@ def test_the_class_transformer_agrees_with_the_original(imagenet, t, label):
 @pytest.mark.parametrize("t", [0, 9])
 def test_the_unconditional_transformer_agrees_with_the_original(ffhq, t):
     assert_golden(log_p(ffhq, t, None)[..., WHERE], GOLDEN["none"][str(t)])
+
+
+@pytest.mark.parametrize("first", [0, 5])
+def test_the_autoregressive_transformer_agrees_with_the_original(token_by_token, first):
+    x_BN = (torch.arange(32) * 7919 % tiny.FULL_K).reshape(2, -1)
+    network = token_by_token.transformer
+    ours_BNK = network(x_BN, None if first == 0 else torch.tensor([first]))
+    assert_golden(ours_BNK.log_softmax(-1)[:, [0, 1, 9, 15]], GOLDEN["gpt"][str(first)])
 
 
 def image():

@@ -4,8 +4,18 @@ from pathlib import Path
 
 import pytest
 import torch
-from pack.vqdiffusion_core.checkpoints.releases import ITHQ_VQGAN, MIRROR, ON_HUB, RELEASES, releases_like
+from pack.vqdiffusion_core.checkpoints.releases import (
+    ITHQ_VQGAN,
+    MIRROR,
+    ON_HUB,
+    RELEASES,
+    TWO_STAGES,
+    releases_like,
+    two_stages_like,
+)
+from pack.vqdiffusion_core.networks.gpt import GPT
 from pack.vqdiffusion_core.networks.inference import FastTransformer
+from pack.vqdiffusion_core.networks.specs import GPTSpec
 from pack.vqdiffusion_core.networks.vqgan import VQGAN
 
 from ..full_size import CODECS, transformer_spec
@@ -30,6 +40,14 @@ def test_a_release_has_the_size_of_the_real_one(release):
 def test_a_release_is_known_by_its_shape_and_its_codec_fits(release):
     assert release in releases_like(transformer_spec(release))
     assert release.codebook_size == CODECS[release.vqgan].codebook_size or release.code_map
+
+
+# Millions, counted from the configurations; taming-transformers' page says 1.4 billion of ImageNet's.
+@pytest.mark.parametrize(("release", "size"), [*zip(TWO_STAGES, (802, 1411), strict=True)])
+def test_an_autoregressive_release_is_known_by_its_shape(release, size):
+    spec = GPTSpec(release.codebook_size, (16, 16), release.layers, release.width, release.heads, condition="none")
+    assert two_stages_like(spec.codebook_size, spec.layers, spec.width) is release
+    assert round(millions(GPT, spec)) == size
 
 
 def test_the_vqgan_of_ithq_has_the_size_of_the_real_one():
