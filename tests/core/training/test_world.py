@@ -16,7 +16,8 @@ import pytest
 from pack.vqdiffusion_core.cli import main
 from pack.vqdiffusion_core.training.world import captions, grounds, material, scenes
 from pack.vqdiffusion_core.training.world.grounds import COLOURS, LANDS, TIMES, Gradient, Land, Plain
-from pack.vqdiffusion_core.training.world.looks import LOOKS
+from pack.vqdiffusion_core.training.world.judge import Judge, is_ground
+from pack.vqdiffusion_core.training.world.looks import LOOKS, Sprites
 from pack.vqdiffusion_core.training.world.random_scenes import any_ground, any_scene, seen_scene
 from pack.vqdiffusion_core.training.world.scenes import Group, Scene
 from pack.vqdiffusion_core.training.world.source import World
@@ -308,3 +309,39 @@ def test_the_command_trains_on_the_world(cache, tmp_path, monkeypatch, capsys):
     assert (tmp_path / "run" / "sheets" / "0000001.png").exists()
     assert main([*run, "--size", "50"]) == 1
     assert "the world is 24 cells wide: choose a multiple of that" in capsys.readouterr().err
+
+
+def judged(scene, cache, cell=4):
+    icons = material.Icons([subject.icon for subject in FEW], cache)
+    return Judge(FEW, icons)(scenes.render(scene, Sprites(cell, icons)), scene)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_judge_recognises_what_is_drawn_as_it_should_be(seed, cache):
+    scene = any_scene(random.Random(seed), FEW)
+    ground, objects = judged(scene, cache)
+    assert is_ground(ground, scene.ground)
+    assert objects == [(subject, scene.look) for subject, _ in scene.objects]
+
+
+def test_a_judge_is_not_told_what_was_asked_for(cache):
+    """What was drawn is recognised where something else was asked for."""
+    drawn = Scene((Group(FOX), Group(OWL)), "3D", Plain("pink"))
+    icons = material.Icons([subject.icon for subject in FEW], cache)
+    image = scenes.render(drawn, Sprites(4, icons))
+    asked = Scene((Group(TENT), Group(FOX)), "flat", Land("snow", "night"))
+    ground, objects = Judge(FEW, icons)(image, replace(asked, ground=Plain("blue")))
+    assert ground == Plain("pink") and not is_ground(ground, asked.ground)
+    assert objects == [(FOX, "3D"), (OWL, "3D")]
+
+
+def test_a_land_is_the_same_with_other_hills_and_not_at_another_time():
+    meadow = Land("meadow", "night", 3)
+    assert is_ground(Land("meadow", "night", 8), meadow)
+    assert not is_ground(Land("meadow", "day", 3), meadow) and not is_ground(Plain("green"), meadow)
+
+
+def test_four_objects_fill_an_image_and_its_ground_is_seen_between_them(cache):
+    scene = Scene((Group(BALLOON, 4),), "noto", Plain("navy"))
+    ground, objects = judged(scene, cache)
+    assert ground == Plain("navy") and {found.subject for found in objects} == {BALLOON}
