@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from ..checkpoints import POCKET_FOLDER, load, save
-from ..distributed import Processes, init_processes
+from ..distributed import Processes, choose_device, init_processes
 from ..networks.specs import VQGANSpec
 from ..networks.vqgan import VQGAN
 from ..notices import few_notices
@@ -131,6 +131,7 @@ def add_evaluate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     command.add_argument("--model", type=Path, default=POCKET_FOLDER, help="folder; without it, the built-in model")
     command.add_argument("--prompts", type=int, default=400, help="how many of each kind")
     command.add_argument("--json", type=Path, help="file to write the figures to as well")
+    add_device(command)
 
 
 def parse_numbers(text: str) -> tuple[int, ...]:
@@ -264,7 +265,7 @@ def save_model(training: DiffusionTraining, folder: Path | None) -> None:
 
 
 def run_evaluate(options: argparse.Namespace) -> None:
-    model = load(options.model, "float32").prepare_for_inference()
+    model = load(options.model, "float32").prepare_for_inference(choose_device(options.device))
     with few_notices():
         figures = evaluate(model, options.prompts)
     print(table(figures))

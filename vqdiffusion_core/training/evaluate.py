@@ -62,9 +62,9 @@ def codec_figures(model: VQDiffusion, count: int) -> Figures:
     likeness, used = [], torch.zeros(model.vqgan.spec.codebook_size, dtype=torch.bool)
     for scene in unseen_scenes(rng, count):
         image = to_tensor(scenes.render(scene))[None]
-        tokens = model.vqgan.encode(image)
-        used[tokens.flatten()] = True
-        likeness.append(psnr(model.vqgan.decode(tokens), image))
+        tokens = model.vqgan.encode(image.to(model.device))
+        used[tokens.flatten().cpu()] = True
+        likeness.append(psnr(model.vqgan.decode(tokens).cpu(), image))
     return {"PSNR in dB": statistics.mean(likeness), "share of the codes used": used.float().mean().item()}
 
 
@@ -194,11 +194,17 @@ def draw_tokens(
     drawn = []
     for begin in range(0, len(prompts), BATCH):
         part = range(begin, min(begin + BATCH, len(prompts)))
-        condition = text_encoder.encode([prompts[i] for i in part])
+        condition = text_encoder.encode([prompts[i] for i in part]).to(model.device)
         guidance = cfg(condition, model.null(), settings.guidance)
         region_BN = None if region_N is None else region_N.expand(len(part), -1)
         *_, last = sample(
-            model.transformer, model.schedule, guidance, tokens_BN[part.start : part.stop], region_BN, settings, part
+            model.transformer,
+            model.schedule,
+            guidance,
+            tokens_BN[part.start : part.stop].to(model.device),
+            region_BN,
+            settings,
+            part,
         )
         drawn.append(last.x_BN)
     return torch.cat(drawn)
