@@ -42,12 +42,12 @@ def cache_bytes(spec: GPTSpec, rows: int, dtype: torch.dtype) -> int:
 
 def pass_elements(spec: TransformerSpec, rows: int, dtype: torch.dtype) -> int:
     """Numbers that a pass of so many rows has alive at once: in a block's attention six tensors of the hidden states'
-    size, with the scores of a head; in its MLP four, with two of the inner width, of bounded size.
+    size, with the scores of a head; in its MLP four, with one of the inner width, of bounded size.
     """
     N, W = spec.num_tokens, spec.width
     attention = 6 * rows * N * W + 2 * N * N
     inner = min(rows * N * spec.mlp_ratio * W, INNER_BYTES[False] // dtype.itemsize)
-    return max(attention, 4 * rows * N * W + 2 * inner)
+    return max(attention, 4 * rows * N * W + inner)
 
 
 def largest_share(schedule: Schedule, settings: Settings) -> float:

@@ -25,7 +25,7 @@ SHAPES = {
     "COCO": replace(SMALL, layers=19),
     "ImageNet": replace(SMALL, layers=24, condition="class", mlp="conv"),
 }
-LAUNCHES = {"tiny": 98, "pocket": 190, "COCO": 489, "ImageNet": 555}  # of a guided step
+LAUNCHES = {"tiny": 84, "pocket": 144, "COCO": 339, "ImageNet": 316}  # of a guided step
 UPLOADS = 6  # ids, positions, which of them are asked, time, weights of the conditions, uniform numbers
 
 

@@ -3,8 +3,8 @@
 import pytest
 import torch
 from pack.vqdiffusion_core.diffusion import denoiser, predictor, sampling
-from pack.vqdiffusion_core.diffusion.denoiser import ConditionCache
 from pack.vqdiffusion_core.diffusion.settings import Settings
+from pack.vqdiffusion_core.networks.inference import FastTransformer
 
 from .fake import FakeDevice
 from .test_budgets import LAUNCHES, SHAPES, UPLOADS, steps_on
@@ -69,7 +69,7 @@ OMISSIONS = {
         "",
     ),
     "the text stays on the CPU": (
-        (ConditionCache, "project", lambda self, text: self.transformer.precompute_kv(text.cpu())),
+        (FastTransformer, "precompute", lambda self, text: self.precompute_kv(text.cpu())),
         "same device",
     ),
 }

@@ -10,7 +10,7 @@ from itertools import compress
 import torch
 from torch import Tensor
 
-from ..networks.inference import FastTransformer, TextKV
+from ..networks.inference import FastTransformer, Precomputed
 from .guidance import Condition, Guidance
 from .inpainting import Region
 from .schedule import Schedule
@@ -105,12 +105,12 @@ class Denoiser:
 
 
 class ConditionCache:
-    """What the network reads of conditions: of texts the keys and values, kept from step to step; of a class its id."""
+    """What the network reads of conditions, kept from step to step."""
 
     def __init__(self, transformer: FastTransformer, conditions: Sequence[Condition]):
         self.transformer = transformer
         self.conditions = conditions
-        self.kept: dict[tuple[tuple[int, ...], tuple[int, int] | None], TextKV | Tensor | None] = {}
+        self.kept: dict[tuple[tuple[int, ...], tuple[int, int] | None], Precomputed | Tensor | None] = {}
 
     def passes(self, speaking: Sequence[bool]) -> list[tuple[int, ...]]:
         """The conditions that speak, by number, those of one shape together: they share a pass of the network."""
@@ -120,7 +120,7 @@ class ConditionCache:
             passes[None if condition is None else condition.shape[1:]].append(which)
         return [tuple(together) for together in passes.values()]
 
-    def read(self, together: tuple[int, ...], images: slice) -> TextKV | Tensor | None:
+    def read(self, together: tuple[int, ...], images: slice) -> Precomputed | Tensor | None:
         """Of the conditions of one pass, one after the other: texts that all images share once, else each for these
         images.
         """
@@ -129,11 +129,8 @@ class ConditionCache:
         key = together, None if shared else (images.start, images.stop)
         if key not in self.kept:
             batch = given if shared else [of_images(each, images) for each in given]
-            self.kept[key] = self.project(torch.cat(batch)) if batch else None
+            self.kept[key] = self.transformer.precompute(torch.cat(batch)) if batch else None
         return self.kept[key]
-
-    def project(self, condition: Tensor) -> TextKV | Tensor:
-        return self.transformer.precompute_kv(condition) if self.transformer.spec.condition == "text" else condition
 
 
 def of_images(condition: Tensor, images: slice) -> Tensor:

@@ -2,76 +2,92 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import cast
 
-import torch.nn.functional as F
+import torch
 from torch import Tensor, nn
 
-from .kernels import keep_freed_memory, linear
-from .transformer import AdaptiveLayerNorm, Block, KeysValues, Transformer
+from .fused import STACKS, ClassNorm, FusedBlock, ScaleShift, time_rows
+from .kernels import keep_freed_memory
+from .transformer import Block, KeysValues, Transformer
 
 TextKV = list[KeysValues]  # of a text, per layer
+Precomputed = TextKV | list[ScaleShift]  # the latter of a class
 
 
 class FastTransformer(Transformer):
     """A `Transformer`, and trained as one."""
 
+    def precompute(self, condition: Tensor) -> Precomputed | Tensor:
+        """What the blocks read of a condition, the same in every step."""
+        if self.spec.condition == "text":
+            return self.precompute_kv(condition)
+        if not self.adaln_cached:
+            return condition
+        return [cast(ClassNorm, block.ln2).scaled_rows(condition) for block in self.blocks]
+
     def precompute_kv(self, text_BLD: Tensor) -> TextKV:
-        """What cross-attention reads of a text: the same in every step, so it is worked out once a prompt."""
+        """What cross-attention reads of a text."""
         return [cast(Block, block).attn2.project_kv(text_BLD) for block in self.blocks]
 
     def hidden(
         self,
         x_BN: Tensor,
         index_B: Tensor,
-        condition: TextKV | Tensor | None,
+        condition: Precomputed | Tensor | None,
         positions_BM: Tensor | None = None,
     ) -> Tensor:
-        """Hidden states before the head, (B, N, W), or (B, M, W) at these positions. A text may be its `TextKV`."""
+        """Hidden states before the head, (B, N, W), or (B, M, W) at these positions. `condition` may be precomputed."""
         keep_freed_memory()
         conditions = condition if isinstance(condition, list) else [condition] * len(self.blocks)
-        *others, (last, of_last) = zip(self.blocks, conditions, strict=True)
+        *others, (last, time, of_last) = zip(self.blocks, self.times(index_B), conditions, strict=True)
         h_BNW = self.content_emb(x_BN)
-        for block, of_block in others:
-            h_BNW = block(h_BNW, index_B, of_block)
+        for block, *told in others:
+            h_BNW = block(h_BNW, *told)
         if positions_BM is None:
-            return last(h_BNW, index_B, of_last)
+            return last(h_BNW, time, of_last)
         if self.spec.mlp == "conv":  # which mixes tokens after the last attention too
-            return at_positions(last(h_BNW, index_B, of_last), positions_BM)
-        h_BMW = self_attention_at(cast(Block, last), h_BNW, index_B, positions_BM)
-        return cast(Block, last).after_self_attention(h_BMW, index_B, of_last)
+            return at_positions(last(h_BNW, time, of_last), positions_BM)
+        h_BMW = self_attention_at(cast(Block, last), h_BNW, time, positions_BM)
+        return cast(Block, last).after_self_attention(h_BMW, time, of_last)
+
+    def times(self, index_B: Tensor) -> Sequence[Tensor]:
+        """What each block is told of the time: made ready for drawing, the rows of its norms, (B, norms, 2, W)."""
+        if not self.adaln_cached:
+            return [index_B] * len(self.blocks)
+        return self.adaln(index_B).unflatten(1, (len(self.blocks), -1, 2, self.spec.width)).unbind(1)
 
     def cache_adaln(self) -> FastTransformer:
-        """Make this network ready for drawing: what a norm works out from the time becomes a table of T rows, and the
-        layers that it comes from, a fifth of all weights, are dropped. It can no longer be trained or saved.
+        """Make this network ready for drawing: what all norms work out from the time becomes one table of T rows, and
+        the layers that it comes from, a fifth of all weights, are dropped; products of the same numbers become one. It
+        can no longer be trained or saved.
         """
         if not self.adaln_cached:
-            for block in self.blocks:
-                for name in ("ln1", "ln1_1"):
-                    if (norm := getattr(block, name, None)) is not None:
-                        setattr(block, name, CachedAdaptiveLayerNorm(norm))
+            blocks = [cast(Block, block) for block in self.blocks]
+            self.adaln = nn.Embedding.from_pretrained(torch.cat([time_rows(block) for block in blocks], 1))
+            self.blocks = nn.ModuleList(FusedBlock(block, last=block is blocks[-1]) for block in blocks)
         return self
 
     @property
     def adaln_cached(self) -> bool:
-        return isinstance(self.blocks[0].ln1, CachedAdaptiveLayerNorm)
+        return hasattr(self, "adaln")
+
+    def place_of(self, name: str) -> tuple[str, slice]:
+        """Where a weight or bias of a published name lies: its name here, and which rows of it. Made ready for drawing,
+        "blocks.0.attn1.key.weight" is rows W to 2 W of "blocks.0.attn1.qkv.weight".
+        """
+        owner, layer, kind = name.rsplit(".", 2)
+        for stack, layers in STACKS.items():
+            if layer in layers and hasattr(self.get_submodule(owner), stack):
+                start = layers.index(layer) * self.spec.width
+                return f"{owner}.{stack}.{kind}", slice(start, start + self.spec.width)
+        return name, slice(None)
 
 
-class CachedAdaptiveLayerNorm(AdaptiveLayerNorm):
-    """Keeps the scale and shift of every row in place of the layers that they come from."""
-
-    def __init__(self, norm: AdaptiveLayerNorm):
-        nn.Module.__init__(self)
-        emb_RW, weight, bias = (each.float() for each in (norm.emb.weight, norm.linear.weight, norm.linear.bias))
-        self.table = nn.Embedding.from_pretrained(linear(F.silu(emb_RW), weight, bias).to(norm.emb.weight.dtype))
-
-    def scale_and_shift(self, row_B: Tensor) -> Tensor:
-        return self.table(row_B)
-
-
-def self_attention_at(block: Block, h_BNW: Tensor, index_B: Tensor, positions_BM: Tensor) -> Tensor:
+def self_attention_at(block: Block, h_BNW: Tensor, time: Tensor, positions_BM: Tensor) -> Tensor:
     """Self-attention of the tokens at these positions, (B, M, W), to all."""
-    h = block.ln1(h_BNW, index_B)
+    h = block.ln1(h_BNW, time)
     return at_positions(h_BNW, positions_BM) + block.attn1(at_positions(h, positions_BM), block.attn1.project_kv(h))
 
 

@@ -21,6 +21,7 @@ ONEDNN = X86 and torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkld
 LONG = 64  # keys: below, the products of one head are too small to be worth a call each
 SCORES = 16 << 20  # bytes of one head's: above, they would not stay in the cache, and take memory without bound
 INNER_BYTES = {True: 8 << 20, False: 128 << 20}  # of an MLP's inner tensor on a CPU, and elsewhere
+QUICK = 1.702  # of QuickGELU
 FEW_THREADS = 8  # PyTorch's attention gives every thread a head of its own, which many threads need
 
 
@@ -69,8 +70,8 @@ def modulated_layer_norm(h_BNW: Tensor, scale_BW: Tensor, shift_BW: Tensor) -> T
 
 
 def quick_gelu(x: Tensor) -> Tensor:
-    """x * sigmoid(1.702 x); without gradients in the place of x, which is to be the fresh output of a layer."""
-    gate = (1.702 * x).sigmoid_()
+    """x * sigmoid(QUICK x); without gradients in the place of x, which is to be the fresh output of a layer."""
+    gate = (QUICK * x).sigmoid_()
     return x * gate if torch.is_grad_enabled() else x.mul_(gate)
 
 

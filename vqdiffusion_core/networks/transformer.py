@@ -1,7 +1,7 @@
 """The network of VQ-Diffusion: noisy tokens and a condition -> logits of the clean tokens (Gu et al. 2022, 4.2).
 
 Modules carry the names of the published checkpoints. Shapes: x_BN ids 0..K, text_BLD condition vectors, h_BNW hidden.
-What makes it fast is in `kernels` and, for drawing, in `inference`.
+What makes it fast is in `kernels` and, for drawing, in `inference` and `fused`.
 """
 
 from __future__ import annotations
@@ -80,8 +80,10 @@ class Block(nn.Module):
         """Attention to the text, and the MLP: unless that is of convolutions, every token by itself."""
         if self.condition == "text":
             h_BNW = h_BNW + self.attn2(self.ln1_1(h_BNW, index_B), condition)
-        h = self.ln2(h_BNW, condition) if self.condition == "class" else self.ln2(h_BNW)
-        return h_BNW + self.mlp(h)
+        return self.add_mlp(h_BNW, self.ln2(h_BNW, condition) if self.condition == "class" else self.ln2(h_BNW))
+
+    def add_mlp(self, h_BNW: Tensor, normed_BNW: Tensor) -> Tensor:
+        return h_BNW + self.mlp(normed_BNW)
 
 
 class AdaptiveLayerNorm(nn.Module):
@@ -114,12 +116,15 @@ class Attention(nn.Module):
     def forward(self, h_BNW: Tensor, source: Tensor | KeysValues) -> Tensor:
         """`source` (B, L, D) is what h attends to, or its keys and values; of fewer, each for several images."""
         keys, values = source if isinstance(source, tuple) else self.project_kv(source)
-        queries = self.query(h_BNW).reshape(len(keys), -1, h_BNW.shape[2])  # those of one source, one after the other
-        mixed = self.attend(self.split(queries), keys, values)
-        return self.proj(mixed.transpose(1, 2).flatten(2)).view_as(h_BNW)
+        return self.mix(self.query(h_BNW), keys, values)
 
     def project_kv(self, source_BLD: Tensor) -> KeysValues:
         return self.split(self.key(source_BLD)), self.split(self.value(source_BLD))
+
+    def mix(self, queries_BNW: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+        queries = queries_BNW.reshape(len(keys), -1, queries_BNW.shape[2])  # those of one source, one after the other
+        mixed = self.attend(self.split(queries), keys, values)
+        return self.proj(mixed.transpose(1, 2).flatten(2)).view_as(queries_BNW)
 
     def split(self, h_BLW: Tensor) -> Tensor:
         return h_BLW.unflatten(-1, (self.heads, -1)).transpose(1, 2)

@@ -90,13 +90,24 @@ def test_a_table_of_times_is_the_layers_that_it_replaces():
     with torch.no_grad():
         memory = fast.precompute_kv(tiny.text(1).expand(2, -1, -1))
         torch.testing.assert_close(table(x, index, memory), fast(x, index, memory), atol=1e-4, rtol=1e-4)
-    assert set(dict(table.named_parameters())) ^ set(dict(fast.named_parameters())) == {
-        f"blocks.{i}.{norm}.{part}"
-        for i in range(WIDE.layers)
-        for norm in ("ln1", "ln1_1")
-        for part in ("table.weight", "emb.weight", "linear.weight", "linear.bias")
-    }
-    assert table.cache_adaln().adaln_cached  # again does nothing
+    held = dict(table.named_parameters())
+    assert held["adaln.weight"].shape == (WIDE.num_timesteps, WIDE.layers * 2 * 2 * WIDE.width)
+    assert not any(".ln1" in name for name in held)
+    assert table.cache_adaln() is table and held.keys() == dict(table.named_parameters()).keys()  # again does nothing
+
+
+@pytest.mark.parametrize("mlp", ["linear", "conv"])
+@pytest.mark.parametrize("condition", ["text", "class"])
+def test_every_weight_of_an_attention_is_found_again_by_its_published_name(condition, mlp):
+    """Those of the others have kept their names, where they were not dropped."""
+    fast = tiny.transformer(spec=replace(WIDE, condition=condition, class_rows=5, mlp=mlp))
+    published = {name: tensor.clone() for name, tensor in fast.state_dict().items() if ".attn" in name}
+    assert all(fast.place_of(name) == (name, slice(None)) for name in published)
+    here = fast.cache_adaln().state_dict()
+    for name, tensor in published.items():
+        place, rows = fast.place_of(name)
+        assert torch.equal(here[place][rows], tensor), name
+    assert fast.place_of("blocks.0.attn1.key.weight") == ("blocks.0.attn1.qkv.weight", slice(32, 64))
 
 
 def test_the_same_tokens_as_the_readable_network_for_the_same_seed():
