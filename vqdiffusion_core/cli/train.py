@@ -80,6 +80,9 @@ def add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     command.add_argument("--heads", type=int, default=Shape.heads)
     command.add_argument("--kernel", choices=KERNELS, default="absorbing", help="how tokens get lost")
     command.add_argument(
+        "--token-share", type=float, default=1.0, help="of each image's tokens, in a step: less is quicker; end with 1"
+    )
+    command.add_argument(
         "--checkpoint-activations", action="store_true", help="much less memory, for steps of a third more work"
     )
     add_end(command)
@@ -191,6 +194,7 @@ def run_diffusion(options: argparse.Namespace) -> None:
         settings |= {
             "learn": learn,
             "compiled": options.compile,
+            "token_share": options.token_share,
             "checkpoint_activations": options.checkpoint_activations,
         }
         training = diffusion_training(model, source, options.folder, processes, options.new_data, **settings)

@@ -49,11 +49,12 @@ class ContentEmbedding(nn.Module):
         self.height_emb = nn.Embedding(rows, spec.width)
         self.width_emb = nn.Embedding(columns, spec.width)
 
-    def forward(self, x_BN: Tensor) -> Tensor:
+    def forward(self, x_BN: Tensor, position_BN: Tensor | None = None) -> Tensor:
+        """`position_BN` says where each token stands; without it, they are those of an image in order."""
         rows, columns = (whole_table(table, x_BN.device) for table in (self.height_emb, self.width_emb))
-        position = rows[:, None] + columns[None, :]
+        positions_NW = (rows[:, None] + columns[None, :]).flatten(0, 1)
         # Cut, not cropped: the ImageNet models read the first 256 of 32 x 32 positions for their 16 x 16 tokens.
-        return self.emb(x_BN) + position.flatten(0, 1)[: x_BN.shape[1]]
+        return self.emb(x_BN) + positions_NW[slice(x_BN.shape[1]) if position_BN is None else position_BN]
 
 
 class Block(nn.Module):

@@ -14,7 +14,7 @@ from ..notices import notify
 
 FILE = "checkpoint.pt"
 KINDS = {"codec": "a codec", "transformer": "a diffusion model"}  # by what their config has
-MAY_CHANGE = ("learning_rate", "mixed")  # when a run goes on
+MAY_CHANGE = ("learning_rate", "mixed", "token_share")  # when a run goes on
 
 
 class Resumable(Protocol):

@@ -67,11 +67,21 @@ class Networks(nn.Module):
         self.transformer.requires_grad_(what in ("all", "transformer"))
         self.null_1LD.requires_grad_(True)
 
-    def forward(self, x_BN: Tensor, index_B: Tensor, ids_BL: Tensor, drop_B: Tensor, where_BN: Tensor) -> Tensor:
-        """Logits (M, K) at the M asked positions; captions whose `drop_B` is true are replaced by the null."""
+    def forward(
+        self,
+        x_BN: Tensor,
+        index_B: Tensor,
+        ids_BL: Tensor,
+        drop_B: Tensor,
+        where_BN: Tensor,
+        position_BN: Tensor | None = None,
+    ) -> Tensor:
+        """Logits (M, K) at the M asked positions; captions whose `drop_B` is true are replaced by the null. The tokens
+        are some of an image's, at these positions, or all.
+        """
         text_BLD = self.text_encoder.embed(ids_BL)
         text_BLD = torch.where(drop_B[:, None, None], self.null_1LD, text_BLD)
-        h_BNW = self.transformer.content_emb(x_BN)
+        h_BNW = self.transformer.content_emb(x_BN, position_BN)
         for block in self.transformer.blocks:
             if self.checkpoint_activations:
                 h_BNW = checkpointed(block, h_BNW, index_B, text_BLD)
@@ -83,7 +93,7 @@ class Networks(nn.Module):
 
 
 class Batch(NamedTuple):
-    """This process's examples, each taken to a time by the forward process."""
+    """This process's examples, each taken to a time by the forward process; of each the tokens that the step sees."""
 
     x0_BN: Tensor
     xt_BN: Tensor
@@ -91,6 +101,7 @@ class Batch(NamedTuple):
     p_B: Tensor  # the chance with which t was drawn
     ids_BL: Tensor  # captions
     drop_B: Tensor  # whether the null takes the caption's place
+    position_BN: Tensor  # of the tokens
 
     def split(self, count: int) -> list[Batch]:
         """In so many parts of equal size, but for the last; fewer where there are fewer rows."""
@@ -100,6 +111,9 @@ class Batch(NamedTuple):
 class DiffusionTraining:
     """One run. `batch` is that of all processes together; `vqgan` draws the sheets; `compiled`: by PyTorch's compiler,
     which takes a while to begin and a C++ compiler to be there.
+
+    With a `token_share` below 1 a step sees only so many of each image's tokens, drawn at random, which see each other
+    alone: quicker where there are many, and to be followed by some steps that see all.
 
     Less memory for the same steps: `accumulate` takes each process's rows of a batch in so many parts, and
     `checkpoint_activations` keeps of every block its input alone, for a third more work.
@@ -120,8 +134,13 @@ class DiffusionTraining:
         compiled: bool = False,
         accumulate: int = 1,
         checkpoint_activations: bool = False,
+        token_share: float = 1.0,
         seed: int = 0,
     ):
+        if not 0 < token_share <= 1:
+            raise ValueError(f"token share is {token_share}; expected more than 0 and at most 1.")
+        if token_share < 1 and networks.transformer.spec.mlp == "conv":
+            raise ValueError("The convolutions of this model need all tokens; expected a token share of 1.")
         self.networks = networks.to(processes.device).train()
         self.ema = deepcopy(networks).eval().requires_grad_(False)
         self.schedule = schedule
@@ -133,6 +152,7 @@ class DiffusionTraining:
         self.learning_rate = learning_rate
         self.mixed = mixed
         self.accumulate = accumulate
+        self.token_share = token_share
         self.seed = seed
         self.times = TimeSampler(schedule.num_timesteps)
         self.checkpoint_activations = networks.checkpoint_activations = checkpoint_activations
@@ -145,7 +165,7 @@ class DiffusionTraining:
 
     @property
     def config(self) -> dict[str, Any]:
-        names = ("learn", "batch", "learning_rate", "mixed", "seed")
+        names = ("learn", "batch", "learning_rate", "mixed", "token_share", "seed")
         last = self.schedule.bar(self.schedule.num_timesteps)
         return {
             "transformer": asdict(self.networks.transformer.spec),
@@ -167,7 +187,7 @@ class DiffusionTraining:
             averages=bytes_of(self.ema.parameters()),
             optimizers=sum(map(optimizer_bytes, self.optimizers)),
             gradients=bytes_of(self.weights) * (2 if processes.count > 1 else 1),  # on their way to the others
-            activations=int(math.ceil(self.batch / processes.count / accumulate) * image),
+            activations=int(math.ceil(self.batch / processes.count / accumulate) * image * self.token_share),
         )
 
     def batches(self, steps: range) -> Iterator[Batch]:
@@ -185,7 +205,17 @@ class DiffusionTraining:
         t_B = shard(all_t_B)
         coins = zip(x0_BN, t_B.tolist(), shard(coin_BN), strict=True)
         xt_BN = torch.stack([q_sample(x0_N, t, self.schedule, coin_N) for x0_N, t, coin_N in coins])
-        return Batch(x0_BN, xt_BN, t_B, shard(all_p_B), ids_BL, shard(drop_B))
+        position_BN = shard(self.seen_positions(generator))
+        x0_BN, xt_BN = (tokens_BN.gather(1, position_BN) for tokens_BN in (x0_BN, xt_BN))
+        return Batch(x0_BN, xt_BN, t_B, shard(all_p_B), ids_BL, shard(drop_B), position_BN)
+
+    def seen_positions(self, generator: torch.Generator) -> Tensor:
+        """Of the tokens that a step sees of each image of the whole batch, in order."""
+        num_tokens = self.examples.tokens_SN.shape[1]
+        if self.token_share == 1:
+            return torch.arange(num_tokens).expand(self.batch, -1)
+        order_BN = torch.rand(self.batch, num_tokens, generator=generator).argsort(1)
+        return order_BN[:, : math.ceil(self.token_share * num_tokens)].sort(1).values
 
     def step(self, step: int, progress: float, batch: Batch) -> Metrics:
         self.networks.zero_grad()
@@ -206,14 +236,17 @@ class DiffusionTraining:
         return torch.stack([bound_B, loss_B]).detach()
 
     def losses(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """(bound_B, auxiliary_B), means over the tokens of each image."""
+        """(bound_B, auxiliary_B), means over the seen tokens of each image."""
         where_BN = loss_mask(batch.xt_BN, self.schedule)
         t_M = batch.t_B[:, None].expand_as(where_BN)[where_BN].numpy()
         index_B = batch.t_B - 1  # the network counts from 0
-        inputs = (batch.xt_BN, index_B, batch.ids_BL, batch.drop_B, where_BN, batch.x0_BN)
-        xt_BN, index_B, ids_BL, drop_B, where_BN, x0_BN = (tensor.to(self.processes.device) for tensor in inputs)
+        inputs = (batch.xt_BN, index_B, batch.ids_BL, batch.drop_B, where_BN, batch.x0_BN, batch.position_BN)
+        xt_BN, index_B, ids_BL, drop_B, where_BN, x0_BN, position_BN = (
+            tensor.to(self.processes.device) for tensor in inputs
+        )
+        some = (position_BN,) if self.token_share < 1 else ()  # a look-up of all would cost its gradient
         with mixed_precision(self.processes.device, self.mixed):
-            logits_MK = self.predict(xt_BN, index_B, ids_BL, drop_B, where_BN)
+            logits_MK = self.predict(xt_BN, index_B, ids_BL, drop_B, where_BN, *some)
         terms = loss_terms(logits_MK, x0_BN[where_BN], xt_BN[where_BN], t_M, self.schedule)
         bound_B, auxiliary_B = (mean_by_image(term_M, where_BN) for term_M in terms)
         return bound_B, auxiliary_B

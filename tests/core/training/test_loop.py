@@ -297,3 +297,30 @@ def test_what_is_not_asked_for_costs_nothing():
     x0 = torch.tensor([0, 1, 2, 0])
     bound, _ = loss_terms(logits, x0, x0, np.array([1, 4, 7, 10]), schedule)
     assert bound.abs().max() < 1e-9
+
+
+def test_a_step_may_see_some_of_the_tokens(tmp_path):
+    """As many of each image, others in every step, each where it stands."""
+    training = tiny.diffusion(tmp_path, mixed=False, token_share=0.5)
+    first, second = training.batches(range(2))
+    positions = first.position_BN
+    assert positions.shape == first.xt_BN.shape == (4, 32) and not positions.equal(second.position_BN)
+    assert all(len(set(row.tolist())) == 32 for row in positions)
+    whole = next(iter(tiny.diffusion(tmp_path, mixed=False).batches(range(1))))
+    assert whole.x0_BN.gather(1, positions).equal(first.x0_BN) and whole.xt_BN.gather(1, positions).equal(first.xt_BN)
+    embed = training.networks.transformer.content_emb
+    row = torch.arange(4)[:, None]
+    torch.testing.assert_close(embed(first.xt_BN, positions), embed(whole.xt_BN)[row, positions])
+    losses = [metrics["bound"] for metrics in tiny.take_steps(training, 60, progress=0.1)]
+    assert np.mean(losses[-10:]) < np.mean(losses[:10])
+
+
+def test_the_share_of_tokens_may_change_when_a_run_goes_on(tmp_path):
+    run(tiny.diffusion(tmp_path, token_share=0.5), tmp_path / "run", steps=2, report=silent)
+    run(tiny.diffusion(tmp_path), tmp_path / "run", steps=4, report=silent)
+
+
+@pytest.mark.parametrize("share", [0.0, 1.5, float("nan")])
+def test_a_share_of_tokens_is_one(share, tmp_path):
+    with pytest.raises(ValueError, match="expected more than 0 and at most 1"):
+        tiny.diffusion(tmp_path, token_share=share)
