@@ -34,6 +34,19 @@ def test_a_prompt_that_fits_says_nothing(model, said):
     assert said == []
 
 
+def test_words_that_the_captions_never_had_are_named_once_wherever_a_prompt_is_encoded(model, said, monkeypatch):
+    monkeypatch.setattr(model.clip.cond_stage_model, "known_words", frozenset({"red", "sky"}))
+
+    def core(clip, text):
+        return clip.encode_from_tokens_scheduled(clip.tokenize(text))
+
+    for encode in (VQDiffusionTextEncode.execute, core):
+        said.clear()
+        encode(model.clip, "Red (SKIES:1.2), zebra zebra 2")
+        (line,) = [line for line in said if "does not know" in line]
+        assert line.startswith('This model does not know "skies", "zebra": the captions')
+
+
 def test_what_goes_to_other_text_encoders_beside_the_text_is_named(model, said):
     model.clip.tokenize("red", images=[torch.zeros(1, 4, 4, 3)], llama_template="{}", min_length=1, keyframes=[])
     assert said == ["images, llama_template not read: VQ-Diffusion's text encoder reads text alone."]

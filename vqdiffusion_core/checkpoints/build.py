@@ -63,7 +63,7 @@ def build_text_encoder(
     fill(tower, weights, dtype)
     positions = torch.arange(spec.length)[None]  # in no file, so still without memory
     tower.embeddings.register_buffer("position_ids", positions, persistent=False)
-    return TextEncoder(clip, clip_tokenizer(vocabulary.ids, vocabulary.merges))
+    return TextEncoder(clip, clip_tokenizer(vocabulary.ids, vocabulary.merges), vocabulary.words)
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import gzip
 import json
 import zlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 Merge = tuple[str, str]  # two tokens that become one
+WORDS = "words.txt"  # beside a tokenizer: what the training's captions were made of, a word a line
 OPENAI_MERGES = 49152 - 256 - 2  # OpenAI's file lists more than its models know
 
 
@@ -27,6 +28,7 @@ OPENAI_MERGES = 49152 - 256 - 2  # OpenAI's file lists more than its models know
 class Vocabulary:
     ids: dict[str, int]
     merges: list[Merge]  # the best first
+    words: frozenset[str] | None = None  # of the captions that a model was trained on, where they are known
 
 
 def vocabulary_for(spec: TextSpec, folders: Sequence[Path]) -> Vocabulary:
@@ -60,12 +62,16 @@ def read_vocabulary(folder: Path) -> Vocabulary | None:
     """vocab.json with merges.txt, tokenizer.json, or OpenAI's gzipped merges; None if there are none of them."""
     if (folder / "vocab.json").exists() and (folder / "merges.txt").exists():
         merges = parse_merges(read_text(folder / "merges.txt"))
-        return validate(Vocabulary(read_json(folder / "vocab.json"), merges), folder)
+        return validate(Vocabulary(read_json(folder / "vocab.json"), merges, read_words(folder / WORDS)), folder)
     if (folder / "tokenizer.json").exists():
         return validate(vocabulary_of_tokenizer_json(read_json(folder / "tokenizer.json"), folder), folder)
     for file in sorted(folder.glob("[!.]*.gz")):
         return validate(vocabulary_of_openai(parse_merges(unzip(file))), file)
     return None
+
+
+def read_words(file: Path) -> frozenset[str] | None:
+    return frozenset(read_text(file).decode("utf-8", errors="replace").split()) if file.exists() else None
 
 
 def vocabulary_of_tokenizer_json(content: dict[str, Any], folder: Path) -> Vocabulary:
@@ -134,7 +140,7 @@ def validate(vocabulary: Vocabulary, source: Path) -> Vocabulary:
 
 def vocabulary_of(text: TextEncoder) -> Vocabulary:
     """What a text encoder's tokenizer was made from."""
-    return vocabulary_of_backend(text.tokenizer.backend_tokenizer)
+    return replace(vocabulary_of_backend(text.tokenizer.backend_tokenizer), words=text.known_words)
 
 
 def vocabulary_of_backend(tokenizer: Tokenizer) -> Vocabulary:
@@ -143,12 +149,15 @@ def vocabulary_of_backend(tokenizer: Tokenizer) -> Vocabulary:
 
 
 def write_vocabulary(vocabulary: Vocabulary, length: int, folder: Path) -> None:
-    """Write a tokenizer folder that every version of transformers reads."""
+    """Write a tokenizer folder that every version of transformers reads, with the words of the captions beside it."""
     folder.mkdir(parents=True)
     ordered = dict(sorted(vocabulary.ids.items(), key=lambda item: item[1]))
     write_json(ordered, folder / "vocab.json")
     merges = "".join(f"{a} {b}\n" for a, b in vocabulary.merges)
     (folder / "merges.txt").write_text("#version: 0.2\n" + merges, encoding="utf-8", newline="\n")
+    if vocabulary.words is not None:
+        words = "".join(f"{word}\n" for word in sorted(vocabulary.words))
+        (folder / WORDS).write_text(words, encoding="utf-8", newline="\n")
     special = {"bos_token": START, "eos_token": END, "unk_token": END, "pad_token": next(iter(ordered))}
     write_json(
         {"tokenizer_class": "CLIPTokenizer", "model_max_length": length, **special}, folder / "tokenizer_config.json"

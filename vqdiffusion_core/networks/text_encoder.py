@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import html
 import re
+import unicodedata
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import reduce
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -20,6 +22,7 @@ from .specs import TextSpec
 if TYPE_CHECKING:
     from transformers import CLIPTextModel, PreTrainedTokenizerFast
 
+MOST_NAMED = 8  # unknown words in one notice
 PAD_ID = 0  # not the end-of-text id that other CLIP users pad with: these models were trained on 0 ("!")
 
 
@@ -39,12 +42,17 @@ class Word(NamedTuple):
 
 
 class TextEncoder(nn.Module):
-    """CLIP's text tower and its tokenizer."""
+    """CLIP's text tower and its tokenizer. `known_words`: those of the captions that the model was trained on; None
+    where nobody knows them.
+    """
 
-    def __init__(self, model: CLIPTextModel, tokenizer: PreTrainedTokenizerFast):
+    def __init__(
+        self, model: CLIPTextModel, tokenizer: PreTrainedTokenizerFast, known_words: frozenset[str] | None = None
+    ):
         super().__init__()
         self.model = model
         self.tokenizer = tokenizer
+        self.known_words = known_words
 
     @property
     def length(self) -> int:
@@ -81,13 +89,26 @@ class TextEncoder(nn.Module):
                 f"A prompt has {count} tokens and this model reads {self.length - 2}: {quote(' '.join(dropped))} is "
                 "left out. Shorten the prompt."
             )
-        if foreign := foreign_words(text):
+        foreign = foreign_words(text)
+        if foreign:
             notify(
                 f"{', '.join(map(quote, foreign))}: read as words, for this model has no commands in prompts but "
                 "weights such as (word:1.2)."
             )
+        if unknown := self.unknown_words(reduce(lambda rest, word: rest.replace(word, " "), foreign, text)):
+            rest = f" and {len(unknown) - MOST_NAMED} more" if len(unknown) > MOST_NAMED else ""
+            notify(
+                f"This model does not know {', '.join(map(quote, unknown[:MOST_NAMED]))}{rest}: the captions that it "
+                "was trained on never had such words. What it draws of them is chance."
+            )
         start, end = map(Token, self.tokenize("")[:2])
         return [start, *tokens, end] + [Token(PAD_ID)] * (self.length - 2 - len(tokens))
+
+    def unknown_words(self, text: str) -> list[str]:
+        """Of a prompt with weights, each once, in their order; none where nobody knows which words the captions had."""
+        pieces = (clean(piece) for piece, _ in parse_weights(text))
+        asked = dict.fromkeys(word for piece in pieces for word in spelled_words(piece))
+        return [] if self.known_words is None else [word for word in asked if word not in self.known_words]
 
     def words(self, plain: str) -> list[Word]:
         """The words of a cleaned text. START and END are what they say where they stand alone, as in the original."""
@@ -140,6 +161,19 @@ def clean(text: str) -> str:
     import ftfy  # here, because it is slow to import and only prompts need it
 
     return " ".join(html.unescape(html.unescape(ftfy.fix_text(text.lower()))).split()).lower()
+
+
+SINGLE = "\u3040-\u30ff\u3400-\u9fff"  # scripts that leave no space between words: a letter stands for one
+SPELLED = re.compile(rf"[{SINGLE}]|[^\W\d_{SINGLE}]+")
+
+
+def spelled_words(text: str) -> list[str]:
+    """The words of letters alone, in lower case. Other forms of a word are other words, as they are to the tokenizer.
+
+    >>> spelled_words("Two foxes, 3D!")
+    ['two', 'foxes', 'd']
+    """
+    return SPELLED.findall(unicodedata.normalize("NFC", text.lower()))
 
 
 START, END = "<|startoftext|>", "<|endoftext|>"

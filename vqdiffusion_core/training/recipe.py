@@ -20,7 +20,7 @@ from ..distributed import Processes
 from ..model import VQDiffusion
 from ..networks.inference import FastTransformer
 from ..networks.specs import TextSpec, TransformerSpec, VQGANSpec
-from ..networks.text_encoder import TextEncoder, clip_text_model, clip_tokenizer
+from ..networks.text_encoder import TextEncoder, clip_text_model, clip_tokenizer, spelled_words
 from ..networks.vqgan import VQGAN
 from .checkpoint import find_run
 from .codec import CodecTraining
@@ -117,7 +117,7 @@ def new_model(
         length = min(max(caption_lengths(source, tokenizer)) + 2, MAX_LENGTH)
     text = TextSpec(len(vocabulary.ids), length, TEXT_WIDTH, layers=2, heads=4, mlp_width=4 * TEXT_WIDTH)
     torch.manual_seed(seed)
-    text_encoder = TextEncoder(clip_text_model(text), tokenizer)
+    text_encoder = TextEncoder(clip_text_model(text), tokenizer, vocabulary.words)
     spec = TransformerSpec(
         codes, (side, side), shape.layers, shape.width, shape.heads, NUM_TIMESTEPS, text_width=TEXT_WIDTH
     )
@@ -179,6 +179,8 @@ def diffusion_training(
             f"Images of {source.size} pixels are {side} x {side} tokens, but {model.name} draws {rows} x {columns}; "
             f"train it with --size {rows * model.vqgan.spec.downscale}."
         )
+    if (known := model.text_encoder.known_words) is not None and settings.get("learn") != "null":
+        model.text_encoder.known_words = known.union(*map(spelled_words, source.captions()))
     vqgan = model.vqgan.to(processes.device).eval().requires_grad_(False)
     examples = load_or_encode(source, vqgan, model.text_encoder, folder, processes, new_data)
     null_1LD = model.null()  # without a learned one, it begins as the empty prompt

@@ -45,6 +45,26 @@ def test_a_model_remembers_the_kernel_that_it_was_trained_with(model):
     assert not schedule.gamma_bar.any() and schedule.beta_bar[-1] == pytest.approx(1 / 16, rel=1e-4)
 
 
+def test_a_model_names_the_words_that_its_captions_never_had_also_when_it_was_converted(model, tmp_path, capsys):
+    assert main(["convert", str(model), str(tmp_path / "copy")]) == 0
+    for folder in (model, tmp_path / "copy"):
+        capsys.readouterr()
+        draw = ["generate", "a red image of a purple zebra", "--model", str(folder), "-o", str(tmp_path / "x.png")]
+        assert main([*draw, "--steps", "1", "--sampler", "ancestral"]) == 0
+        assert 'This model does not know "of", "purple", "zebra":' in capsys.readouterr().err
+
+
+def test_a_model_that_is_trained_on_learns_new_words_and_keeps_the_old(model, tmp_path, capsys):
+    (tmp_path / "data").mkdir()
+    write_images(tmp_path / "data")
+    for caption in (tmp_path / "data").glob("*.txt"):
+        caption.write_text("a zebra")
+    tune = ["train", "diffusion", str(tmp_path / "run"), "--data", str(tmp_path / "data"), "--model", str(model)]
+    assert main([*tune, *DIFFUSION, "--save-as", str(tmp_path / "tuned")]) == 0
+    old, new = (load(folder).text_encoder.known_words for folder in (model, tmp_path / "tuned"))
+    assert "zebra" not in old and new == old | {"a", "zebra"}
+
+
 def test_a_saved_model_is_fine_tuned_at_its_own_size(model, data, tmp_path):
     tune = ["train", "diffusion", str(tmp_path / "run"), "--data", str(data), "--model", str(model)]
     pace = ["--steps", "6", "--batch", "2", "--learning-rate", "0.05", "--accumulate", "2", "--checkpoint-activations"]

@@ -3,6 +3,7 @@
 import html
 import random
 import unicodedata
+import warnings
 from itertools import pairwise
 from types import SimpleNamespace
 
@@ -11,7 +12,8 @@ import pytest
 import regex
 from pack.tests.host.fetch import CHECKOUT
 from pack.vqdiffusion_core.checkpoints.vocabulary import read_vocabulary
-from pack.vqdiffusion_core.networks.text_encoder import TextEncoder, clip_tokenizer
+from pack.vqdiffusion_core.networks.text_encoder import TextEncoder, clip_tokenizer, quote
+from pack.vqdiffusion_core.notices import Notice
 from pack.vqdiffusion_core.training.tokenizer import learn_vocabulary
 
 CLIP_FOLDER = CHECKOUT / ".cache" / "comfyui-0.3.75" / "comfy" / "sd1_tokenizer"
@@ -115,3 +117,43 @@ def test_an_end_of_text_that_stands_alone_is_one_and_one_among_signs_is_not(voca
     end = vocabulary.ids["<|endoftext|>"]
     for prompt, count in [("a <|endoftext|> b", 2), ("a<|ENDOFTEXT|>b", 2), ("!!<|endoftext|>", 1)]:
         assert encoder.tokenize(prompt).count(end) == count, prompt
+
+
+@pytest.mark.parametrize(
+    ("prompt", "unknown"),
+    [
+        ("a Fox, (red:1.3) 100%", []),
+        ("a fox by the sea", ["by", "the", "sea"]),
+        ("foxes", ["foxes"]),  # other tokens, which the model has never seen
+        ("cafe\u0301 CAF\u00c9", []),  # one letter in Unicode's two ways
+        ("\u732b\u72d0", ["\u72d0"]),
+    ],
+)
+def test_a_word_is_unknown_if_no_caption_had_it_in_that_form(prompt, unknown):
+    vocabulary = learn_vocabulary(["a red FOX", "Caf\u00e9", "\u732b"], merges=50)
+    encoder = TextEncoder(ENDLESS, clip_tokenizer(vocabulary.ids, vocabulary.merges), vocabulary.words)
+    with warnings.catch_warnings(record=True) as heard:
+        warnings.simplefilter("always")
+        encoder.weigh(prompt)
+    said = [str(notice.message) for notice in heard]
+    expected = f"This model does not know {', '.join(quote(word) for word in unknown)}: the captions"
+    assert [line[: len(expected)] for line in said] == ([expected] if unknown else [])
+
+
+def test_many_unknown_words_are_named_as_far_as_they_fit_on_a_line():
+    encoder = TextEncoder(ENDLESS, clip_tokenizer(*learned_of(["a"])), frozenset({"a"}))
+    with pytest.warns(Notice, match='"i" and 2 more: the captions'):
+        encoder.weigh("a b c d e f g h i j k")
+
+
+def learned_of(captions):
+    vocabulary = learn_vocabulary(captions, merges=5)
+    return vocabulary.ids, vocabulary.merges
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_command_that_no_model_knows_is_named_as_such_alone():
+    encoder = TextEncoder(ENDLESS, clip_tokenizer(*learned_of(["a fox"])), frozenset({"a", "fox"}))
+    with pytest.warns(Notice) as heard:
+        encoder.weigh("a fox <lora:fur:1>")
+    assert ["read as words" in str(notice.message) for notice in heard] == [True]
