@@ -8,7 +8,18 @@ H and W pixels where C channels stand beside them.
 from .checkpoints import POCKET_FOLDER, load
 from .diffusion.settings import Settings
 from .editing import Inpaint, RegionalPrompt
+from .lora import apply_loras, read_lora
 from .model import VQDiffusion
 from .pipeline import generate
 
-__all__ = ["POCKET_FOLDER", "Inpaint", "RegionalPrompt", "Settings", "VQDiffusion", "generate", "load"]
+__all__ = [
+    "POCKET_FOLDER",
+    "Inpaint",
+    "RegionalPrompt",
+    "Settings",
+    "VQDiffusion",
+    "apply_loras",
+    "generate",
+    "load",
+    "read_lora",
+]

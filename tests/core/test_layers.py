@@ -17,21 +17,22 @@ RULES = {
     f"{CORE}.diffusion": ("diffusion networks notices", "diffusion knows no files, no prompts and no images"),
     f"{CORE}.model": ("networks diffusion notices", "a model is its networks and its schedule"),
     f"{CORE}.checkpoints": ("checkpoints model networks diffusion notices", "loading neither draws nor trains"),
+    f"{CORE}.lora": ("lora checkpoints files model networks notices", "a LoRA is files and weights"),
     f"{CORE}.memory": ("networks diffusion", "an estimate reads shapes and settings"),
     f"{CORE}.preview": ("networks diffusion", "a preview needs a codec and tokens"),
     f"{CORE}.editing": ("files model networks diffusion notices", "inference imports no training"),
     f"{CORE}.pipeline": ("editing files model networks diffusion notices", "inference imports no training"),
     f"{CORE}.training": (
-        "training checkpoints pipeline files distributed model networks diffusion notices",
+        "training lora checkpoints pipeline files distributed model networks diffusion notices",
         "training is above inference and below the command",
     ),
     f"{CORE}.cli": (
-        "cli training checkpoints pipeline editing files distributed model networks diffusion notices",
+        "cli training lora checkpoints pipeline editing files distributed model networks diffusion notices",
         "the command is above all of the core",
     ),
-    CORE: ("checkpoints pipeline editing files model networks diffusion notices", "inference imports no training"),
+    CORE: ("checkpoints lora pipeline editing files model networks diffusion notices", "inference imports no training"),
     "nodes": (
-        "checkpoints pipeline editing preview memory files model networks diffusion notices",
+        "checkpoints lora pipeline editing preview memory files model networks diffusion notices",
         "nodes call the core: not its training, not its command",
     ),
 }

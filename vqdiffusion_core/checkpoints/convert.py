@@ -27,10 +27,11 @@ def convert(
     dtype: torch.dtype | None = None,
     tokenizer: Path | None = None,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
+    change: Callable[[VQDiffusion], object] = lambda model: None,
 ) -> list[str]:
     """Convert a model, or a codec alone. The weights stay mapped in their files and are written one by one, in `dtype`
     if one is given; the same source gives the same bytes. `on_progress` is called with the bytes written and those to
-    write. Returns the names of the classes that were left behind.
+    write, `change` with a model before it is written. Returns the names of the classes that were left behind.
 
     Raises CheckpointError; OSError where the disk is full or may not be written to. Then nothing is left behind.
     """
@@ -40,6 +41,8 @@ def convert(
         exact = Dtypes(None, None)
         alone = holds_codec_alone(source)
         model = load_codec(source, exact) if alone else open_model(source, exact, tokenizer)
+    if isinstance(model, VQDiffusion):
+        change(model)
     total = size_of(model, dtype)
     check_space(target, total)
     done = 0

@@ -8,6 +8,7 @@ import json
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -26,13 +27,14 @@ def write_safetensors(
     path: Path,
     dtype: torch.dtype | None,
     on_bytes: Callable[[int], None],
+    metadata: Mapping[str, str] = MappingProxyType({"format": "pt"}),
 ) -> None:
     """Write floating-point tensors, in `dtype` if one is given. The same tensors give the same bytes. `on_bytes` is
-    called with the size of each tensor written and may raise to stop.
+    called with the size of each tensor written and may raise to stop. `metadata` goes into the header.
     """
     # the wider types first, so that each tensor is aligned: the order of the safetensors library
     names = sorted(tensors, key=lambda name: (-(dtype or tensors[name].dtype).itemsize, name))
-    header: dict[str, dict[str, Any]] = {"__metadata__": {"format": "pt"}}
+    header: dict[str, dict[str, Any]] = {"__metadata__": dict(metadata)}
     end = 0
     for name in names:
         kind = dtype or tensors[name].dtype

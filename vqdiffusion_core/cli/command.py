@@ -9,6 +9,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from tqdm import tqdm
@@ -17,12 +18,13 @@ from ..checkpoints import CheckpointError, choose_dtype, load
 from ..checkpoints.convert import convert
 from ..checkpoints.errors import escape, shortlist
 from ..checkpoints.releases import releases_like, two_stages_like
+from ..lora import apply_loras
 from ..model import VQDiffusion
 from ..networks.oom import OutOfMemory, is_out_of_memory
 from ..networks.specs import GPTSpec, PriorSpec, TransformerSpec
 from ..notices import notices_to
 from .generate import add_generate
-from .options import add_model, add_tokenizer
+from .options import add_loras, add_model, add_tokenizer, read_loras
 from .train import add_evaluate, add_train
 
 TOO_MUCH = (
@@ -77,6 +79,7 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("target", type=Path, help="folder to write, which must not exist")
     command.add_argument("--dtype", help="float32, bfloat16 or float16; without it, each weight stays as it is")
     add_tokenizer(command)
+    add_loras(command)
 
     command = commands.add_parser("download", help="fetch microsoft/vq-diffusion-ithq from the Hugging Face hub")
     command.set_defaults(run=run_download)
@@ -128,8 +131,9 @@ def describe_condition(model: VQDiffusion, spec: PriorSpec) -> str:
 
 def run_convert(options: argparse.Namespace) -> None:
     dtype = choose_dtype(options.dtype) if options.dtype else None
+    merge = partial(apply_loras, loras=read_loras(options))
     with byte_bar() as report:
-        left_behind = convert(options.source, options.target, dtype, options.tokenizer, report)
+        left_behind = convert(options.source, options.target, dtype, options.tokenizer, report, merge)
     if left_behind:
         names = shortlist([f"{name:.100}" for name in left_behind])
         print(f"left behind, and not run: {escape(names)}", file=sys.stderr)

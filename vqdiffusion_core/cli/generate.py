@@ -17,13 +17,14 @@ from ..distributed import choose_device, init_processes
 from ..editing import Inpaint, RegionalPrompt, canvas_of
 from ..files.image_output import check_output, write_image
 from ..files.images import open_image, open_mask
+from ..lora import apply_loras
 from ..model import VQDiffusion
 from ..networks.specs import PriorSpec
 from ..notices import few_notices, notices_to
 from ..pipeline import generate
 from .drawing import draw
 from .lists import check_outputs, read_jobs
-from .options import add_background, add_device, add_model
+from .options import add_background, add_device, add_loras, add_model, read_loras
 
 SOURCES = {
     "text": "a prompt; give it one, and no --class",
@@ -75,6 +76,7 @@ def add_generate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     add_device(command)
     add_settings(command)
     add_model(command)
+    add_loras(command)
 
 
 def add_settings(command: argparse.ArgumentParser) -> None:
@@ -134,7 +136,9 @@ def number_paths(path: Path, count: int) -> list[Path]:
 
 
 def load_model(options: argparse.Namespace, device: torch.device) -> VQDiffusion:
-    return load(options.model, choose_dtype(options.dtype, device), options.tokenizer).prepare_for_inference(device)
+    loras = read_loras(options)
+    model = load(options.model, choose_dtype(options.dtype, device), options.tokenizer)
+    return apply_loras(model, loras).prepare_for_inference(device)
 
 
 def read_settings(options: argparse.Namespace) -> Settings:

@@ -9,6 +9,7 @@ from PIL import ImageColor
 
 from ..checkpoints import POCKET_FOLDER
 from ..files.images import WHITE, Colour
+from ..lora import Lora, read_lora
 
 
 def add_device(command: argparse.ArgumentParser) -> None:
@@ -27,6 +28,33 @@ def parse_model(text: str) -> Path:
 
 def add_tokenizer(command: argparse.ArgumentParser) -> None:
     command.add_argument("--tokenizer", type=Path, help="folder with CLIP's vocabulary, for a model without one")
+
+
+def add_loras(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--lora",
+        type=parse_lora,
+        action="append",
+        default=[],
+        metavar="FILE[:STRENGTH]",
+        help="what to add to the model, strength 1 without a number, negative ones too; may be given several times",
+    )
+
+
+def parse_lora(text: str) -> tuple[Path, float]:
+    """
+    >>> [(str(file), strength) for file, strength in map(parse_lora, ["pim.safetensors:-0.5", "pim.safetensors"])]
+    [('pim.safetensors', -0.5), ('pim.safetensors', 1.0)]
+    """
+    file, colon, strength = text.rpartition(":")
+    try:
+        return (Path(file), float(strength)) if colon else (Path(text), 1.0)
+    except ValueError:
+        return Path(text), 1.0  # a colon of the path, as after a drive's letter
+
+
+def read_loras(options: argparse.Namespace) -> list[tuple[Lora, float]]:
+    return [(read_lora(file), strength) for file, strength in options.lora]
 
 
 def add_background(command: argparse.ArgumentParser) -> None:

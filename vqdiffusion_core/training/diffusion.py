@@ -142,7 +142,9 @@ class DiffusionTraining:
         if token_share < 1 and networks.transformer.spec.mlp == "conv":
             raise ValueError("The convolutions of this model need all tokens; expected a token share of 1.")
         self.networks = networks.to(processes.device).train()
-        self.ema = deepcopy(networks).eval().requires_grad_(False)
+        networks.learn(learn)
+        frozen = {id(weight): weight for weight in networks.parameters() if not weight.requires_grad}
+        self.ema = deepcopy(networks, frozen).eval().requires_grad_(False)
         self.schedule = schedule
         self.examples = examples
         self.vqgan = vqgan
@@ -156,7 +158,6 @@ class DiffusionTraining:
         self.seed = seed
         self.times = TimeSampler(schedule.num_timesteps)
         self.checkpoint_activations = networks.checkpoint_activations = checkpoint_activations
-        networks.learn(learn)
         self.weights = [p for p in networks.parameters() if p.requires_grad]
         self.optimizers = choose_optimizers(networks, [networks.transformer.blocks, networks.text_encoder])
         for block in self.networks.transformer.blocks if compiled else ():
@@ -184,7 +185,7 @@ class DiffusionTraining:
         )
         return Memory(
             weights=bytes_of([*networks.parameters(), *self.vqgan.parameters()]),
-            averages=bytes_of(self.ema.parameters()),
+            averages=bytes_of(self.weights),
             optimizers=sum(map(optimizer_bytes, self.optimizers)),
             gradients=bytes_of(self.weights) * (2 if processes.count > 1 else 1),  # on their way to the others
             activations=int(math.ceil(self.batch / processes.count / accumulate) * image * self.token_share),
@@ -254,7 +255,9 @@ class DiffusionTraining:
     def update_ema(self, step: int) -> None:
         """The average is that of few steps as long as there are few."""
         average = get_ema_multi_avg_fn(min(EMA_DECAY, (1 + step) / (10 + step)))
-        average([*self.ema.parameters()], [*self.networks.parameters()], step)
+        pairs = [*zip(self.ema.parameters(), self.networks.parameters(), strict=True)]
+        learned = [(mean, weight) for mean, weight in pairs if weight.requires_grad]
+        average([mean for mean, _ in learned], [weight for _, weight in learned], step)
 
     def model(self, name: str) -> VQDiffusion:
         """What has been learned so far, with the averaged weights."""

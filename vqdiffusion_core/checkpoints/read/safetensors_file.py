@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import safetensors
 from torch import Tensor
@@ -23,8 +24,14 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
         raise CheckpointError(f"{path} is a broken safetensors file: {error}. {AGAIN}") from error
 
 
-def check_safetensors(path: Path) -> None:
-    """Compare what the header claims with the size of the file."""
+def read_metadata(path: Path) -> dict[str, str]:
+    """What the header says beside the tensors. Raises CheckpointError."""
+    said = check_safetensors(path).get("__metadata__")
+    return {name: text for name, text in said.items() if isinstance(text, str)} if isinstance(said, dict) else {}
+
+
+def check_safetensors(path: Path) -> dict[str, Any]:
+    """The header, once what it claims is compared with the size of the file. Raises CheckpointError."""
     size = path.stat().st_size
     with path.open("rb") as file:
         head = file.read(8)
@@ -42,3 +49,4 @@ def check_safetensors(path: Path) -> None:
         raise CheckpointError(f"{path} has a header that is not of the safetensors format. {AGAIN}") from error
     if promised != size:
         raise CheckpointError(f"{path} has {size:,} bytes where its header promises {promised:,}. {AGAIN}")
+    return header
