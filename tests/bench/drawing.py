@@ -14,21 +14,22 @@ from torch import Tensor
 
 from vqdiffusion_core.diffusion.guidance import cfg
 from vqdiffusion_core.diffusion.logits import apply_truncation
-from vqdiffusion_core.diffusion.noise import Noise
+from vqdiffusion_core.diffusion.noise import Noise, categorical
 from vqdiffusion_core.diffusion.posterior import change_probability, draw_posterior
 from vqdiffusion_core.diffusion.predictor import draw, unpack
 from vqdiffusion_core.diffusion.sampling import sample
 from vqdiffusion_core.diffusion.settings import Settings
+from vqdiffusion_core.networks.gpt import GPT, Cache
 from vqdiffusion_core.networks.inference import FastTransformer
 from vqdiffusion_core.networks.kernels import linear
-from vqdiffusion_core.networks.specs import TransformerSpec
+from vqdiffusion_core.networks.specs import GPTSpec, TransformerSpec
 
 from . import models
-from .autoregressive import Autoregressive
 from .clock import Times, paired, timed
 from .results import Row, compared, seconds, shown
 
 STEPS = 16
+COCO_GPT = GPTSpec(2887, (32, 32), 19, 1024, 16, text_width=512, prefix=models.LENGTH)
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 TYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 PEER_TYPES = {"float32": torch.float32, "bfloat16": torch.float16 if DEVICE == "cuda" else torch.bfloat16}
@@ -211,10 +212,11 @@ def autoregressive(rounds: int, batches: Sequence[int], types: Sequence[str]) ->
     """An image of 1024 tokens one after the other, from tokens timed along it, against 100, 50, 25 and 16 steps."""
     rows = []
     for type_name in types:
-        network, chain = models.transformer(models.COCO, TYPES[type_name], DEVICE).cache_adaln(), chain_of(type_name)
+        network = models.transformer(models.COCO, TYPES[type_name], DEVICE).cache_adaln()
+        gpt = gpt_of(COCO_GPT, TYPES[type_name])
         for batch in batches:
             ours = Run(network, guidance=1.0, batch=batch, steps=25)
-            step, whole = against(ours, chain, batch, rounds)
+            step, whole = against(ours, gpt, batch, rounds)
             for steps in (100, 50, 25, 16):
                 times = {"ours": Times(tuple(steps * each for each in step.rounds)), "peer": whole}
                 what = f"COCO: {steps} steps against a token at a time, {type_name}, B = {batch}"
@@ -222,29 +224,34 @@ def autoregressive(rounds: int, batches: Sequence[int], types: Sequence[str]) ->
     return rows
 
 
-def chain_of(type_name: str) -> Autoregressive:
+def gpt_of(spec: GPTSpec, dtype: torch.dtype) -> GPT:
     with torch.device("meta"):
-        chain = Autoregressive(models.COCO, models.LENGTH)
-    chain = chain.to(TYPES[type_name]).to_empty(device=DEVICE).requires_grad_(False)
-    for parameter in chain.parameters():
+        network = GPT(spec)
+    network = network.to(dtype).to_empty(device=DEVICE).eval().requires_grad_(False)
+    for parameter in network.parameters():
         parameter.uniform_(-0.035, 0.035)
-    return chain
+    return network
 
 
 @torch.no_grad()
-def against(ours: Run, chain: Autoregressive, batch: int, rounds: int) -> tuple[Times, Times]:
-    """A step of ours, and a whole batch of images by the chain: its text, and all tokens from nine along the way."""
-    count = chain.spec.num_tokens
-    places = torch.linspace(0, count - 1, 9).int().tolist()
-    text = models.text(chain.head.weight.dtype, DEVICE).expand(batch, -1, -1)
-    uniform, token = torch.rand(batch, device=DEVICE), torch.zeros(batch, dtype=torch.long, device=DEVICE)
-    cache = chain.begin(text)
+def against(ours: Run, gpt: GPT, batch: int, rounds: int) -> tuple[Times, Times]:
+    """A step of ours, and a whole batch of images token by token: its text, and all tokens from nine along the way."""
+    count = gpt.spec.num_tokens
+    places = torch.linspace(0, count - 2, 9).int().tolist()
+    prefix = gpt.prefix(models.text(gpt.head.weight.dtype, DEVICE), batch)
+    uniform, token = torch.rand(batch, device=DEVICE), torch.zeros(batch, 1, dtype=torch.long, device=DEVICE)
+    cache = Cache(gpt.spec, prefix)
+    for kept in cache.layers:
+        kept.zero_()
 
     def along() -> None:
         for place in places:
-            chain.next(token, place, cache, uniform)
+            cache.length = gpt.spec.prefix + place
+            categorical(gpt.next(token, cache).float(), uniform)
 
-    times = paired({"step": ours.step, "tokens": along, "text": lambda: chain.begin(text)}, rounds)
+    times = paired(
+        {"step": ours.step, "tokens": along, "text": lambda: gpt.next(token[:, :0], Cache(gpt.spec, prefix))}, rounds
+    )
     both = zip(times["tokens"].rounds, times["text"].rounds, strict=True)
     return times["step"], Times(tuple(count * tokens / len(places) + begin for tokens, begin in both))
 

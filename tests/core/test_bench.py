@@ -13,7 +13,6 @@ SETUP = """
 import torch
 from dataclasses import replace
 from tests.bench import clock, models
-from tests.bench.autoregressive import Autoregressive
 
 torch.manual_seed(0)
 torch.set_grad_enabled(False)
@@ -34,23 +33,6 @@ run = models.PeerRun(peer, texts)
 for _ in range(100):
     run.step()
 assert (run.tokens < 11).all()
-"""
-
-CHAIN = """
-chain = Autoregressive(small, prefix=models.LENGTH).eval()
-text, tokens = models.text(torch.float32, "cpu"), torch.randint(0, 11, (1, 16))
-cache = chain.begin(text)
-for place in range(16):
-    before = tokens[:, place - 1] if place else torch.tensor([11])
-    chain.next(before, place, cache, torch.rand(1))
-# without a cache: text and tokens at once, each looking back alone
-rows = torch.cat([torch.tensor([[11]]), tokens[:, :-1]], 1)
-h = torch.cat([chain.text(text), chain.token(rows) + chain.position.weight], 1)
-for layer, (keys, values) in zip(chain.layers, cache, strict=True):
-    empty = torch.zeros_like(keys), torch.zeros_like(values)
-    h = layer(h, empty, 0)
-    torch.testing.assert_close(keys, empty[0], atol=1e-5, rtol=1e-5)
-    torch.testing.assert_close(values, empty[1], atol=1e-5, rtol=1e-5)
 """
 
 CLOCK = """
@@ -77,7 +59,6 @@ assert counter.get_total_flops() - norms == models.step_flops(small, passes=2), 
 
 PROGRAMS = {
     "diffusers has our weights": PEER,
-    "the cache is exact": CHAIN,
     "all take their turn": CLOCK,
     "the work of a step": FLOPS,
 }

@@ -76,6 +76,14 @@ def diffusion(folder, processes=ALONE, model=None, kernel="absorbing", source=No
     return recipe.diffusion_training(model, source, folder, processes, **{"batch": 4} | settings)
 
 
+def autoregressive(folder, processes=ALONE, **settings):
+    """Training of a new model that draws token after token."""
+    torch.manual_seed(1)
+    codec = VQGAN(CODEC)
+    model = recipe.new_autoregressive_model(codec, Images(), folder, processes, recipe.Shape(1, 16, 2))
+    return recipe.autoregressive_training(model, Images(), folder, processes, **{"batch": 4} | settings)
+
+
 def on_tokens(spec, text=None, kernel="absorbing", **settings):
     """Training of a network of this shape, on tokens at random with captions at random."""
     text = text or TextSpec(vocabulary=50, length=10, width=24, layers=1, heads=2, mlp_width=96)

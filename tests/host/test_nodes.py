@@ -5,6 +5,7 @@ import shutil
 import pytest
 import requests
 import torch
+from pack.tests.core import tiny_originals
 from pack.tests.core.tiny_checkpoints import diffusers_folder
 from pack.tests.host import shipped
 from pack.tests.host.comfy import Interrupted, NodeError
@@ -226,6 +227,28 @@ def test_what_belongs_to_another_model_is_refused(comfy, other_model, inputs, wo
         token_grids(comfy, workflow | other_model, "Sampler")
     assert raised.value.node == "Sampler" and len(raised.value.message.splitlines()) == 1
     token_grids(comfy, drawing(seed=list(CROSSED.values()).index((inputs, words))), "Sampler")
+
+
+def test_a_file_of_taming_transformers_draws_row_by_row(comfy):
+    """Made with the original class's names and shapes: its loader, its sampler, its images."""
+    tiny_originals.two_stages_folder(comfy.base / "models" / "vq_diffusion" / "faces")
+    settings = drawing()["Sampler"]["inputs"] | {"sampler": "autoregressive", "steps": 16, "seed": 7}
+    links = {"vq_model": ["faces", 0], "positive": ["nothing", 0], "latent": ["empty", 0]}
+    workflow = {
+        "faces": node("VQDiffusionLoader", model="faces", dtype="float32"),
+        "nothing": node("VQDiffusionClassEncode", vq_model=["faces", 0], class_label=""),
+        "empty": node("VQDiffusionEmptyTokens", vq_model=["faces", 0], batch_size=2),
+        "Sampler": node("VQDiffusionSampler", **settings | links),
+        "decode": node("VAEDecode", samples=["Sampler", 0], vae=["faces", 2]),
+        "save": node("SaveImage", images=["decode", 0], filename_prefix="faces"),
+    }
+    result = comfy.run(workflow)
+    first, second = comfy.images(result)
+    assert first.size == (64, 64) and first.tobytes() != second.tobytes()
+    assert [event.data["value"] for event in result.of_kind("progress") if event.data["max"] == 4][-1] == 4
+    workflow["Sampler"]["inputs"]["sampler"] = "confidence"
+    with pytest.raises(NodeError, match="Use the sampler 'autoregressive'"):
+        comfy.run(workflow)
 
 
 # The queue and the editor

@@ -15,6 +15,7 @@ from ..networks.specs import VQGANSpec
 from ..networks.vqgan import VQGAN
 from ..notices import few_notices
 from ..training import pocket
+from ..training.autoregressive import AutoregressiveTraining
 from ..training.changes import check_data
 from ..training.checkpoint import find_run
 from ..training.data import Folder, Source
@@ -26,10 +27,12 @@ from ..training.memory import check_memory
 from ..training.recipe import (
     KERNELS,
     Shape,
+    autoregressive_training,
     codec_fine_tuning,
     codec_shape,
     diffusion_training,
     load_codec,
+    new_autoregressive_model,
     new_codec_training,
     new_model,
 )
@@ -75,9 +78,7 @@ def add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         choices=("all", "transformer", "null"),
         help="what may change, besides the learned null; without it, all of a new model and the transformer of another",
     )
-    command.add_argument("--layers", type=int, default=Shape.layers)
-    command.add_argument("--width", type=int, default=Shape.width)
-    command.add_argument("--heads", type=int, default=Shape.heads)
+    add_shape(command)
     command.add_argument("--kernel", choices=KERNELS, default="absorbing", help="how tokens get lost")
     command.add_argument(
         "--token-share", type=float, default=1.0, help="of each image's tokens, in a step: less is quicker; end with 1"
@@ -85,6 +86,14 @@ def add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     command.add_argument(
         "--checkpoint-activations", action="store_true", help="much less memory, for steps of a third more work"
     )
+    add_end(command)
+
+    command = kinds.add_parser("autoregressive", help="a transformer of the same shape that draws token after token")
+    command.set_defaults(run=run_autoregressive)
+    add_run(command)
+    add_pace(command, batch=32, steps=pocket.DIFFUSION_STEPS)
+    command.add_argument("--codec", type=Path, required=True, help="whose tokens it draws: a run, a VQGAN, or a model")
+    add_shape(command)
     add_end(command)
 
     command = kinds.add_parser("pocket", help="the built-in model from nothing: codec, then diffusion")
@@ -102,6 +111,12 @@ def add_run(command: argparse.ArgumentParser) -> None:
     add_background(command)
     command.add_argument("--new-data", action="store_true", help="go on though the images or captions changed")
     command.add_argument("--size", type=int, help="side of the images in pixels; without it, 96 or the model's own")
+
+
+def add_shape(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--layers", type=int, default=Shape.layers)
+    command.add_argument("--width", type=int, default=Shape.width)
+    command.add_argument("--heads", type=int, default=Shape.heads)
 
 
 def add_pace(command: argparse.ArgumentParser, batch: int, steps: int) -> None:
@@ -203,6 +218,19 @@ def run_diffusion(options: argparse.Namespace) -> None:
         save_model(training, options.save_as)
 
 
+def run_autoregressive(options: argparse.Namespace) -> None:
+    with init_processes(options.device) as processes:
+        settings = training_settings(options, processes) | {"compiled": options.compile}
+        check_folders(options)
+        find_run(options.folder, "gpt")
+        shape, codec = Shape(options.layers, options.width, options.heads), load_codec(options.codec)
+        source = open_source(options, options.size or pocket.Scenes.size, processes)
+        model = new_autoregressive_model(codec, source, options.folder, processes, shape, options.seed)
+        training = autoregressive_training(model, source, options.folder, processes, options.new_data, **settings)
+        run(training, options.folder, options.steps, save_every=options.save_every)
+        save_model(training, options.save_as)
+
+
 def run_pocket(options: argparse.Namespace) -> None:
     source, mixed = pocket.Scenes(), options.precision == "mixed"
     codec, diffusion = options.folder / "codec", options.folder / "diffusion"
@@ -262,7 +290,7 @@ def say_memory(training: DiffusionTraining) -> None:
         print(line)
 
 
-def save_model(training: DiffusionTraining, folder: Path | None) -> None:
+def save_model(training: DiffusionTraining | AutoregressiveTraining, folder: Path | None) -> None:
     if folder and training.processes.is_main:
         save(training.model(folder.name), folder, torch.float16)
         print(folder)

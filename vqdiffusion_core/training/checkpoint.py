@@ -13,7 +13,11 @@ from ..files.atomic import atomic_write
 from ..notices import notify
 
 FILE = "checkpoint.pt"
-KINDS = {"codec": "a codec", "transformer": "a diffusion model"}  # by what their config has
+KINDS = {  # by what their config has
+    "codec": "a codec",
+    "transformer": "a diffusion model",
+    "gpt": "an autoregressive model",
+}
 MAY_CHANGE = ("learning_rate", "mixed", "token_share")  # when a run goes on
 
 
@@ -61,7 +65,7 @@ def resume(training: Resumable, folder: Path) -> int:
 
 def find_run(folder: Path, kind: str) -> dict[str, Any] | None:
     """The checkpoint of the run in a folder, its tensors unread; None where no run is. Raises ValueError where it is a
-    run of another kind than "codec" or "transformer".
+    run of another one of `KINDS`.
     """
     if not (folder / FILE).exists():
         return None

@@ -18,16 +18,18 @@ from ..checkpoints.vocabulary import Vocabulary, read_vocabulary, write_vocabula
 from ..diffusion.schedule import Schedule
 from ..distributed import Processes
 from ..model import VQDiffusion
+from ..networks.gpt import GPT
 from ..networks.inference import FastTransformer
-from ..networks.specs import TextSpec, TransformerSpec, VQGANSpec
+from ..networks.specs import GPTSpec, TextSpec, TransformerSpec, VQGANSpec
 from ..networks.text_encoder import TextEncoder, clip_text_model, clip_tokenizer, spelled_words
 from ..networks.vqgan import VQGAN
+from .autoregressive import AutoregressiveTraining, GPTNetworks
 from .checkpoint import find_run
 from .codec import CodecTraining
 from .data import Source
 from .decoder import DecoderTraining
 from .diffusion import DiffusionTraining, Networks
-from .examples import caption_lengths, load_or_encode
+from .examples import Examples, caption_lengths, load_or_encode
 from .tokenizer import learn_vocabulary
 
 NUM_TIMESTEPS = 100
@@ -108,16 +110,7 @@ def new_model(
 ) -> VQDiffusion:
     """A model without training around a trained codec, with a vocabulary of the source's captions."""
     side, codes = tokens_a_side(source, vqgan), vqgan.spec.codebook_size
-    run = find_run(folder, "transformer")
-    vocabulary = load_or_learn_vocabulary(source, folder / "tokenizer", processes)
-    tokenizer = clip_tokenizer(vocabulary.ids, vocabulary.merges)
-    if run:  # whatever the captions are now
-        length = run["training"]["networks"]["null_1LD"].shape[1]
-    else:
-        length = min(max(caption_lengths(source, tokenizer)) + 2, MAX_LENGTH)
-    text = TextSpec(len(vocabulary.ids), length, TEXT_WIDTH, layers=2, heads=4, mlp_width=4 * TEXT_WIDTH)
-    torch.manual_seed(seed)
-    text_encoder = TextEncoder(clip_text_model(text), tokenizer, vocabulary.words)
+    text_encoder = new_text_encoder(source, folder, processes, "transformer", seed)
     spec = TransformerSpec(
         codes, (side, side), shape.layers, shape.width, shape.heads, NUM_TIMESTEPS, text_width=TEXT_WIDTH
     )
@@ -126,7 +119,34 @@ def new_model(
     return VQDiffusion(folder.name, transformer, KERNELS[kernel](NUM_TIMESTEPS, codes), vqgan, text_encoder)
 
 
-def init_weights(transformer: FastTransformer) -> None:
+def new_autoregressive_model(
+    vqgan: VQGAN, source: Source, folder: Path, processes: Processes, shape: Shape, seed: int = 0
+) -> VQDiffusion:
+    """As `new_model`, with the same text encoder and shape, to draw token after token."""
+    side, codes = tokens_a_side(source, vqgan), vqgan.spec.codebook_size
+    text_encoder = new_text_encoder(source, folder, processes, "gpt", seed)
+    length = text_encoder.length
+    spec = GPTSpec(codes, (side, side), shape.layers, shape.width, shape.heads, text_width=TEXT_WIDTH, prefix=length)
+    gpt = GPT(spec)
+    init_weights(gpt)
+    return VQDiffusion(folder.name, gpt, Schedule.one_step(codes), vqgan, text_encoder)
+
+
+def new_text_encoder(source: Source, folder: Path, processes: Processes, kind: str, seed: int) -> TextEncoder:
+    """Without training, for the captions of a source, or for those that the run of this kind in `folder` has."""
+    run = find_run(folder, kind)
+    vocabulary = load_or_learn_vocabulary(source, folder / "tokenizer", processes)
+    tokenizer = clip_tokenizer(vocabulary.ids, vocabulary.merges)
+    if run:  # whatever the captions are now
+        length = run["training"]["networks"]["null_1LD"].shape[1]
+    else:
+        length = min(max(caption_lengths(source, tokenizer)) + 2, MAX_LENGTH)
+    text = TextSpec(len(vocabulary.ids), length, TEXT_WIDTH, layers=2, heads=4, mlp_width=4 * TEXT_WIDTH)
+    torch.manual_seed(seed)
+    return TextEncoder(clip_text_model(text), tokenizer, vocabulary.words)
+
+
+def init_weights(transformer: FastTransformer | GPT) -> None:
     """Start weights as in the original, N(0, 0.02), except where text enters: its vectors have length 1, not sqrt(D),
     and at 0.02 the prompt would be a whisper that the network takes long to hear.
     """
@@ -172,6 +192,29 @@ def diffusion_training(
         raise ValueError(f"{model.name} does not draw from prompts; expected a model with a text encoder.")
     if not isinstance(model.transformer, FastTransformer):
         raise ValueError(f"{model.name} draws token after token; expected a diffusion model.")
+    examples = read_examples(model, model.text_encoder, source, folder, processes, new_data)
+    if (known := model.text_encoder.known_words) is not None and settings.get("learn") != "null":
+        model.text_encoder.known_words = known.union(*map(spelled_words, source.captions()))
+    null_1LD = model.null()  # without a learned one, it begins as the empty prompt
+    assert isinstance(null_1LD, Tensor)
+    networks = Networks(model.transformer.float(), model.text_encoder.float(), null_1LD)
+    return DiffusionTraining(networks, model.schedule, examples, model.vqgan, processes, **settings)
+
+
+def autoregressive_training(
+    model: VQDiffusion, source: Source, folder: Path, processes: Processes, new_data: bool = False, **settings: Any
+) -> AutoregressiveTraining:
+    """Training of a new model that draws token after token."""
+    gpt, text_encoder, null_1LD = model.transformer, model.text_encoder, model.null()
+    assert isinstance(gpt, GPT) and text_encoder is not None and isinstance(null_1LD, Tensor)
+    examples = read_examples(model, text_encoder, source, folder, processes, new_data)
+    networks = GPTNetworks(gpt, text_encoder, null_1LD)
+    return AutoregressiveTraining(networks, examples, model.vqgan, processes, **settings)
+
+
+def read_examples(
+    model: VQDiffusion, text_encoder: TextEncoder, source: Source, folder: Path, processes: Processes, new_data: bool
+) -> Examples:
     side = tokens_a_side(source, model.vqgan)
     if model.transformer.spec.grid != (side, side):
         rows, columns = model.transformer.spec.grid
@@ -179,11 +222,5 @@ def diffusion_training(
             f"Images of {source.size} pixels are {side} x {side} tokens, but {model.name} draws {rows} x {columns}; "
             f"train it with --size {rows * model.vqgan.spec.downscale}."
         )
-    if (known := model.text_encoder.known_words) is not None and settings.get("learn") != "null":
-        model.text_encoder.known_words = known.union(*map(spelled_words, source.captions()))
     vqgan = model.vqgan.to(processes.device).eval().requires_grad_(False)
-    examples = load_or_encode(source, vqgan, model.text_encoder, folder, processes, new_data)
-    null_1LD = model.null()  # without a learned one, it begins as the empty prompt
-    assert isinstance(null_1LD, Tensor)
-    networks = Networks(model.transformer.float(), model.text_encoder.float(), null_1LD)
-    return DiffusionTraining(networks, model.schedule, examples, vqgan, processes, **settings)
+    return load_or_encode(source, vqgan, text_encoder, folder, processes, new_data)

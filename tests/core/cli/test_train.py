@@ -40,6 +40,18 @@ def test_a_folder_of_images_becomes_a_model_that_draws(model, tmp_path):
     assert Image.open(image).size == (16, 16)
 
 
+def test_a_model_that_draws_token_after_token_is_trained_by_the_same_options(data, codec, tmp_path):
+    run = ["train", "autoregressive", str(tmp_path / "run"), "--data", str(data), "--codec", str(codec), *DIFFUSION]
+    assert main([*run, "--save-as", str(tmp_path / "model")]) == 0
+    image = tmp_path / "picture.png"
+    draw = ["generate", "a red image", "--model", str(tmp_path / "model"), "-o", str(image)]
+    assert main([*draw, "--sampler", "autoregressive", "--guidance", "2"]) == 0
+    assert Image.open(image).size == (16, 16)
+    tune = ["train", "diffusion", str(tmp_path / "tune"), "--data", str(data), "--model", str(tmp_path / "model")]
+    assert main([*tune, *DIFFUSION]) == 1
+    assert main(["train", "diffusion", str(tmp_path / "run"), "--data", str(data), "--codec", str(codec)]) == 1
+
+
 def test_a_model_remembers_the_kernel_that_it_was_trained_with(model):
     schedule = load(model).schedule
     assert not schedule.gamma_bar.any() and schedule.beta_bar[-1] == pytest.approx(1 / 16, rel=1e-4)

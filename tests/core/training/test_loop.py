@@ -84,7 +84,7 @@ def test_the_auxiliary_loss_of_the_earliest_time_weighs_twice_and_of_the_last_ha
     assert (auxiliary / np.log(K)).tolist() == pytest.approx([2 - i / T for i in range(T)])  # the original's index i
 
 
-@pytest.mark.parametrize("make", [tiny.diffusion, tiny.codec, tiny.decoder])
+@pytest.mark.parametrize("make", [tiny.diffusion, tiny.autoregressive, tiny.codec, tiny.decoder])
 def test_a_resumed_run_ends_at_the_same_weights(make, tmp_path):
     whole, halves = make(tmp_path), make(tmp_path)
     run(whole, tmp_path / "whole", steps=8, log_every=2, report=silent)
@@ -145,7 +145,7 @@ def test_a_run_is_not_continued_with_other_options(tmp_path):
         run(tiny.codec(tmp_path, batch=2), tmp_path / "run", steps=2, report=silent)
 
 
-@pytest.mark.parametrize("make", [tiny.diffusion, tiny.codec, tiny.decoder])
+@pytest.mark.parametrize("make", [tiny.diffusion, tiny.autoregressive, tiny.codec, tiny.decoder])
 def test_a_run_leaves_sheets_to_look_at(make, tmp_path):
     run(make(tmp_path), tmp_path / "run", steps=4, save_every=2, report=silent)
     sheets = sorted(path.name for path in (tmp_path / "run" / "sheets").iterdir())
@@ -162,6 +162,22 @@ def test_training_teaches_the_images(tmp_path):
     training = tiny.diffusion(tmp_path, learning_rate=1e-2)
     losses = [metrics["bound"] for metrics in tiny.take_steps(training, 60, progress=0.1)]
     assert np.mean(losses[-10:]) < 0.7 * np.mean(losses[:10])
+
+
+def test_a_model_that_draws_token_after_token_learns_the_next_one(tmp_path):
+    """The loss is the mean -log p of a token, and what has been learned is saved and loaded."""
+    training = tiny.autoregressive(tmp_path, learning_rate=1e-2, mixed=False)
+    batch = training.draw_batch(0)
+    with torch.no_grad():
+        log_p_BNK = training.networks(*batch).log_softmax(-1)
+    expected = -log_p_BNK.gather(-1, batch.x_BN[..., None]).mean().item()
+    losses = [metrics["loss"] for metrics in tiny.take_steps(training, 40, progress=0.1)]
+    assert losses[0] == pytest.approx(expected, rel=1e-5) and losses[-1] < 0.5 * losses[0]
+    save(training.model("tiny"), tmp_path / "model")
+    loaded, trained = load(tmp_path / "model"), training.ema
+    ours, theirs = loaded.transformer.state_dict(), trained.gpt.state_dict()
+    assert ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
+    assert torch.equal(loaded.learned_null_1LD, trained.null_1LD)
 
 
 @pytest.mark.parametrize("what", ["null", "transformer", "all"])
@@ -248,7 +264,7 @@ def learned(training, steps):
 
 
 @pytest.mark.parametrize("parts", [2, 3, 9])
-@pytest.mark.parametrize("make", [tiny.diffusion, tiny.codec])
+@pytest.mark.parametrize("make", [tiny.diffusion, tiny.autoregressive, tiny.codec])
 def test_a_batch_in_parts_takes_the_steps_of_the_whole_batch(make, parts, tmp_path):
     """But for rounding; 5 images are 3 and 2, 2 and 2 and 1, or one at a time."""
     whole, in_parts = (
