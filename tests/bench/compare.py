@@ -49,7 +49,7 @@ def token_seconds(gpt: GPT, cached: bool) -> float:
     """One token, the mean of some along an image."""
     count, places = gpt.spec.num_tokens, torch.linspace(0, gpt.spec.num_tokens - 2, PLACES).int().tolist()
     text = torch.randn(1, gpt.spec.prefix, gpt.spec.text_width) if gpt.spec.condition == "text" else None
-    prefix = gpt.prefix(text, 1)
+    prefix = gpt.prefix(text, 1, "cpu")
     x_BN, cache = torch.zeros(1, count, dtype=torch.long), Cache(gpt.spec, prefix)
     for kept in cache.layers:
         kept.zero_()

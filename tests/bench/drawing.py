@@ -238,7 +238,7 @@ def against(ours: Run, gpt: GPT, batch: int, rounds: int) -> tuple[Times, Times]
     """A step of ours, and a whole batch of images token by token: its text, and all tokens from nine along the way."""
     count = gpt.spec.num_tokens
     places = torch.linspace(0, count - 2, 9).int().tolist()
-    prefix = gpt.prefix(models.text(gpt.head.weight.dtype, DEVICE), batch)
+    prefix = gpt.prefix(models.text(gpt.head.weight.dtype, DEVICE), batch, DEVICE)
     uniform, token = torch.rand(batch, device=DEVICE), torch.zeros(batch, 1, dtype=torch.long, device=DEVICE)
     cache = Cache(gpt.spec, prefix)
     for kept in cache.layers:

@@ -11,6 +11,7 @@ from pack.vqdiffusion_core.diffusion.guidance import Guidance, GuidanceScale, Pr
 from pack.vqdiffusion_core.diffusion.sampling import sample
 from pack.vqdiffusion_core.diffusion.settings import SAMPLERS, Settings
 from pack.vqdiffusion_core.editing import Inpaint
+from pack.vqdiffusion_core.networks.specs import GPTSpec
 from pack.vqdiffusion_core.pipeline import generate
 from PIL import Image
 
@@ -60,6 +61,20 @@ def same_on_a_device(settings, *args, **named):
 def test_every_sampler_draws_the_tokens_of_the_cpu(sampler, run):
     settings, start = RUNS[run]
     same_on_a_device(Settings(steps=4, sampler=sampler, **settings), cfg(*CONDITIONS["text"], 3.0), **start)
+
+
+@pytest.mark.parametrize("canvas", [(4, 4), (4, 7)])
+@pytest.mark.parametrize("kind", CONDITIONS)
+def test_token_by_token(kind, canvas):
+    """A wait a token, for the id that the next one is drawn from, and two before the first."""
+    prefix = 7 if kind == "text" else 1
+    spec = GPTSpec(K, (4, 4), 2, 32, 4, condition=kind, text_width=tiny.SPEC.text_width, class_rows=6, prefix=prefix)
+    guidance, blank_BN = cfg(*CONDITIONS[kind], 1.0), torch.full((2, canvas[0] * canvas[1]), K)
+    given = Settings(sampler="autoregressive", truncation=0.9), guidance, spec, blank_BN, None, canvas
+    with FakeDevice(float64=False) as gpu:
+        on_device = draw("cuda", *given, tiny.gpt(spec))
+    assert gpu.waits.total() <= 2 + blank_BN.shape[1], gpu.waits
+    assert torch.equal(on_device.x_BN, draw("cpu", *given, tiny.gpt(spec)).x_BN)
 
 
 @pytest.mark.parametrize("mlp", ["linear", "conv"])

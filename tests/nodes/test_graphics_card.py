@@ -7,9 +7,10 @@ from pack.nodes import host_layers, runtime
 from pack.nodes.inpainting import VQDiffusionTokenMask
 from pack.nodes.inspector import VIEWS, VQDiffusionTokenInspector
 from pack.nodes.loaders import open_model
-from pack.nodes.prompt import VQDiffusionTextEncode
+from pack.nodes.prompt import VQDiffusionClassEncode, VQDiffusionTextEncode
 from pack.nodes.sampling import VQDiffusionSampler
 from pack.nodes.tokens import VQDiffusionDecode, VQDiffusionEmptyTokens, VQDiffusionEncode
+from pack.tests.core.tiny_originals import two_stages_folder
 from pack.tests.nodes.graphics_card import FLAGS, graphics_card
 
 GREY_LEVEL = 1 / 255
@@ -58,6 +59,21 @@ def test_all_nodes_give_what_they_give_on_a_cpu(folder, on_the_cpu, flag):
     with graphics_card(flag):
         model = open_model(folder, "float32")
         assert_same(draw_and_edit(model), on_the_cpu)
+
+
+@pytest.mark.parametrize("flag", FLAGS)
+def test_a_model_that_draws_token_by_token_gives_what_it_gives_on_a_cpu(tmp_path, flag):
+    def image():
+        model = open_model(folder, "float32")
+        (nothing,) = VQDiffusionClassEncode.execute(model, "").args
+        (canvas,) = VQDiffusionEmptyTokens.execute(model, 2).args
+        latent = VQDiffusionSampler.execute(model, nothing, canvas, 0, 16, 1.0, 0.9, "autoregressive", 1.0).args[0]
+        return VQDiffusionDecode.execute(latent, model.vae).args[0].cpu()
+
+    folder = two_stages_folder(tmp_path / "faces")
+    with graphics_card(flag):
+        on_card = image()
+    assert_same([on_card], [image()])
 
 
 @pytest.mark.parametrize("flag", RESIDENT)

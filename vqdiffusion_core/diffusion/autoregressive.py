@@ -60,7 +60,7 @@ class Reader:
         self.device = device
         self.weights_CBN = weights_CBN.to(device)
         with torch.no_grad():
-            self.prefix_BPW = torch.cat([network.prefix(condition, shape[0]) for condition in conditions])
+            self.prefix_BPW = torch.cat([network.prefix(condition, shape[0], device) for condition in conditions])
         self.cache = Cache(network.spec, self.prefix_BPW)
         self.seen_S = torch.empty(0, dtype=torch.long)  # the canvas positions whose tokens are in the cache
 

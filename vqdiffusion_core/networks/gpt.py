@@ -28,15 +28,15 @@ class GPT(nn.Module):
 
     def forward(self, x_BN: Tensor, condition: Tensor | None) -> Tensor:
         """Logits (B, N, K) of every token, given what is drawn and the tokens before it; the last one is not read."""
-        before_BSW = torch.cat([self.prefix(condition, len(x_BN)), self.tok_emb(x_BN[:, :-1])], 1)
+        before_BSW = torch.cat([self.prefix(condition, len(x_BN), x_BN.device), self.tok_emb(x_BN[:, :-1])], 1)
         return self.head(self.ln_f(self.hidden(before_BSW)[:, self.spec.prefix - 1 :]))
 
-    def prefix(self, condition: Tensor | None, batch: int) -> Tensor:
+    def prefix(self, condition: Tensor | None, batch: int, device: torch.device | str) -> Tensor:
         """What stands in front of so many images, (B, P, W). `condition` is text_BLD, class ids (B,), either of batch 1
         too, or None, as `spec.condition` says.
         """
         if condition is None:
-            condition = torch.zeros(1, dtype=torch.long, device=self.tok_emb.weight.device)
+            condition = torch.zeros(1, dtype=torch.long, device=device)
         embedded = self.text_emb(condition) if self.spec.condition == "text" else self.tok_emb(condition)[:, None]
         return embedded.expand(batch, -1, -1)
 

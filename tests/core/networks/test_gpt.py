@@ -34,7 +34,7 @@ def test_every_token_follows_from_the_formulas(kind, first):
 def test_a_cache_changes_no_logits_however_many_tokens_come_at_once(kind, cuts):
     gpt, x_BN = network(kind), tiny.tokens(batch=2)
     expected_BNK = gpt(x_BN, CONDITIONS[kind])
-    cache = Cache(gpt.spec, gpt.prefix(CONDITIONS[kind], 2))
+    cache = Cache(gpt.spec, gpt.prefix(CONDITIONS[kind], 2, "cpu"))
     torch.testing.assert_close(gpt.next(x_BN[:, :0], cache), expected_BNK[:, 0], atol=1e-5, rtol=1e-5)
     place = 0
     for count in cuts[:-1]:
