@@ -23,7 +23,8 @@ def step_bytes(
     dtype = next(transformer.parameters()).dtype
     conditions = guidance.speaking(settings.steps)
     if isinstance(transformer, GPT):
-        return cache_bytes(transformer.spec, len(tokens_BN) * len(conditions), dtype)
+        each = 1 if transformer.spec.condition == "none" else len(conditions)
+        return cache_bytes(transformer.spec, len(tokens_BN) * each, dtype)
     spec = transformer.spec
     texts = [text for text in conditions if text is not None and spec.condition == "text"]
     kv = 2 * spec.layers * spec.width * sum(len(text) * text.shape[1] for text in texts)  # kept for the whole run

@@ -8,9 +8,10 @@ from pack.vqdiffusion_core.diffusion.sampling import sample
 from pack.vqdiffusion_core.diffusion.schedule import Schedule
 from pack.vqdiffusion_core.diffusion.settings import Settings
 from pack.vqdiffusion_core.memory import image_bytes, step_bytes
+from pack.vqdiffusion_core.networks.gpt import GPT
 from pack.vqdiffusion_core.networks.inference import FastTransformer
 from pack.vqdiffusion_core.networks.kernels import keep_freed_memory
-from pack.vqdiffusion_core.networks.specs import TransformerSpec, VQGANSpec
+from pack.vqdiffusion_core.networks.specs import GPTSpec, TransformerSpec, VQGANSpec
 from pack.vqdiffusion_core.networks.vqgan import VQGAN
 
 CODECS = {
@@ -68,3 +69,13 @@ def test_of_a_step(dtype, guidance, batch, steps, sampler):
         next(states)
     estimate = step_bytes(network, schedule, guided, masked, settings)
     assert within_a_quarter(estimate, peak.bytes), (estimate, peak.bytes)
+
+
+def test_of_a_run_token_by_token_through_a_window():
+    """At most: what is read anew at once is at most what the window shows, and mostly half of that."""
+    spec = GPTSpec(300, (8, 8), layers=8, width=128, heads=8, condition="none")
+    network, schedule, alone = GPT(spec).eval(), Schedule.one_step(spec.codebook_size), cfg(None, None, 1.5)
+    settings, masked = Settings(sampler="autoregressive"), torch.full((2, 96), spec.mask_id)
+    with Peak() as peak:
+        list(sample(network, schedule, alone, masked, None, settings, [0, 1], (8, 12)))
+    assert 1 <= step_bytes(network, schedule, alone, masked, settings) / peak.bytes <= 1.5

@@ -60,15 +60,15 @@ class Reader:
         self.device = device
         self.weights_CBN = weights_CBN.to(device)
         with torch.no_grad():
-            self.prefix_BPW = torch.cat([network.prefix(condition, shape[0], device) for condition in conditions])
-        self.cache = Cache(network.spec, self.prefix_BPW)
+            prefix_BPW = torch.cat([network.prefix(condition, shape[0], device) for condition in conditions])
+        self.cache = Cache(network.spec, prefix_BPW)
         self.seen_S = torch.empty(0, dtype=torch.long)  # the canvas positions whose tokens are in the cache
 
     @torch.no_grad()
     def log_p(self, x_BN: Tensor, n: int, before_S: Tensor) -> Tensor:
         """(B, K), float32, of the token at n, from those at the canvas positions `before_S`."""
         if not torch.equal(before_S[: len(self.seen_S)], self.seen_S):
-            self.cache, self.seen_S = Cache(self.network.spec, self.prefix_BPW), before_S[:0]
+            self.cache.length, self.seen_S = 0, before_S[:0]
         new_BS = x_BN[:, before_S[len(self.seen_S) :]].to(self.device).repeat(len(self.weights_CBN), 1)
         self.seen_S = before_S
         log_p_CBK = self.network.next(new_BS, self.cache).float().log_softmax(-1).unflatten(0, (-1, len(x_BN)))
