@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -76,9 +76,9 @@ def record(rows: list[Row], took: float) -> dict:
     }
 
 
-def table(sections: Mapping[str, dict]) -> str:
+def table(sections: Mapping[str, dict], heads: Sequence[str] = ("what", "ours", "peer", "ratio", "")) -> str:
     """Markdown."""
-    lines = ["| what | ours | peer | ratio | |", "|---|---|---|---|---|"]
+    lines = [f"| {' | '.join(heads)} |", "|---|---|---|---|---|"]
     for section in sections.values():
         for row in section["rows"]:
             ratio = "" if row["ratio"] is None else f"{row['ratio']:.2f}"

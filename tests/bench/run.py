@@ -17,11 +17,11 @@ from .drawing import DEVICE, TYPES
 
 
 def sections(quick: bool) -> dict[str, Callable[[], list[results.Row]]]:
-    few, some, many = (1, 2, 5) if quick else (3, 5, 15)
+    cuda = DEVICE == "cuda"  # where steps are milliseconds
+    few, some, many = (1, 2, 5) if quick else (10, 30, 30) if cuda else (3, 5, 15)
     half = ["bfloat16"]
     types = half if quick else list(TYPES)
     batches = (1,) if quick else (1, 4)
-    cuda = DEVICE == "cuda"
     return {
         "import": partial(parts.importing, some),
         "load": partial(parts.loading, few),
