@@ -6,9 +6,10 @@ import torch
 from pack.vqdiffusion_core.diffusion.predictor import Predictor
 from pack.vqdiffusion_core.diffusion.samplers import Jump, Run
 from pack.vqdiffusion_core.diffusion.schedule import Schedule
+from pack.vqdiffusion_core.model import VQDiffusion
 from pack.vqdiffusion_core.networks.gpt import GPT
 from pack.vqdiffusion_core.networks.inference import FastTransformer
-from pack.vqdiffusion_core.networks.specs import TransformerSpec
+from pack.vqdiffusion_core.networks.specs import GPTSpec, TransformerSpec
 
 SPEC = TransformerSpec(codebook_size=11, grid=(4, 4), layers=2, width=32, heads=4, num_timesteps=10, text_width=24)
 SCHEDULE = Schedule.linear(SPEC.num_timesteps, SPEC.codebook_size)
@@ -20,6 +21,14 @@ def transformer(seed=0, spec=SPEC):
 
 def gpt(spec, seed=0):
     return with_random_weights(GPT, spec, seed)
+
+
+def rival(model, width=16):
+    """A small model of random weights that draws the tokens of another one token by token, from the same texts."""
+    spec = model.transformer.spec
+    length = model.text_encoder.length
+    shape = GPTSpec(spec.codebook_size, spec.grid, 1, width, 2, text_width=spec.text_width, prefix=length)
+    return VQDiffusion("rival", gpt(shape), Schedule.one_step(spec.codebook_size), model.vqgan, model.text_encoder)
 
 
 def with_random_weights(network_class, spec, seed):

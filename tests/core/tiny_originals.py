@@ -260,7 +260,7 @@ def two_stages(gpt: GPTSpec = TOKEN_BY_TOKEN, vqgan: VQGANSpec = F16) -> dict:
 
 
 def two_stages_folder(folder: Path) -> Path:
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     torch.save(two_stages(), folder / "last.ckpt")
     return folder
 

@@ -21,8 +21,9 @@ from tqdm import tqdm
 
 from ..diffusion.guidance import cfg
 from ..diffusion.sampling import sample
-from ..diffusion.settings import Settings
+from ..diffusion.settings import AUTOREGRESSIVE, Settings
 from ..model import VQDiffusion
+from ..networks.gpt import GPT
 from ..pipeline import decode, generate
 from . import metrics, scenes
 from .codec import psnr
@@ -41,7 +42,7 @@ Say = Callable[[scenes.Scene, random.Random], str]  # the prompt for a scene
 
 
 def evaluate(model: VQDiffusion, prompts: int = 400) -> Figures:
-    """All figures, as shares 0..1, dB and seconds."""
+    """All figures, as shares 0..1, dB and seconds. A model that draws token by token cannot inpaint half an image."""
     parts: dict[str, Callable[[], Any]] = {
         "codec": lambda: codec_figures(model, prompts),
         "one object, plain words": lambda: one_object_figures(model, prompts, lambda scene, rng: scene.caption),
@@ -52,6 +53,8 @@ def evaluate(model: VQDiffusion, prompts: int = 400) -> Figures:
         "truncation": lambda: curve_figures(model, prompts, [Settings(truncation=rate) for rate in TRUNCATIONS]),
         "speed": lambda: {"seconds from prompt to PNG": seconds_per_image(model)},
     }
+    if isinstance(model.transformer, GPT):
+        del parts["inpainting"]
     return {name: measure() for name, measure in tqdm(parts.items(), "measured", unit="part", disable=None)}
 
 
@@ -165,11 +168,17 @@ def seconds_per_image(model: VQDiffusion) -> float:
 
     def one(seed: int) -> float:
         begun = time.perf_counter()
-        generate(model, "a fox on a green background", seed=seed)[0].save(io.BytesIO(), "PNG")
+        settings = by_own_sampler(model, DEFAULTS)
+        generate(model, "a fox on a green background", seed=seed, settings=settings)[0].save(io.BytesIO(), "PNG")
         return time.perf_counter() - begun
 
     one(0)
     return statistics.median(one(seed) for seed in range(TIMED))
+
+
+def by_own_sampler(model: VQDiffusion, settings: Settings) -> Settings:
+    """With the only sampler of a model that draws token by token."""
+    return replace(settings, sampler=AUTOREGRESSIVE) if isinstance(model.transformer, GPT) else settings
 
 
 def draw(model: VQDiffusion, prompts: Sequence[str], settings: Settings = DEFAULTS) -> list[Image.Image]:
@@ -191,7 +200,7 @@ def draw_tokens(
         raise ValueError(f"{model.name} does not draw from prompts; the built-in scenes are asked for in words.")
     if tokens_BN is None:
         tokens_BN = torch.full((len(prompts), spec.num_tokens), spec.mask_id)
-    drawn = []
+    drawn, settings = [], by_own_sampler(model, settings)
     for begin in range(0, len(prompts), BATCH):
         part = range(begin, min(begin + BATCH, len(prompts)))
         condition = text_encoder.encode([prompts[i] for i in part]).to(model.device)

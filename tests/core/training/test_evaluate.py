@@ -3,13 +3,17 @@
 import json
 
 import pytest
+from pack.tests.core import tiny
+from pack.vqdiffusion_core.checkpoints import POCKET_FOLDER, load
 from pack.vqdiffusion_core.cli import main
 from pack.vqdiffusion_core.training import evaluate, scenes
 
-
-@pytest.mark.skipif(
+needs_font = pytest.mark.skipif(
     not any(path.exists() for path in scenes.FONT_PATHS), reason="scenes need the font: apt fonts-noto-color-emoji"
 )
+
+
+@needs_font
 def test_the_built_in_model_is_measured(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(evaluate, "CURVE_PICTURES", 2)  # the fewest that can differ
     monkeypatch.setattr(evaluate, "TIMED", 1)
@@ -26,3 +30,11 @@ def test_the_built_in_model_is_measured(tmp_path, capsys, monkeypatch):
         "| one object, plain words: seen: subject first | 1 |" in table
         and "| guidance 3, truncation 0.86: diversity |" in table
     )
+
+
+@needs_font
+def test_a_model_that_draws_token_by_token_is_measured_but_for_inpainting(monkeypatch):
+    monkeypatch.setattr(evaluate, "CURVE_PICTURES", 2)
+    monkeypatch.setattr(evaluate, "TIMED", 1)
+    figures = evaluate.evaluate(tiny.rival(load(POCKET_FOLDER, "float32")), 2)
+    assert "inpainting" not in figures and figures["two objects"]["left right"] <= 1
