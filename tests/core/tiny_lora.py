@@ -26,8 +26,8 @@ def lora(model, seed=0, rank=2, size=0.1):
     def some(*shape):
         return size * torch.randn(*shape, generator=generator)
 
-    layers = dict(adaptable(model.transformer))
-    pairs = {name: (some(rank, layer.in_features), some(layer.out_features, rank)) for name, layer in layers.items()}
+    shapes = adaptable(model.transformer)
+    pairs = {name: (some(rank, width), some(rows, rank)) for name, (rows, width) in shapes.items()}
     about = About(rank, ("pim",), model.name, shape_of(model), weights_mark(model.transformer), {"steps": 3})
     tokens = {i: some(model.text_encoder.width) for i in model.text_encoder.tokenize("green")[1:2]}
     return Lora("pim.safetensors", pairs, about, tokens, some(*model.learned_null_1LD.shape))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ import torch
 
 from ..checkpoints import POCKET_FOLDER, load, save
 from ..distributed import Processes, choose_device, init_processes
+from ..files.image_folder import ImageFolder
+from ..lora import read_lora, write_lora
 from ..networks.specs import VQGANSpec
 from ..networks.vqgan import VQGAN
 from ..notices import few_notices
@@ -23,6 +26,8 @@ from ..training.diffusion import DiffusionTraining
 from ..training.evaluate import evaluate, table
 from ..training.growth import grow
 from ..training.loop import run
+from ..training.lora import STEPS as LORA_STEPS
+from ..training.lora import FolderOfWord, Lesson, lora_training
 from ..training.memory import check_memory
 from ..training.recipe import (
     KERNELS,
@@ -37,7 +42,7 @@ from ..training.recipe import (
     new_model,
 )
 from ..training.world.source import SCENES, World
-from .options import add_background, add_device
+from .options import add_background, add_device, parse_model
 
 
 def add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -95,6 +100,33 @@ def add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     command.add_argument("--codec", type=Path, required=True, help="whose tokens it draws: a run, a VQGAN, or a model")
     add_shape(command)
     add_end(command)
+
+    command = kinds.add_parser("lora", help="teach a model a character or a style, as a small file")
+    command.set_defaults(run=run_lora)
+    command.add_argument("folder", type=Path, help="where the run keeps its checkpoint, log.csv and sample sheets")
+    command.add_argument("--data", type=Path, required=True, help="folder of images, with captions or without")
+    command.add_argument(
+        "--word",
+        default="",
+        help="the new word that is taught; where the folder has no captions, images are called by it and their ground",
+    )
+    command.add_argument("--model", type=parse_model, default=POCKET_FOLDER, help="folder; without it, pocket")
+    command.add_argument(
+        "--rank", type=int, default=Lesson.rank, help="of the adapters: more learns more, in more bytes"
+    )
+    command.add_argument(
+        "--learn-null", action="store_true", help="teach also what the model draws of no prompt at all"
+    )
+    command.add_argument("--begin-with", type=Path, metavar="FILE", help="a LoRA to go on with")
+    add_background(command)
+    command.add_argument("--new-data", action="store_true", help="go on though the images or captions changed")
+    add_pace(command, batch=16, steps=LORA_STEPS)
+    command.add_argument(
+        "--checkpoint-activations", action="store_true", help="much less memory, for steps of a third more work"
+    )
+    command.add_argument(
+        "--save-as", dest="file", type=Path, metavar="FILE", help="the LoRA; without it, in the folder"
+    )
 
     command = kinds.add_parser("pocket", help="the built-in model from nothing: codec, then diffusion")
     command.set_defaults(run=run_pocket)
@@ -229,6 +261,45 @@ def run_autoregressive(options: argparse.Namespace) -> None:
         training = autoregressive_training(model, source, options.folder, processes, options.new_data, **settings)
         run(training, options.folder, options.steps, save_every=options.save_every)
         save_model(training, options.save_as)
+
+
+def run_lora(options: argparse.Namespace) -> None:
+    file = options.file or options.folder / f"{lora_name(options.word)}.safetensors"
+    if file.suffix != ".safetensors":
+        raise ValueError(f"--save-as is {file}; expected a name that ends in .safetensors.")
+    with init_processes(options.device) as processes:
+        settings = training_settings(options, processes)
+        check_folders(options)
+        find_run(options.folder, "lora")
+        start = read_lora(options.begin_with) if options.begin_with else None
+        lesson = Lesson(options.word.strip(), options.rank, options.learn_null, start)
+        model = load(options.model, "float32")
+        size = model.transformer.spec.grid[0] * model.vqgan.spec.downscale
+        source = open_taught(options, size, processes)
+        settings["checkpoint_activations"] = options.checkpoint_activations
+        training = lora_training(model, lesson, source, options.folder, processes, options.new_data, **settings)
+        say_memory(training)
+        run(training, options.folder, options.steps, save_every=options.save_every)
+        if processes.is_main:
+            write_lora(training.lora(file.name, options.steps), file)
+            print(file)
+
+
+def open_taught(options: argparse.Namespace, size: int, processes: Processes) -> Source:
+    """The images with their captions; called by one word where they have none."""
+    found = ImageFolder.of(options.data)
+    if found.texts or found.metadata or not options.word:
+        return Folder(options.data, size, background=options.background, processes=processes)
+    return FolderOfWord(options.data, size, options.word, options.background, processes)
+
+
+def lora_name(word: str) -> str:
+    """A file's name for a word.
+
+    >>> lora_name("Pim / Pom"), lora_name("")
+    ('Pim_Pom', 'lora')
+    """
+    return "_".join(re.findall(r"\w+", word)) or "lora"
 
 
 def run_pocket(options: argparse.Namespace) -> None:

@@ -85,6 +85,8 @@ class ImageFolder:
     def describe(self) -> str:
         if not self.folder.is_dir():
             return "is a file" if self.folder.exists() else "does not exist"
+        if captions := len(self.texts) + len(self.metadata):
+            return f"holds {captions} file{'s' * (captions > 1)} of captions"
         return f"holds {listed(self.skipped)}" if self.skipped else "is empty"
 
     def notices(self) -> list[str]:

@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..checkpoints.errors import CheckpointError, shortlist
 from ..model import VQDiffusion
 from ..networks.gpt import GPT
-from ..networks.transformer import Transformer
+from ..networks.inference import FastTransformer
 from ..notices import notify
 
 ATTENTION = ("query", "key", "value", "proj")
@@ -60,13 +60,13 @@ class Lora:
 
     def misfits(self, model: VQDiffusion) -> Iterator[str]:
         """What of this has no place in the model, in words."""
-        layers = dict(adaptable(model.transformer))
+        shapes = adaptable(model.transformer)
         for name, (A_ri, B_or) in self.pairs.items():
             shape = B_or.shape[0], A_ri.shape[1]
-            if name not in layers:
+            if name not in shapes:
                 yield f"there is no layer {name}"
-            elif tuple(layers[name].weight.shape) != shape:
-                yield f"{name} is {tuple(layers[name].weight.shape)}, not {shape}"
+            elif shapes[name] != shape:
+                yield f"{name} is {shapes[name]}, not {shape}"
         text, null_1LD = model.text_encoder, model.learned_null_1LD
         for i, vector_D in self.tokens.items():
             if text is None or i >= text.model.config.vocab_size or len(vector_D) != text.width:
@@ -75,15 +75,22 @@ class Lora:
             yield f"there is no learned null of {tuple(self.null_1LD.shape[1:])}"
 
 
-def adaptable(transformer: Transformer | GPT) -> Iterator[tuple[str, nn.Linear]]:
-    """The layers that LoRAs may change, with their names: those of attention and of MLPs; none of a GPT."""
+def adaptable(transformer: FastTransformer | GPT) -> dict[str, tuple[int, int]]:
+    """The linear layers that LoRAs may change, by their published names, with the shapes of their weights, (out, in):
+    those of attention and of MLPs; none of a GPT.
+    """
     if isinstance(transformer, GPT):
-        return
-    for name, layer in transformer.blocks.named_modules(prefix="blocks"):
-        part, _, last = name.rpartition(".")
-        in_attention = last in ATTENTION and part.endswith((".attn1", ".attn2"))
-        if isinstance(layer, nn.Linear) and (in_attention or part.endswith(".mlp")):
-            yield name, layer
+        return {}
+    spec, shapes = transformer.spec, dict[str, tuple[int, int]]()
+    W, inner = spec.width, spec.mlp_ratio * spec.width
+    for block in (f"blocks.{i}" for i in range(spec.layers)):
+        shapes |= {f"{block}.attn1.{layer}": (W, W) for layer in ATTENTION}
+        if spec.condition == "text":
+            sources = {"key": spec.text_width, "value": spec.text_width}
+            shapes |= {f"{block}.attn2.{layer}": (W, sources.get(layer, W)) for layer in ATTENTION}
+        if spec.mlp == "linear":
+            shapes |= {f"{block}.mlp.0": (inner, W), f"{block}.mlp.2": (W, inner)}
+    return shapes
 
 
 def shape_of(model: VQDiffusion) -> str:
@@ -94,7 +101,7 @@ def shape_of(model: VQDiffusion) -> str:
     return f"{spec.layers} layers x {spec.width}, {columns} x {rows} tokens of {spec.codebook_size} codes, {reads}"
 
 
-def weights_mark(transformer: Transformer | GPT) -> str:
+def weights_mark(transformer: FastTransformer | GPT) -> str:
     """Tells a model from another of its shape, whatever its number type: by the signs of some weights that no LoRA
     changes, which rounding keeps and further training does not.
     """

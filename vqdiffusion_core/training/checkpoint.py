@@ -15,6 +15,7 @@ from ..notices import notify
 FILE = "checkpoint.pt"
 KINDS = {  # by what their config has
     "codec": "a codec",
+    "lora": "a LoRA",
     "transformer": "a diffusion model",
     "gpt": "an autoregressive model",
 }
@@ -66,6 +67,7 @@ def resume(training: Resumable, folder: Path) -> int:
 def find_run(folder: Path, kind: str) -> dict[str, Any] | None:
     """The checkpoint of the run in a folder, its tensors unread; None where no run is. Raises ValueError where it is a
     run of another one of `KINDS`.
+    run of another kind than `kind`, one of KINDS.
     """
     if not (folder / FILE).exists():
         return None

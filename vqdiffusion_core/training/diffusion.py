@@ -119,6 +119,8 @@ class DiffusionTraining:
     `checkpoint_activations` keeps of every block its input alone, for a third more work.
     """
 
+    null_share = NULL_SHARE
+
     def __init__(
         self,
         networks: Networks,
@@ -200,7 +202,7 @@ class DiffusionTraining:
         all_t_B, all_p_B = self.times.sample(self.batch, generator)
         tickets_B = torch.randint(2**62, (self.batch,), generator=generator)
         coin_BN = torch.rand(self.batch, self.examples.tokens_SN.shape[1], generator=generator, dtype=torch.float64)
-        drop_B = torch.rand(self.batch, generator=generator) < NULL_SHARE
+        drop_B = torch.rand(self.batch, generator=generator) < self.null_share
         drawn = [self.examples.draw(ticket) for ticket in shard(tickets_B).tolist()]
         x0_BN, ids_BL = (torch.stack(column) for column in zip(*drawn, strict=True))
         t_B = shard(all_t_B)

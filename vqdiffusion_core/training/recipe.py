@@ -188,17 +188,23 @@ def diffusion_training(
     """Training of a model, new or loaded. Raises ValueError where it does not read text. `new_data`: the source may be
     another one than when the run in `folder` began.
     """
+    transformer, text_encoder = text_networks(model)
+    examples = read_examples(model, text_encoder, source, folder, processes, new_data)
+    if (known := text_encoder.known_words) is not None and settings.get("learn") != "null":
+        text_encoder.known_words = known.union(*map(spelled_words, source.captions()))
+    null_1LD = model.null()  # without a learned one, it begins as the empty prompt
+    assert isinstance(null_1LD, Tensor)
+    networks = Networks(transformer.float(), text_encoder.float(), null_1LD)
+    return DiffusionTraining(networks, model.schedule, examples, model.vqgan, processes, **settings)
+
+
+def text_networks(model: VQDiffusion) -> tuple[FastTransformer, TextEncoder]:
+    """Raises ValueError for a model that is no diffusion model that reads text."""
     if model.text_encoder is None:
         raise ValueError(f"{model.name} does not draw from prompts; expected a model with a text encoder.")
     if not isinstance(model.transformer, FastTransformer):
         raise ValueError(f"{model.name} draws token after token; expected a diffusion model.")
-    examples = read_examples(model, model.text_encoder, source, folder, processes, new_data)
-    if (known := model.text_encoder.known_words) is not None and settings.get("learn") != "null":
-        model.text_encoder.known_words = known.union(*map(spelled_words, source.captions()))
-    null_1LD = model.null()  # without a learned one, it begins as the empty prompt
-    assert isinstance(null_1LD, Tensor)
-    networks = Networks(model.transformer.float(), model.text_encoder.float(), null_1LD)
-    return DiffusionTraining(networks, model.schedule, examples, model.vqgan, processes, **settings)
+    return model.transformer, model.text_encoder
 
 
 def autoregressive_training(

@@ -1,0 +1,178 @@
+"""Teaching a model by a LoRA: the trainer's objective and runs, with all but the adapters frozen."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw
+
+from ..distributed import Processes
+from ..files.images import Colour
+from ..lora import About, Lora
+from ..lora.lora import shape_of, weights_mark
+from ..model import VQDiffusion
+from ..networks.text_encoder import TextEncoder
+from ..networks.vqgan import VQGAN
+from ..notices import notify
+from .adapters import AdaptedNetworks
+from .data import Folder, Source
+from .diffusion import NULL_SHARE, DiffusionTraining
+from .examples import Examples
+from .recipe import read_examples, text_networks
+
+STEPS = 600
+MOST_RANK = 512
+PLAIN = 12.0  # how far, on the average, the colours of a border may lie from their middle and still be one ground
+COLOURS = {  # what grounds are called
+    "black": (20, 20, 20),
+    "white": (250, 250, 250),
+    "gray": (140, 145, 150),
+    "red": (214, 48, 49),
+    "orange": (243, 146, 55),
+    "yellow": (250, 218, 94),
+    "green": (76, 175, 80),
+    "blue": (52, 120, 219),
+    "purple": (142, 68, 173),
+    "pink": (248, 165, 194),
+    "brown": (121, 85, 61),
+}
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What is taught, and how; the numbers are those that were measured best on the built-in model (docs/teach.md)."""
+
+    word: str = ""  # the new one, whose vectors learn too; without it, adapters alone
+    rank: int = 8
+    learn_null: bool = False
+    start: Lora | None = None  # gone on with
+
+    def __post_init__(self):
+        if not 1 <= self.rank <= MOST_RANK:
+            raise ValueError(f"rank is {self.rank}; expected a number from 1 to {MOST_RANK}.")
+
+
+class LoraTraining(DiffusionTraining):
+    """One run in which a LoRA learns."""
+
+    def __init__(
+        self,
+        model: VQDiffusion,
+        lesson: Lesson,
+        examples: Examples,
+        vqgan: VQGAN,
+        processes: Processes,
+        *,
+        mixed: bool = True,
+        seed: int = 0,
+        **settings: Any,
+    ):
+        assert model.text_encoder is not None
+        self.lesson, self.base = lesson, (model.name, shape_of(model), weights_mark(model.transformer))
+        # Without it, the null stays what it was, and guidance pushes towards what is taught.
+        self.null_share = NULL_SHARE if lesson.learn_null else 0.0
+        ids = tokens_of(lesson.word, model.text_encoder)
+        networks = AdaptedNetworks(model, lesson.rank, ids, learn_null=lesson.learn_null, start=lesson.start, seed=seed)
+        if mixed and processes.device.type != "cpu":  # where they would be turned into that at every step
+            networks.freeze_in(torch.bfloat16)
+        super().__init__(networks, model.schedule, examples, vqgan, processes, mixed=mixed, seed=seed, **settings)
+
+    @property
+    def config(self) -> dict[str, Any]:
+        lesson = {"rank": self.lesson.rank, "word": self.lesson.word, "null": self.lesson.learn_null}
+        return {"lora": lesson, "base": self.base[1:]} | super().config
+
+    def lora(self, name: str, steps: int) -> Lora:
+        """What has been learned so far, with the averaged weights."""
+        networks, lesson = self.ema, self.lesson
+        assert isinstance(networks, AdaptedNetworks)
+        words = [*(lesson.start.about.words if lesson.start else ()), *([lesson.word] if lesson.word else [])]
+        recipe = {"steps": steps, "batch": self.batch, "learning_rate": self.learning_rate, "seed": self.seed}
+        return networks.lora(name, About(lesson.rank, tuple(dict.fromkeys(words)), *self.base, recipe))
+
+
+def lora_training(
+    model: VQDiffusion,
+    lesson: Lesson,
+    source: Source,
+    folder: Path,
+    processes: Processes,
+    new_data: bool = False,
+    **settings: Any,
+) -> LoraTraining:
+    """Training of a LoRA of a model, which it changes. Raises ValueError for a model that cannot be taught so, and
+    CheckpointError where the LoRA to go on with is of another model.
+    """
+    _, text_encoder = text_networks(model)
+    if lesson.start:
+        lesson.start.check_fit(model)
+    if lesson.word and not any(lesson.word.lower() in caption.lower() for caption in source.captions()):
+        notify(f"No caption has the word {lesson.word!r}, so that it is not learned; write it into the captions.")
+    if len(source) == 1:
+        notify("There is one image to learn from: the word comes to mean that image. Five or more show what stays.")
+    examples = read_examples(model, text_encoder, source, folder, processes, new_data)
+    return LoraTraining(model, lesson, examples, model.vqgan, processes, **settings)
+
+
+def tokens_of(word: str, text_encoder: TextEncoder) -> list[int]:
+    """The ids of what a word is made of."""
+    return sorted({i for part in text_encoder.words(word.lower()) for i in part.ids})
+
+
+class FolderOfWord(Folder):
+    """Images of a folder without captions, which are all called by one word."""
+
+    def __init__(self, folder: Path, size: int, word: str, background: Colour, processes: Processes):
+        super().__init__(folder, size, captions=False, background=background, processes=processes)
+        self.listed = [[name_image(word, self.open(path))] for path in self.paths]
+
+
+def name_image(word: str, image: Image.Image) -> str:
+    """A caption: the word, and the ground where it is of one colour.
+
+    >>> name_image("owl", Image.new("RGB", (96, 96), "#d63031"))
+    'an owl on a red background'
+    """
+    named = f"{article(word)} {word}"
+    colour = ground_of(image)
+    return f"{named} on {article(colour)} {colour} background" if colour else named
+
+
+def article(word: str) -> str:
+    return "an" if word[:1].lower() in "aeiou" else "a"
+
+
+def ground_of(image: Image.Image) -> str | None:
+    """What the colour of an image's border is called; None where it is not one."""
+    pixels_HW3 = np.asarray(image.convert("RGB"), dtype=np.float32)
+    edge = max(1, min(image.size) // 24)
+    sides = (pixels_HW3[:edge], pixels_HW3[-edge:], pixels_HW3[:, :edge], pixels_HW3[:, -edge:])
+    border_M3 = np.concatenate([side.reshape(-1, 3) for side in sides])
+    middle = np.median(border_M3, axis=0)
+    if np.abs(border_M3 - middle).mean() > PLAIN:
+        return None
+    return min(COLOURS, key=lambda name: float(np.abs(middle - COLOURS[name]).sum()))
+
+
+def loss_curve(losses: Sequence[float], size: tuple[int, int] = (512, 256)) -> Image.Image:
+    """The means of up to a hundred parts of a run's losses, as a line."""
+    image = Image.new("RGB", size, "white")
+    if len(losses) < 2:
+        return image
+    parts = [float(np.mean(part)) for part in np.array_split(np.asarray(losses), min(len(losses), 100))]
+    low, high = min(parts), max(parts)
+    width, height = size[0] - 16, size[1] - 16
+    points = [
+        (8 + width * i / (len(parts) - 1), 8 + height * (1 - (loss - low) / ((high - low) or 1.0)))
+        for i, loss in enumerate(parts)
+    ]
+    draw = ImageDraw.Draw(image)
+    draw.line(points, fill=(52, 120, 219), width=2)
+    draw.text((10, size[1] - 18), f"{low:.3g}", fill=(90, 90, 90))
+    draw.text((10, 4), f"{high:.3g}", fill=(90, 90, 90))
+    return image
