@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from operator import index
 
 import numpy as np
@@ -14,8 +15,13 @@ from .diffusion.guidance import Condition, Guidance, Prompt
 from .diffusion.noise import SEEDS
 from .diffusion.sampling import sample
 from .diffusion.settings import DEFAULTS, Settings, notify_of_unheard
+from .diffusion.windows import starts, tent
 from .editing import Inpaint, RegionalPrompt, initial_tokens, paste
 from .model import VQDiffusion
+from .networks.oom import AdaptiveBatches, first_that_fits
+from .networks.vqgan import VQGAN
+
+TILES = (64, 32, 16)  # tokens on a side: what is tried where an image does not fit whole
 
 OnStep = Callable[[int, Tensor], object]
 
@@ -98,10 +104,42 @@ def draw_images(
 
 @torch.no_grad()
 def decode(model: VQDiffusion, tokens_Bhw: Tensor) -> list[Image.Image]:
-    """Token ids (B, h, w) -> RGB images, one by one: between two shades, a batch may round to the other."""
-    return [to_image(model.vqgan.decode(tokens_hw[None])[0]) for tokens_hw in tokens_Bhw.to(model.device)]
+    """Token ids (B, h, w) -> RGB images. On a CPU one by one: between two shades, a batch may round to the other.
+    Elsewhere as many at once as fit, and an image that does not fit is decoded in tiles.
+    """
+    tokens_Bhw = tokens_Bhw.to(model.device)
+
+    def pixels(part: slice) -> Tensor:
+        tokens_bhw = tokens_Bhw[part]
+        ways = [partial(model.vqgan.decode, tokens_bhw)]
+        if len(tokens_bhw) == 1:
+            ways += [partial(decode_in_tiles, model.vqgan, tokens_bhw, side) for side in TILES]
+        return to_pixels(first_that_fits(ways, "this image"))
+
+    batches = AdaptiveBatches(1 if model.device.type == "cpu" else None)
+    return [Image.fromarray(np.asarray(pixels_HWC)) for pixels_HWC in batches.map(pixels, len(tokens_Bhw))]
 
 
-def to_image(image_CHW: Tensor) -> Image.Image:
-    pixels = ((image_CHW.float() + 1) * 127.5).round().byte().permute(1, 2, 0)
-    return Image.fromarray(np.asarray(pixels.cpu()))
+def decode_in_tiles(vqgan: VQGAN, tokens_Bhw: Tensor, side: int) -> Tensor:
+    """As `vqgan.decode`, by tiles of so many tokens on a side, on the CPU.
+
+    Norms and attention look at a whole image, and here at a tile, so that neighbours differ a little. They overlap by
+    half, and each counts the less the nearer its border is.
+    """
+    cell, (rows, columns) = vqgan.spec.downscale, tokens_Bhw.shape[1:]
+    height, width = min(side, rows), min(side, columns)
+    weight_HW = torch.outer(tent(height * cell), tent(width * cell))
+    image_BCHW = torch.zeros(len(tokens_Bhw), 3, rows * cell, columns * cell)
+    total_HW = torch.zeros(image_BCHW.shape[2:])
+    for top in starts(height, rows, 0.5):
+        for left in starts(width, columns, 0.5):
+            tile = vqgan.decode(tokens_Bhw[:, top : top + height, left : left + width]).float().cpu()
+            down, right = (slice(begin * cell, (begin + size) * cell) for begin, size in ((top, height), (left, width)))
+            image_BCHW[..., down, right] += tile * weight_HW
+            total_HW[down, right] += weight_HW
+    return image_BCHW / total_HW
+
+
+def to_pixels(image_BCHW: Tensor) -> Tensor:
+    """Images in -1..1 -> bytes (B, H, W, 3) on the CPU."""
+    return ((image_BCHW.float() + 1) * 127.5).round().byte().permute(0, 2, 3, 1).cpu()

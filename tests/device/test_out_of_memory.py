@@ -2,14 +2,18 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from pack.tests.core import tiny
+from pack.tests.core.tiny_checkpoints import diffusers_folder
+from pack.vqdiffusion_core.checkpoints import load
 from pack.vqdiffusion_core.diffusion.guidance import cfg
 from pack.vqdiffusion_core.diffusion.sampling import sample
 from pack.vqdiffusion_core.diffusion.schedule import Schedule
 from pack.vqdiffusion_core.diffusion.settings import Settings
 from pack.vqdiffusion_core.networks.oom import OutOfMemory
+from pack.vqdiffusion_core.pipeline import decode
 
 from .fake import FakeDevice
 
@@ -20,17 +24,18 @@ SHAPES = {
 }
 
 
-def draw(gpu, spec, share=None):
+def draw(gpu, spec, share=None, batch=BATCH, canvas=None):
     """Tokens of a batch, and the bytes that this took: with a `share` of them, no more than these."""
     network = tiny.transformer(spec=spec).cache_adaln().to("cuda")
     guidance = cfg(tiny.text(1).to("cuda"), tiny.text(2).to("cuda"), 3.0)
-    masked = torch.full((BATCH, spec.num_tokens), spec.mask_id, device="cuda")
+    rows, columns = canvas or spec.grid
+    masked = torch.full((batch, rows * columns), spec.mask_id, device="cuda")
     settings = Settings(steps=2, sampler="purity", truncation=0.9, temperature=0.9)
     before = gpu.used
     gpu.count_anew()
     gpu.limit = share and before + share
     schedule = Schedule.linear(spec.num_timesteps, spec.codebook_size)
-    *_, last = sample(network, schedule, guidance, masked, None, settings, list(range(BATCH)))
+    *_, last = sample(network, schedule, guidance, masked, None, settings, list(range(batch)), canvas)
     return last.x_BN, gpu.peak - before
 
 
@@ -47,4 +52,38 @@ def test_a_batch_that_does_not_fit_is_drawn_in_parts(shape):
 
 def test_where_one_image_does_not_fit_the_error_says_so():
     with FakeDevice() as gpu, pytest.raises(OutOfMemory, match="too small for one image"):
-        draw(gpu, SHAPES["most is log p"], 100_000)
+        draw(gpu, SHAPES["most is log p"], 10_000)
+
+
+@pytest.mark.parametrize("canvas", [None, (12, 12)])
+def test_an_image_whose_predictions_do_not_fit_is_drawn_some_tokens_at_a_time(canvas):
+    spec = SHAPES["most is log p"]
+    with FakeDevice() as gpu:
+        whole, needed = draw(gpu, spec, batch=1, canvas=canvas)
+    for share in (0.7, 0.4):
+        with FakeDevice() as gpu:
+            in_parts, _ = draw(gpu, spec, int(share * needed), batch=1, canvas=canvas)
+        assert torch.equal(in_parts, whole)
+        assert gpu.operators["empty_cache"] > 0
+
+
+def test_images_are_decoded_in_one_batch_in_parts_or_in_tiles(tmp_path):
+    model = load(diffusers_folder(tmp_path / "tiny")).prepare_for_inference()
+    tokens_Bhw = tiny.tokens(batch=4 * 40 * 40 // tiny.SPEC.num_tokens).view(4, 40, 40)
+    expected = [np.asarray(image, int) for image in decode(model, tokens_Bhw)]
+    with FakeDevice() as gpu:
+        of_one = peak(gpu, lambda: decode(model.prepare_for_inference("cuda"), tokens_Bhw[:1]))
+        of_all = peak(gpu, lambda: decode(model, tokens_Bhw))
+        for room in (of_all, (of_one + of_all) // 2):
+            gpu.limit = room
+            for ours, wanted in zip(decode(model, tokens_Bhw), expected, strict=True):
+                assert np.abs(np.asarray(ours, int) - wanted).max() <= 1
+        gpu.limit = of_one // 2
+        assert [image.size for image in decode(model, tokens_Bhw)] == [(160, 160)] * 4
+
+
+def peak(gpu, work):
+    """The most bytes on the device while it works."""
+    gpu.count_anew()
+    work()
+    return gpu.peak

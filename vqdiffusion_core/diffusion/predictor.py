@@ -36,21 +36,29 @@ class Predictor:
     """A denoiser whose log p goes through the processors, in this order, and then through the purity prior.
 
     Arguments lie on the CPU, and so does the result: it comes back at once, the one time that a step waits for its
-    device. As many images go through together as fit into memory.
+    device. As many images go through together as fit into memory, and of one image as many tokens: a large canvas has
+    more of them than the network's own grid. The purity prior weighs up all of an image, so there it stays whole.
     """
 
     denoise: Denoise
     processors: Sequence[LogitsProcessor]
     purity_prior: float
     batches: AdaptiveBatches = field(default_factory=AdaptiveBatches)
+    parts: AdaptiveBatches = field(default_factory=AdaptiveBatches)  # of the asked tokens of one image
 
     def __call__(self, x_BN: Tensor, t: float, where_BN: Tensor, uniform_BN: Tensor) -> Prediction:
-        def draw_images(images: slice) -> Tensor:
-            distribution = self.distribution_with_prior if self.purity_prior else self.distribution
+        distribution = self.distribution_with_prior if self.purity_prior else self.distribution
+
+        def draw_where(where_BN: Tensor, images: slice) -> Tensor:
             return draw(*distribution(x_BN, t, where_BN, images), uniform_BN[images][where_BN[images]])
 
-        drawn_M3 = self.batches.map(draw_images, len(x_BN))
-        return unpack(drawn_M3)
+        def draw_images(images: slice) -> Tensor:
+            asked_M = where_BN[images].flatten().nonzero()[:, 0] + images.start * where_BN.shape[1]
+            if images.stop - images.start > 1 or len(asked_M) == 0 or self.purity_prior:
+                return draw_where(where_BN, images)
+            return self.parts.map(lambda part: draw_where(only(where_BN, asked_M[part]), images), len(asked_M))
+
+        return unpack(self.batches.map(draw_images, len(x_BN)))
 
     def distribution(self, x_BN: Tensor, t: float, where_BN: Tensor, images: slice) -> tuple[Tensor, Tensor]:
         """log p (M, K) to draw from, and the highest of each (M,)."""
@@ -67,6 +75,11 @@ class Predictor:
         asked_M = where_bN.flatten().nonzero()[:, 0].to(log_p_NK.device)
         log_p_MK = apply_purity_prior(log_p_NK[asked_M], purity_N[asked_M], self.purity_prior)
         return log_p_MK, log_purity_N[asked_M]
+
+
+def only(where_BN: Tensor, position_m: Tensor) -> Tensor:
+    """True at these positions alone, counted through the batch."""
+    return torch.zeros_like(where_BN).flatten().index_fill(0, position_m, True).view_as(where_BN)
 
 
 def draw(log_p_MK: Tensor, log_purity_M: Tensor, uniform_M: Tensor) -> Tensor:
