@@ -20,7 +20,8 @@ LOCALHOST = "127.0.0.1"
 
 _BOOT_TIMEOUT = 600  # seconds; the last resort on a machine that is busy with something else
 _FOLDERS = ("custom_nodes", "input", "models", "output", "temp", "user")
-_FLAGS = ("--cpu", "--disable-auto-launch", "--disable-api-nodes", "--database-url", "sqlite:///:memory:")
+_PROGRAM = ("main.py", "--cpu")
+_FLAGS = ("--disable-auto-launch", "--disable-api-nodes", "--database-url", "sqlite:///:memory:")
 
 
 class ComfyError(RuntimeError):
@@ -32,7 +33,7 @@ class Server:
 
     `argv` are further flags, `root` is the ComfyUI to run, `base` the folder for its models, input and output
     (without one: a temporary folder, gone after `close`). A pack that is installed there already stays; else it is this
-    checkout. `environment` is added to ours.
+    checkout. `environment` is added to ours, and `program` is what Python runs in ComfyUI's folder.
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class Server:
         base: Path | None = None,
         port: int | None = None,
         environment: Mapping[str, str] | None = None,
+        program: Sequence[str] = _PROGRAM,
     ):
         start = time.perf_counter()
         self._temporary = base is None
@@ -51,7 +53,7 @@ class Server:
         port = port or free_port()
         self.url = f"http://{LOCALHOST}:{port}"
         self._lay_out()
-        self._process = self._start(root or fetch.comfyui(), port, argv, environment or {})
+        self._process = self._start(root or fetch.comfyui(), port, [*program, *_FLAGS, *argv], environment or {})
         try:
             self._wait()
         except BaseException:
@@ -100,7 +102,7 @@ class Server:
         place = ("--listen", LOCALHOST, "--port", str(port), "--base-directory", str(self.base))
         with self._log_file.open("w") as log:
             return subprocess.Popen(
-                [sys.executable, "main.py", *_FLAGS, *place, *argv],
+                [sys.executable, *argv, *place],
                 cwd=root,
                 env=os.environ | environment,
                 stdin=subprocess.DEVNULL,
