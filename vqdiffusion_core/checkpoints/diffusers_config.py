@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
+from ..diffusion.matrix_schedule import MatrixSchedule
 from ..diffusion.schedule import Schedule
 from ..networks.specs import GPTSpec, TextSpec, TransformerSpec, VQGANSpec
 from .errors import CheckpointError
@@ -31,6 +33,7 @@ SCHEDULE_ENDS = {
     "gamma_start": "gamma_cum_start",
     "gamma_end": "gamma_cum_end",
 }
+MIXING, RATES = "mixing", "rates"  # of a kernel that is a matrix
 NOT_COMPARED = ("_class_name", "norm_type")  # 2022's files have another norm_type for the same network
 
 
@@ -105,12 +108,16 @@ def schedule_config(schedule: Schedule) -> dict[str, Any]:
     lines = Schedule.linear(schedule.num_timesteps, schedule.codebook_size, **ends)
     straight = all(map(np.array_equal, (alpha, beta, gamma), (lines.alpha_bar, lines.beta_bar, lines.gamma_bar)))
     bars = {"alpha_bar": alpha.tolist(), "beta_bar": beta.tolist(), "gamma_bar": gamma.tolist()}
+    if isinstance(schedule, MatrixSchedule):
+        more = {MIXING: schedule.mixing.tolist()}
+    else:
+        more = {} if straight else bars
     return {
         "_class_name": "VQDiffusionScheduler",
         "num_train_timesteps": schedule.num_timesteps,
         "num_vec_classes": schedule.codebook_size + 1,
         **{SCHEDULE_ENDS[name]: value for name, value in ends.items()},
-        **({} if straight else bars),
+        **more,
     }
 
 
@@ -125,6 +132,17 @@ def schedule_of(config: Mapping[str, Any], spec: TransformerSpec, file: Path) ->
         ends = {ours: float(config[theirs]) for ours, theirs in SCHEDULE_ENDS.items() if theirs in config}
         return Schedule.linear(steps, entries, **ends)
     except (TypeError, ValueError, KeyError) as error:
+        raise CheckpointError(f"{file}: the noise schedule makes no sense: {error}") from error
+
+
+def matrix_schedule_of(
+    config: Mapping[str, Any], rates_KK: Tensor, spec: TransformerSpec, file: Path
+) -> MatrixSchedule:
+    """Raises CheckpointError where the config or the rates are of another model or make no sense."""
+    compare(config, {"num_train_timesteps": spec.num_timesteps, "num_vec_classes": spec.codebook_size + 1}, file)
+    try:
+        return MatrixSchedule.of(rates_KK, np.array(config[MIXING], dtype=float))
+    except (TypeError, ValueError, IndexError) as error:
         raise CheckpointError(f"{file}: the noise schedule makes no sense: {error}") from error
 
 

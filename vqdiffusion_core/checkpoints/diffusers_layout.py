@@ -5,6 +5,7 @@ layout has no word for is added to it:
 - transformer/: `norm3.emb`, `norm3.linear` (class conditioning, the null class last); no `norm2`, `attn2` (no text);
   `ff.conv1`, `ff.conv2` (convolutional MLP); `sample_size` is the token grid, which the position tables may exceed
 - transformer/ of an autoregressive model: a GPT under the names of taming-transformers, and no scheduler/
+- scheduler/: for kernels that are matrices `mixing`, T + 1 numbers, and a file of weights with `rates`, K x K
 - scheduler/: `alpha_bar`, `beta_bar`, `gamma_bar`, T + 1 numbers each, where straight lines do not give them
 """
 
@@ -27,11 +28,14 @@ from .diffusers_config import (
     AUTOREGRESSIVE_PIPELINE,
     GPT_CLASS,
     INDEX,
+    MIXING,
     NULL,
     PIPELINE,
+    RATES,
     compare,
     gpt_config,
     grid_of,
+    matrix_schedule_of,
     read_count,
     schedule_of,
     text_config,
@@ -73,7 +77,13 @@ def check_index(folder: Path) -> None:
 def load_schedule(file: Path, transformer: FastTransformer | GPT) -> Schedule:
     if isinstance(transformer, GPT):
         return Schedule.one_step(transformer.spec.codebook_size)
-    return schedule_of(read_json(file), transformer.spec, file)
+    config = read_json(file)
+    if MIXING not in config:
+        return schedule_of(config, transformer.spec, file)
+    state, source = read_weights(file.parent)
+    if list(state) != [RATES] or state[RATES].dim() != 2:
+        raise CheckpointError(f"{source}: expected one table of floats, {RATES}; it has {', '.join(state)[:200]}.")
+    return matrix_schedule_of(config, state[RATES], transformer.spec, file)
 
 
 def load_transformer(folder: Path, dtypes: Dtypes) -> FastTransformer | GPT:

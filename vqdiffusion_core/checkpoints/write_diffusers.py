@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..diffusion.matrix_schedule import MatrixSchedule
 from ..model import VQDiffusion
 from ..networks.gpt import GPT
 from ..networks.inference import FastTransformer
@@ -24,6 +25,7 @@ from .diffusers_config import (
     LIBRARY,
     NULL,
     PIPELINE,
+    RATES,
     gpt_config,
     schedule_config,
     text_config,
@@ -57,6 +59,9 @@ def write_folder(model: VQDiffusion, folder: Path, dtype: torch.dtype | None, on
         write(folder / "transformer", transformer_config(transformer.spec), state)
         (folder / "scheduler").mkdir()
         write_json(schedule_config(model.schedule), folder / "scheduler" / "scheduler_config.json")
+        if isinstance(model.schedule, MatrixSchedule):  # exact, whatever the type of the weights
+            rates = {RATES: model.schedule.rates_KK}
+            write_safetensors(rates, folder / "scheduler" / f"{STEMS[0]}.safetensors", torch.float32, on_bytes)
     if text:
         write(folder / "text_encoder", text_encoder_config(text), text_state(text), stem="model")
         write_vocabulary(vocabulary_of(text), text.length, folder / "tokenizer")

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from ..checkpoints import POCKET_FOLDER, load, save
+from ..diffusion.matrix_schedule import MATRIX_KERNELS
 from ..distributed import Processes, choose_device, init_processes
 from ..files.image_folder import ImageFolder
 from ..lora import read_lora, write_lora
@@ -84,7 +85,8 @@ def add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         help="what may change, besides the learned null; without it, all of a new model and the transformer of another",
     )
     add_shape(command)
-    command.add_argument("--kernel", choices=KERNELS, default="absorbing", help="how tokens get lost")
+    kernels = [*KERNELS, *MATRIX_KERNELS]
+    command.add_argument("--kernel", choices=kernels, default="absorbing", help="how tokens get lost")
     command.add_argument(
         "--token-share", type=float, default=1.0, help="of each image's tokens, in a step: less is quicker; end with 1"
     )

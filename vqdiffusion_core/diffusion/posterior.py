@@ -1,5 +1,6 @@
 """Forward process and its reversal, for any jump in time (Gu et al. 2022, eq. 4-5 and 9-11).
 
+A schedule of three numbers is answered for here, one of matrices by itself: nobody else need know which it is.
 K codebook ids 0..K-1, the mask is id K. Shapes: x_BN int64 ids, p_x0_BNK = p(x_0 | x_t).
 """
 
@@ -9,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .matrix_schedule import MatrixSchedule
 from .schedule import Kernel, Schedule
 
 
@@ -17,6 +19,8 @@ def q_sample(x_BN: Tensor, t: float, schedule: Schedule, coin_BN: Tensor, s: flo
 
     `coin_BN`, uniform in [0, 1), decides: its interval is laid out as [mask | a uniform id | stay].
     """
+    if isinstance(schedule, MatrixSchedule):
+        return schedule.q_sample(x_BN, t, coin_BN, s)
     K = schedule.codebook_size
     jump = schedule.jump(s, t)
     # masked with gamma, one of K ids with K * beta, else unchanged; the mask stays the mask
@@ -46,6 +50,8 @@ def q_posterior(
     The readable law that `draw_posterior` samples without building it, and what training compares. `p_x0_BNK` is
     p(x_0 | x_t), normalised over K.
     """
+    if isinstance(schedule, MatrixSchedule):
+        return schedule.q_posterior(p_x0_BNK, x_BN, s, t)
     K = schedule.codebook_size
     kernels = schedule.jump(s, t), schedule.bar(s), schedule.bar(t)
     jump, at_s, at_t = (as_tensors(kernel, p_x0_BNK) for kernel in kernels)
@@ -70,8 +76,10 @@ def change_probability(x_BN: Tensor, s: float, t: float, schedule: Schedule) -> 
     """An upper bound, independent of the network, of the probability that a token changes between t and s.
 
     Only positions whose coin falls below it need a clean token x_0 (exact thinning): under the released schedule and
-    100 steps that is 1 % of the masked ones, whatever the prediction.
+    100 steps that is 1 % of the masked ones, whatever the prediction. Under matrices it is all of them.
     """
+    if isinstance(schedule, MatrixSchedule):
+        return torch.ones_like(x_BN, dtype=torch.float64)
     jump, at_s, at_t = schedule.jump(s, t), schedule.bar(s), schedule.bar(t)
     masked = 1 - at_s.gamma / at_t.gamma if at_t.gamma > 0 else 1.0  # a mask where there is none is drawn at once
     visible = jump.beta * (1 - at_s.gamma) / at_t.beta if at_t.beta > 0 else 0.0
@@ -84,6 +92,8 @@ def draw_posterior(x_M: Tensor, x0_M: Tensor, s: float, t: float, schedule: Sche
     Call it where `coin_M`, uniform in [0, 1), is below `change_probability`; elsewhere the token keeps its state. The
     interval of the coin is laid out as [take x_0 | take a uniform id | keep], so one number decides.
     """
+    if isinstance(schedule, MatrixSchedule):
+        return schedule.draw_posterior(x_M, x0_M, s, t, coin_M)
     K = schedule.codebook_size
     jump, at_s, at_t = schedule.jump(s, t), schedule.bar(s), schedule.bar(t)
 

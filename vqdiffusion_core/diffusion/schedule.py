@@ -104,6 +104,11 @@ class Schedule:
         """T, the steps that the network was trained on."""
         return len(self.alpha_bar) - 1
 
+    @property
+    def summary(self) -> dict[str, float]:
+        """What tells one kernel from another: where its bars end."""
+        return {name: round(float(number), 3) for name, number in self.bar(self.num_timesteps)._asdict().items()}
+
     def bar(self, t: float | np.ndarray) -> Kernel:
         """q(x_t | x_0), for any real t in 0..T, or for an array of times at once."""
         times = np.arange(self.num_timesteps + 1.0)

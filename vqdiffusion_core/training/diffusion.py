@@ -169,11 +169,10 @@ class DiffusionTraining:
     @property
     def config(self) -> dict[str, Any]:
         names = ("learn", "batch", "learning_rate", "mixed", "token_share", "seed")
-        last = self.schedule.bar(self.schedule.num_timesteps)
         return {
             "transformer": asdict(self.networks.transformer.spec),
             "tokens of codec": self.examples.codec,
-            "kernel": {name: round(float(getattr(last, name)), 3) for name in ("alpha", "beta", "gamma")},
+            "kernel": self.schedule.summary,
             "optimizers": [type(optimizer).__name__ for optimizer in self.optimizers],
             **{name: getattr(self, name) for name in names},
         }

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from .. import checkpoints
 from ..checkpoints.read import read_tensors as read_weights
 from ..checkpoints.vocabulary import Vocabulary, read_vocabulary, write_vocabulary
+from ..diffusion.matrix_schedule import MATRIX_KERNELS, MOST_CODES
 from ..diffusion.schedule import Schedule
 from ..distributed import Processes
 from ..model import VQDiffusion
@@ -116,7 +117,20 @@ def new_model(
     )
     transformer = FastTransformer(spec)
     init_weights(transformer)
-    return VQDiffusion(folder.name, transformer, KERNELS[kernel](NUM_TIMESTEPS, codes), vqgan, text_encoder)
+    return VQDiffusion(folder.name, transformer, new_schedule(kernel, vqgan), vqgan, text_encoder)
+
+
+def new_schedule(kernel: str, vqgan: VQGAN) -> Schedule:
+    """Of one of KERNELS or MATRIX_KERNELS. Raises ValueError where the codebook is too large for a matrix."""
+    codes = vqgan.spec.codebook_size
+    if kernel in KERNELS:
+        return KERNELS[kernel](NUM_TIMESTEPS, codes)
+    if codes > MOST_CODES:
+        raise ValueError(
+            f"The kernel {kernel!r} is a matrix of all pairs of codes, and this codec has {codes} codes; expected "
+            f"{MOST_CODES} at most. Choose {', '.join(KERNELS)}, or a smaller codec."
+        )
+    return MATRIX_KERNELS[kernel](NUM_TIMESTEPS, vqgan.quantize.embedding.weight.detach().cpu())
 
 
 def new_autoregressive_model(
