@@ -66,9 +66,10 @@ class Processes:
         """Everybody's rows, in the order of the batch: the inverse of `shard`. Without gradients."""
         if self.count == 1:
             return mine.detach()
-        parts = [torch.empty_like(mine) for _ in range(self.count)]
-        dist.all_gather(parts, mine.detach().contiguous())
-        return torch.stack(parts, 1).flatten(0, 1)
+        sent = mine.detach().to(self.device).contiguous()  # GPUs talk to each other only of what lies on them
+        parts = [torch.empty_like(sent) for _ in range(self.count)]
+        dist.all_gather(parts, sent)
+        return torch.stack(parts, 1).flatten(0, 1).to(mine.device)
 
     def gather_objects(self, mine: Sequence[Item]) -> list[Item]:
         """For the main process, everything of a list of which each process has every `count`-th; else nothing."""

@@ -73,11 +73,11 @@ class Networks(nn.Module):
         index_B: Tensor,
         ids_BL: Tensor,
         drop_B: Tensor,
-        where_BN: Tensor,
+        asked_M: Tensor,
         position_BN: Tensor | None = None,
     ) -> Tensor:
-        """Logits (M, K) at the M asked positions; captions whose `drop_B` is true are replaced by the null. The tokens
-        are some of an image's, at these positions, or all.
+        """Logits (M, K) of the asked ones of B * N tokens, which are some of an image's, at these positions, or all;
+        captions whose `drop_B` is true are replaced by the null.
         """
         text_BLD = self.text_encoder.embed(ids_BL)
         text_BLD = torch.where(drop_B[:, None, None], self.null_1LD, text_BLD)
@@ -87,7 +87,7 @@ class Networks(nn.Module):
                 h_BNW = checkpointed(block, h_BNW, index_B, text_BLD)
             else:
                 h_BNW = block(h_BNW, index_B, text_BLD)
-        h_MW = h_BNW[where_BN]
+        h_MW = h_BNW.flatten(0, 1).index_select(0, asked_M)
         filled_MW = F.pad(h_MW, (0, 0, 0, -len(h_MW) % ROWS))
         return self.transformer.to_logits(filled_MW)[: len(h_MW)]
 
@@ -222,11 +222,12 @@ class DiffusionTraining:
     def step(self, step: int, progress: float, batch: Batch) -> Metrics:
         self.networks.zero_grad()
         parts = self.processes.accumulate(self.predict, batch.split(self.accumulate))
-        bound_B, loss_B = torch.cat([self.backward(part, len(batch.t_B)) for part in parts], 1)
+        seen_2B = torch.cat([self.backward(part, len(batch.t_B)) for part in parts], 1)
         norm = update(self.weights, self.optimizers, self.learning_rate * cosine_schedule(progress))
-        gather = self.processes.all_gather
-        self.times.update(gather(batch.t_B.to(bound_B.device)).cpu(), gather(bound_B).cpu())
         self.update_ema(step)
+        bound_B, loss_B = seen_2B.cpu()  # the one time that a step waits for its device, beside the norm
+        gather = self.processes.all_gather
+        self.times.update(gather(batch.t_B), gather(bound_B))
         bound = (bound_B / batch.p_B.to(bound_B)).mean()
         return {"loss": loss_B.mean().item(), "bound": bound.item(), "gradient": norm}
 
@@ -241,16 +242,18 @@ class DiffusionTraining:
         """(bound_B, auxiliary_B), means over the seen tokens of each image."""
         where_BN = loss_mask(batch.xt_BN, self.schedule)
         t_M = batch.t_B[:, None].expand_as(where_BN)[where_BN].numpy()
+        asked_M = where_BN.flatten().nonzero()[:, 0]
+        x0_M, xt_M = batch.x0_BN[where_BN], batch.xt_BN[where_BN]
         index_B = batch.t_B - 1  # the network counts from 0
-        inputs = (batch.xt_BN, index_B, batch.ids_BL, batch.drop_B, where_BN, batch.x0_BN, batch.position_BN)
-        xt_BN, index_B, ids_BL, drop_B, where_BN, x0_BN, position_BN = (
+        inputs = (batch.xt_BN, index_B, batch.ids_BL, batch.drop_B, asked_M, x0_M, xt_M, batch.position_BN)
+        xt_BN, index_B, ids_BL, drop_B, asked_M, x0_M, xt_M, position_BN = (
             tensor.to(self.processes.device) for tensor in inputs
         )
         some = (position_BN,) if self.token_share < 1 else ()  # a look-up of all would cost its gradient
         with mixed_precision(self.processes.device, self.mixed):
-            logits_MK = self.predict(xt_BN, index_B, ids_BL, drop_B, where_BN, *some)
-        terms = loss_terms(logits_MK, x0_BN[where_BN], xt_BN[where_BN], t_M, self.schedule)
-        bound_B, auxiliary_B = (mean_by_image(term_M, where_BN) for term_M in terms)
+            logits_MK = self.predict(xt_BN, index_B, ids_BL, drop_B, asked_M, *some)
+        terms = loss_terms(logits_MK, x0_M, xt_M, t_M, self.schedule)
+        bound_B, auxiliary_B = (mean_by_image(term_M, asked_M, xt_BN.shape) for term_M in terms)
         return bound_B, auxiliary_B
 
     def update_ema(self, step: int) -> None:
@@ -297,6 +300,7 @@ class DiffusionTraining:
         self.times.load_state_dict(state["times"])
 
 
-def mean_by_image(term_M: Tensor, where_BN: Tensor) -> Tensor:
-    """Means over the N tokens of each image; those that were not asked for cost nothing."""
-    return torch.zeros(where_BN.shape, device=term_M.device).masked_scatter(where_BN, term_M.float()).mean(1)
+def mean_by_image(term_M: Tensor, asked_M: Tensor, shape: torch.Size) -> Tensor:
+    """Means over the tokens of each image of a batch (B, N); those that were not asked for cost nothing."""
+    none = torch.zeros(shape.numel(), device=term_M.device)
+    return none.index_add(0, asked_M, term_M.float()).view(shape).mean(1)

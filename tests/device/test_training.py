@@ -1,0 +1,56 @@
+"""What a training step costs a device, whose backward pass is left out: no device that is not there has one.
+
+On a GPU a small model's step is launches and waits. What needs more of them changes a number here, and says why.
+"""
+
+import pytest
+import torch
+from pack.tests.core import tiny_training as tiny
+from pack.vqdiffusion_core.distributed import Processes
+from pack.vqdiffusion_core.training.diffusion import DiffusionTraining
+
+from .fake import CUDA, FakeDevice
+from .test_budgets import SMALL
+
+# Launches and uploads of the forward pass of a step with its loss, of two layers and one of the text encoder
+COST = {"absorbing": (112, 10), "mask-and-replace": (192, 27)}
+
+
+def training_on(device, kernel, **settings) -> DiffusionTraining:
+    return tiny.on_tokens(SMALL, kernel=kernel, processes=Processes(device=device), **settings)
+
+
+@pytest.fixture
+def gpu(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda *_: True)
+    with FakeDevice(float64=False) as gpu:
+        yield gpu
+
+
+@pytest.mark.parametrize("kernel", COST)
+def test_the_losses_are_those_of_the_cpu_and_nothing_is_waited_for(kernel, gpu):
+    losses = []
+    for device in (torch.device("cpu"), CUDA):
+        training = training_on(device, kernel, mixed=False)
+        (batch,) = training.batches(range(1))
+        gpu.count_anew()
+        losses.append([loss_B.detach() for loss_B in training.losses(batch)])
+    assert gpu.waits.total() == 0, gpu.waits
+    assert (gpu.launches, gpu.uploads.total()) == COST[kernel], (gpu.operators, gpu.uploads)
+    for ours, expected in zip(losses[1], losses[0], strict=True):
+        torch.testing.assert_close(ours.cpu(), expected)
+
+
+@pytest.mark.parametrize("settings", [{}, {"token_share": 0.5}, {"accumulate": 2}], ids=str)
+def test_a_step_waits_for_its_gradients_norm_and_for_its_losses(settings, gpu, monkeypatch):
+    training = training_on(CUDA, "absorbing", batch=4, **settings)
+
+    def backward(loss):
+        for weight in training.weights:
+            weight.grad = torch.zeros_like(weight)
+
+    monkeypatch.setattr(torch.Tensor, "backward", backward)
+    for step, batch in enumerate(training.batches(range(2))):
+        gpu.count_anew()
+        training.step(step, 0.5, batch)
+    assert gpu.waits.total() == 2, gpu.waits
