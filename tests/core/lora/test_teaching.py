@@ -94,7 +94,7 @@ def test_the_gradients_are_those_of_the_low_rank_update(folder):
         torch.tensor([3, 7]),
         torch.zeros(2, load(folder / "model").text_encoder.length, dtype=torch.int64),
         torch.tensor([False, True]),
-        torch.ones(2, 64, dtype=torch.bool),
+        torch.arange(2 * 64),
     )
     model, lora = load(folder / "model", "float32"), tiny.lora(load(folder / "model", "float32"))
     adapted = AdaptedNetworks(model, 2, start=lora)
