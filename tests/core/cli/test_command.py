@@ -132,6 +132,23 @@ def test_a_mistake_is_one_line(arguments, message, capsys):
 # The authors' files
 
 
+def test_a_model_that_draws_token_by_token_is_described_converted_and_draws_from_its_folder(tmp_path, capsys):
+    source, converted = tiny_originals.two_stages_folder(tmp_path / "faces"), tmp_path / "converted"
+    assert main(["info", "--model", str(source)]) == 0
+    said = capsys.readouterr().out
+    assert "2 layers x 32, 16 heads, token after token" in said and "condition    none" in said
+    assert main(["convert", str(source), str(converted)]) == 0
+    images = []
+    for model in (source, converted):
+        images.append(tmp_path / f"{model.name}.png")
+        draw = ["generate", "--model", str(model), "--sampler", "autoregressive", "--size", "80x64"]
+        assert main([*draw, "-o", str(images[-1])]) == 0
+    first, second = map(Image.open, images)
+    assert first.size == (80, 64) and first.tobytes() == second.tobytes()
+    assert main(["generate", "--model", str(converted), "-o", str(tmp_path / "none.png")]) == 1
+    assert "Use the sampler 'autoregressive'" in capsys.readouterr().err
+
+
 def test_info_describes_the_authors_files(tmp_path, capsys):
     (tmp_path / "coco").mkdir()
     assert main(["info", "--model", str(tiny_originals.coco_folder(tmp_path / "coco"))]) == 0
