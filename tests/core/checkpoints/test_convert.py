@@ -19,6 +19,7 @@ from pack.vqdiffusion_core.checkpoints import CheckpointError, load, load_codec
 from pack.vqdiffusion_core.checkpoints.convert import convert
 from pack.vqdiffusion_core.checkpoints.write import replace_folder
 from pack.vqdiffusion_core.cli import main
+from pack.vqdiffusion_core.networks.inference import FastTransformer
 from safetensors.torch import load_file
 
 from .. import tiny_checkpoints, tiny_originals
@@ -74,6 +75,7 @@ def test_a_converted_text_model_opens_in_the_classes_of_diffusers_and_agrees(sou
     text_BLD = tiny_originals.value("text", (1, tiny_originals.CLIP.length, tiny_originals.TEXT.text_width), 1.0)
     with torch.no_grad():
         theirs = transformer(x_BN, encoder_hidden_states=text_BLD, timestep=torch.tensor(3)).sample
+    assert isinstance(ours.transformer, FastTransformer)
     log_p = ours.transformer(x_BN, torch.tensor([3]), ours.transformer.precompute_kv(text_BLD)).log_softmax(-1)
     torch.testing.assert_close(log_p.transpose(1, 2), theirs, atol=1e-5, rtol=0)
     vqgan = VQModel.from_pretrained(tmp_path / "out" / "vqvae").eval()

@@ -141,7 +141,7 @@ def test_a_model_made_ready_for_drawing_is_not_saved_in_part(tmp_path):
     from pack.vqdiffusion_core.checkpoints import POCKET_FOLDER, load
 
     model = load(POCKET_FOLDER)
-    model.transformer.cache_adaln()
+    model.prepare_for_inference()
     with pytest.raises(CheckpointError, match="load it anew to save it"):
         save(model, tmp_path / "saved")
     assert not any(tmp_path.iterdir())
