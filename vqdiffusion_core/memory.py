@@ -27,7 +27,8 @@ def step_bytes(
         return cache_bytes(transformer.spec, len(tokens_BN) * each, dtype)
     spec = transformer.spec
     texts = [text for text in conditions if text is not None and spec.condition == "text"]
-    kv = 2 * spec.layers * spec.width * sum(len(text) * text.shape[1] for text in texts)  # kept for the whole run
+    copies = len(tokens_BN) if any(len(text) > 1 for text in texts) else 1  # texts of one pass are all shared, or none
+    kv = 2 * spec.layers * spec.width * copies * sum(text.shape[1] for text in texts)  # kept for the whole run
     network = pass_elements(spec, len(tokens_BN) * len(conditions), dtype)
     asked = tokens_BN.numel() * largest_share(schedule, settings)
     log_p = 6 * asked * spec.codebook_size * torch.float32.itemsize  # some six tables, once the network is done

@@ -1,5 +1,7 @@
 """What a host is asked to keep free is what a step takes of a device, within a quarter."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from pack.tests.core import tiny
@@ -17,19 +19,32 @@ NARROW = TransformerSpec(
 )
 WIDE = TransformerSpec(codebook_size=700, grid=(16, 16), layers=2, width=256, heads=8, num_timesteps=100, text_width=32)
 
+DEEP = replace(NARROW, grid=(12, 12), layers=6)
+
+# Images, how each is drawn, the canvas if it is not the network's own, and whether each has a prompt of its own
+RUNS = {
+    "one": (WIDE, 1, "ancestral", None, False),
+    "a batch": (WIDE, 4, "confidence", None, False),
+    "most is log p": (NARROW, 2, "purity", None, False),
+    "a prompt an image": (DEEP, 8, "ancestral", None, True),
+    "a large canvas": (NARROW, 1, "confidence", (40, 40), False),
+    "a large canvas, wide": (WIDE, 2, "ancestral", (32, 40), False),
+}
+
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize(
-    ("spec", "batch", "sampler"), [(WIDE, 1, "ancestral"), (WIDE, 4, "confidence"), (NARROW, 2, "purity")]
-)
-def test_of_a_step(spec, batch, sampler, dtype):
+@pytest.mark.parametrize("run", RUNS)
+def test_of_a_step(run, dtype):
+    spec, batch, sampler, canvas, own_prompts = RUNS[run]
+    rows, columns = canvas or spec.grid
     with FakeDevice() as gpu:
         network = tiny.transformer(spec=spec).cache_adaln().to("cuda", dtype)
-        text = torch.zeros(1, 77, spec.text_width, device="cuda", dtype=dtype)
-        masked = torch.full((batch, spec.num_tokens), spec.mask_id, device="cuda")
-        schedule, guidance = Schedule.linear(100, spec.codebook_size), cfg(text, text, 5.0)
+        null = torch.zeros(1, 77, spec.text_width, device="cuda", dtype=dtype)
+        text = null.repeat(batch if own_prompts else 1, 1, 1)
+        masked = torch.full((batch, rows * columns), spec.mask_id, device="cuda")
+        schedule, guidance = Schedule.linear(100, spec.codebook_size), cfg(text, null, 5.0)
         settings = Settings(steps=8, sampler=sampler)
-        states = sample(network, schedule, guidance, masked, None, settings, list(range(batch)))
+        states = sample(network, schedule, guidance, masked, None, settings, list(range(batch)), canvas)
         next(states)
         before = gpu.used
         gpu.count_anew()
