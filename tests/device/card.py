@@ -26,8 +26,8 @@ class Stream:
 class Card(FakeDevice):
     """Adds up the bytes of what is sent to it."""
 
-    def __init__(self, total: int = ROOM):
-        super().__init__()
+    def __init__(self, total: int = ROOM, *, float64: bool = True):
+        super().__init__(float64=float64)
         self.total = total
         self.sent = 0
 

@@ -1,4 +1,4 @@
-"""What a host is asked to keep free is what a step takes of a device, within a quarter."""
+"""What a host is asked to keep free is what the work takes of a device, within a quarter."""
 
 from dataclasses import replace
 
@@ -9,8 +9,9 @@ from pack.vqdiffusion_core.diffusion.guidance import cfg
 from pack.vqdiffusion_core.diffusion.sampling import sample
 from pack.vqdiffusion_core.diffusion.schedule import Schedule
 from pack.vqdiffusion_core.diffusion.settings import Settings
-from pack.vqdiffusion_core.memory import step_bytes
-from pack.vqdiffusion_core.networks.specs import TransformerSpec
+from pack.vqdiffusion_core.memory import image_bytes, step_bytes
+from pack.vqdiffusion_core.networks.specs import TransformerSpec, VQGANSpec
+from pack.vqdiffusion_core.networks.vqgan import VQGAN
 
 from .fake import FakeDevice
 
@@ -50,4 +51,18 @@ def test_of_a_step(run, dtype):
         gpu.count_anew()
         next(states)
     ratio = step_bytes(network, schedule, guidance, masked, settings) / (gpu.peak - before)
+    assert 0.8 <= ratio <= 1.25, ratio
+
+
+@pytest.mark.parametrize("encoding", [True, False], ids=["encode", "decode"])
+def test_of_an_image(encoding):
+    spec, side = VQGANSpec((32, 64, 128, 128), 1, (3,), latent_channels=64, code_dim=64, codebook_size=512), 96
+    with FakeDevice() as gpu, torch.no_grad():
+        vqgan = VQGAN(spec).eval().to("cuda")
+        image, tokens = torch.zeros(1, 3, side, side), torch.zeros(1, side // 8, side // 8, dtype=torch.long)
+        given = (image if encoding else tokens).to("cuda")
+        before = gpu.used
+        gpu.count_anew()
+        (vqgan.encode if encoding else vqgan.decode)(given)
+    ratio = image_bytes(spec, side**2, encoding=encoding) / (gpu.peak - before)
     assert 0.8 <= ratio <= 1.25, ratio

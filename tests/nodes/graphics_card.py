@@ -22,10 +22,10 @@ FLAGS = {  # as comfy/model_management.py reads them when it is imported
 
 
 @contextlib.contextmanager
-def graphics_card(flag: str = "", total: int = ROOM):
+def graphics_card(flag: str = "", total: int = ROOM, *, float64: bool = True):
     """ComfyUI as it is when it has been started with this flag on a machine with a card of so many bytes."""
     state, on = FLAGS[flag]
-    card = Card(total)
+    card = Card(total, float64=float64)
     host = {
         "cpu_state": management.CPUState.GPU,
         "vram_state": management.VRAMState[state],
