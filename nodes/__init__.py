@@ -6,6 +6,7 @@ from .download import VQDiffusionDownload
 from .inpainting import VQDiffusionTokenMask
 from .inspector import VQDiffusionTokenInspector
 from .loaders import VQDiffusionLoader
+from .lora import VQDiffusionLora
 from .options import VQDiffusionEditOptions, VQDiffusionGuidanceOptions, VQDiffusionSamplerOptions
 from .prompt import VQDiffusionClassEncode, VQDiffusionTextEncode
 from .sampling import VQDiffusionSampler
@@ -14,6 +15,7 @@ from .tokens import VQDiffusionDecode, VQDiffusionEmptyTokens, VQDiffusionEncode
 # In the order of the menu.
 NODES: list[type[io.ComfyNode]] = [
     VQDiffusionLoader,
+    VQDiffusionLora,
     VQDiffusionTextEncode,
     VQDiffusionClassEncode,
     VQDiffusionEmptyTokens,

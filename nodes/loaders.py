@@ -18,6 +18,7 @@ from .model import ManagedModel
 from .sockets import VQ_DIFFUSION, schema
 
 FOLDER = "vq_diffusion"  # under ComfyUI's models, and the name that extra_model_paths.yaml uses
+LORAS = "loras"  # the host's own folder
 POCKET = "pocket (built in)"
 
 # What some workflow still holds. Two loaders of one model share it, and it is read again only when its files change.
@@ -139,3 +140,17 @@ def fingerprint(folder: Path | None) -> tuple[tuple[str, int, int], ...]:
         return ()
     files = sorted(path for pattern in ("*", "*/*") for path in folder.glob(pattern) if path.is_file())
     return tuple((path.name, path.stat().st_mtime_ns, path.stat().st_size) for path in files)
+
+
+def lora_names() -> list[str]:
+    return [name for name in folder_paths.get_filename_list(LORAS) if name.endswith(".safetensors")]
+
+
+def lora_file(name: str) -> Path:
+    """The file of a name in the menu: nothing else is ever opened, whatever a workflow file says."""
+    if name not in lora_names():
+        raise ValueError(
+            f"There is no LoRA {name!r:.100}; put its .safetensors file into models/loras, then refresh the node "
+            "definitions (R)."
+        )
+    return Path(folder_paths.get_full_path_or_raise(LORAS, name))

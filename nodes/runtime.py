@@ -14,6 +14,7 @@ import comfy.model_patcher
 import comfy.utils
 import torch
 from comfy.cli_args import LatentPreviewMethod, args
+from comfy.weight_adapter import LoRAAdapter
 from comfy_execution.utils import get_executing_context
 from PIL import Image
 from torch import Tensor, nn
@@ -57,6 +58,11 @@ def manage(module: nn.Module, role: Role) -> Patcher:
     if device.type != "cpu":  # where a layer of the core's own is faster, and none is ever sent anywhere
         use_host_layers(module)
     return patcher_class(module, load_device=device, offload_device=offload_device())
+
+
+def low_rank(left: Tensor, right: Tensor) -> LoRAAdapter:
+    """What `Patcher.add_patches` takes for adding left @ right to a weight."""
+    return LoRAAdapter(set(), (left, right, None, None, None, None))
 
 
 def load(patcher: Patcher, memory_required: int = 0) -> torch.device:

@@ -6,6 +6,7 @@ gallery    what the example workflows draw, in files that carry the workflow
 templates  the example workflows as the template browser shows them
 editor     the README's, painting on tokens
 help       those of the help pages, each node beside what it makes
+lora       that of the LoRA node, with a character that is taught first (minutes)
 world      what the next built-in model learns from
 
 The first three and the last need the built-in model, ComfyUI or the icon sets alone, the others a browser as well.
@@ -33,12 +34,14 @@ SHEET = (  # rows of the README's images
 )
 SCALE = 2  # of an image of the sheet
 WORLD_SEED = 9
+LORA = "zimbo.safetensors"
 
 # tests/conftest.py says why the checkout is not on Python's path under its own name.
 pack = types.ModuleType("pack")
 pack.__path__ = [str(CHECKOUT)]
 sys.modules["pack"] = pack
 
+from pack.tests.bench import teach  # noqa: E402
 from pack.tests.browser import emblems, worlds  # noqa: E402
 from pack.tests.browser.editor import WINDOW, Editor, chromium  # noqa: E402
 from pack.tests.host.boot import as_command  # noqa: E402
@@ -53,6 +56,7 @@ from pack.tests.host.shipped import (  # noqa: E402
     text_to_image,
 )
 from pack.vqdiffusion_core import checkpoints  # noqa: E402
+from pack.vqdiffusion_core.cli import main as vqdiffusion  # noqa: E402
 from pack.vqdiffusion_core.pipeline import generate  # noqa: E402
 
 
@@ -165,7 +169,11 @@ def photograph_help() -> None:
 def photograph_nodes(editor: Editor) -> None:
     make_class_model(editor.comfy)
     editor.visit(**{"Comfy.NodeBadge.NodeSourceBadgeMode": "None"})
-    nodes, results = all_nodes()
+    photograph_results(editor, *all_nodes())
+
+
+def photograph_results(editor: Editor, nodes: dict[str, dict], results: dict[str, str | None]) -> None:
+    """Each node of `results` for the help page of its type, alone or beside another."""
     editor.open_api(nodes)
     editor.run()
     for name, result in results.items():
@@ -177,6 +185,22 @@ def photograph_nodes(editor: Editor) -> None:
             small = photograph.convert("RGB")
         small.thumbnail((HELP, HELP), Image.Resampling.LANCZOS)
         save(small.quantize(128), path)
+
+
+def photograph_lora() -> None:
+    with open_editor() as editor:
+        folder = editor.comfy.base / "models" / "loras"
+        folder.mkdir(parents=True, exist_ok=True)
+        teach.write_drawings(folder / "drawings")
+        given = ["--data", str(folder / "drawings"), "--word", teach.WORD, "--save-as", str(folder / LORA)]
+        assert vqdiffusion(["train", "lora", str(folder / "run"), *given]) == 0
+        nodes = text_to_image(f"a {teach.WORD} on a pink background", seed=0)
+        nodes["lora"] = node("VQDiffusionLora", vq_model=["Loader", 0], lora_name=LORA, strength=1.0)
+        nodes["TextEncode"]["inputs"]["clip"] = ["lora", 1]
+        nodes["Sampler"]["inputs"]["vq_model"] = ["lora", 0]
+        nodes["shows"] = node("PreviewImage", images=["Decode", 0])
+        editor.visit(**{"Comfy.NodeBadge.NodeSourceBadgeMode": "None"})
+        photograph_results(editor, nodes, {"lora": "shows"})
 
 
 def all_nodes() -> tuple[dict[str, dict], dict[str, str | None]]:
@@ -229,6 +253,7 @@ PARTS: dict[str, Callable[[], None]] = {
     "templates": photograph_templates,
     "editor": photograph_editor,
     "help": photograph_help,
+    "lora": photograph_lora,
     "world": draw_world,
 }
 

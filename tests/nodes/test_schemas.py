@@ -13,6 +13,7 @@ SCHEMAS = {schema.node_id: schema for schema in (node.GET_SCHEMA() for node in N
 # ids in the order of the saved widget values, "?" for optional ones -> the outputs' types
 CONTRACT = {
     "VQDiffusionLoader": ("model: COMBO, dtype: COMBO", "VQ_DIFFUSION, CLIP, VAE"),
+    "VQDiffusionLora": ("vq_model: VQ_DIFFUSION, lora_name: COMBO, strength: FLOAT", "VQ_DIFFUSION, CLIP"),
     "VQDiffusionTextEncode": ("clip: CLIP, text: STRING", "CONDITIONING"),
     "VQDiffusionClassEncode": ("vq_model: VQ_DIFFUSION, class_label: STRING", "CONDITIONING"),
     "VQDiffusionEmptyTokens": ("vq_model: VQ_DIFFUSION, batch_size: INT, width?: INT, height?: INT", "LATENT"),

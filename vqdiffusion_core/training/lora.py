@@ -25,7 +25,7 @@ from .diffusion import NULL_SHARE, DiffusionTraining
 from .examples import Examples
 from .recipe import read_examples, text_networks
 
-STEPS = 600
+STEPS = 300
 MOST_RANK = 512
 PLAIN = 12.0  # how far, on the average, the colours of a border may lie from their middle and still be one ground
 COLOURS = {  # what grounds are called
