@@ -50,8 +50,9 @@ def attention(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
     On a CPU one head at a time, so that its scores stay in the cache.
     """
     scores = queries.shape[2] * keys.shape[2] * queries.itemsize
-    worthwhile = keys.shape[2] >= LONG and scores <= SCORES and torch.get_num_threads() <= FEW_THREADS
-    if not (worthwhile and on_cpu(queries, keys)):
+    worthwhile = keys.shape[2] >= LONG and scores <= SCORES
+    # The threads last: a compiler, which never gets to them, would break its graph at the question.
+    if not (worthwhile and on_cpu(queries, keys) and torch.get_num_threads() <= FEW_THREADS):
         return F.scaled_dot_product_attention(queries, keys, values)
     mixed = torch.empty_like(queries)
     for image in range(queries.shape[0]):
