@@ -30,7 +30,7 @@ Patcher = comfy.model_patcher.ModelPatcher
 
 NOTICE = "vqdiffusion.notice"  # the message to the editor; web/js/comfy.js
 PREVIEW_SIDE = 256  # pixels, about as large as a node shows it
-TRANSFORMER_TYPES = [torch.bfloat16, torch.float16, torch.float32]  # the host takes the first that suits its device
+TRANSFORMER_TYPES = [torch.float16, torch.bfloat16, torch.float32]  # the host takes the first that suits its device
 
 
 @contextmanager

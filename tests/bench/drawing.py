@@ -41,7 +41,7 @@ class Run:
     def __init__(self, network: FastTransformer, guidance: float = models.GUIDANCE, batch: int = 1, steps: int = STEPS):
         self.network = network
         self.settings = Settings(steps=steps, guidance=guidance, truncation=models.TRUNCATION)
-        dtype = network.content_emb.emb.weight.dtype
+        dtype = network.dtype
         self.guidance = cfg(models.text(dtype, DEVICE, 1), models.text(dtype, DEVICE, 2), guidance)
         self.masked_BN = torch.full((batch, network.spec.num_tokens), network.spec.mask_id, device=DEVICE)
         self.states: Iterator = iter(())

@@ -8,10 +8,12 @@ import torch
 from pack.tests.core import tiny
 from pack.vqdiffusion_core.checkpoints import POCKET_FOLDER, load
 from pack.vqdiffusion_core.diffusion.guidance import Guidance, GuidanceScale, Prompt, cfg
+from pack.vqdiffusion_core.diffusion.predictor import OVERFLOW
 from pack.vqdiffusion_core.diffusion.sampling import sample
 from pack.vqdiffusion_core.diffusion.settings import SAMPLERS, Settings
 from pack.vqdiffusion_core.editing import Inpaint
 from pack.vqdiffusion_core.networks.specs import GPTSpec
+from pack.vqdiffusion_core.notices import notices_to
 from pack.vqdiffusion_core.pipeline import generate
 from PIL import Image
 
@@ -92,6 +94,16 @@ def test_prompts_for_parts_of_the_image_and_of_the_run(canvas):
     negative = [Prompt(torch.cat([tiny.text(4), tiny.text(5)]))]  # one an image
     scale = GuidanceScale(3.0, "ramp", 0.2, 0.9)
     same_on_a_device(Settings(steps=4), Guidance(prompts, negative, tiny.text(2), scale), **canvas)
+
+
+def test_what_exceeds_float16_is_worked_out_again_in_bfloat16():
+    said, network = [], tiny.beyond_float16(tiny.transformer()).half().cache_adaln()
+    guidance = cfg(tiny.text(1).half(), tiny.text(2).half(), 3.0)
+    with FakeDevice() as gpu, notices_to(said.append):
+        last = draw("cuda", Settings(steps=3), guidance, network=network)
+    assert said == [OVERFLOW]
+    assert last.x_BN.max() < K
+    assert 1 + 3 < gpu.waits.total() <= 1 + 3 * (1 + 2)  # each image is asked for again, alone
 
 
 PICTURE = Image.effect_noise((96, 96), 60).convert("RGB")

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ..networks.inference import FastTransformer, Precomputed
+from ..networks.precision import Bfloat16
 from .guidance import Condition, Guidance
 from .inpainting import Region
 from .schedule import Schedule
@@ -102,6 +103,14 @@ class Denoiser:
             hidden = self.transformer.hidden(x, index.to(self.device), condition, positions)
             for which, h_BMW in zip(together, hidden.chunk(copies), strict=True):
                 yield which, self.transformer.to_logits(h_BMW).flatten(0, 1)[asked_M].float().log_softmax(-1)
+
+
+class WiderDenoiser(Denoiser):
+    """By numbers of float32's range, for a network of float16, which its own pass may exceed."""
+
+    def __call__(self, x_BN: Tensor, t: float, where_BN: Tensor, images: slice | None = None) -> Tensor:
+        with Bfloat16():
+            return super().__call__(x_BN, t, where_BN, images)
 
 
 class ConditionCache:

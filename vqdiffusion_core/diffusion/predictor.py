@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from functools import reduce
+from dataclasses import dataclass, field, replace
+from functools import partial, reduce
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from ..networks.oom import AdaptiveBatches
+from ..notices import notify
 from .logits import LogitsProcessor, apply_purity_prior
 from .noise import categorical
 
 # (x_BN, t, where_BN, images) -> log p(x_0 | x_t) of these images at the M positions where `where_BN` is true, in order:
 # (M, K), float32, on the device.
 Denoise = Callable[[Tensor, float, Tensor, slice], Tensor]
+
+OVERFLOW = (
+    "Some numbers of this model are too large for float16, so those steps were worked out again in bfloat16. Take "
+    "bfloat16 as the dtype to save the time."
+)
 
 
 class Prediction(NamedTuple):
@@ -43,22 +49,32 @@ class Predictor:
     denoise: Denoise
     processors: Sequence[LogitsProcessor]
     purity_prior: float
+    wider: Denoise | None = None  # by numbers of a greater range
     batches: AdaptiveBatches = field(default_factory=AdaptiveBatches)
     parts: AdaptiveBatches = field(default_factory=AdaptiveBatches)  # of the asked tokens of one image
 
     def __call__(self, x_BN: Tensor, t: float, where_BN: Tensor, uniform_BN: Tensor) -> Prediction:
+        drawn_M3 = self.batches.map(partial(self.draw_images, x_BN, t, where_BN, uniform_BN), len(x_BN))
+        image_M = where_BN.nonzero()[:, 0]
+        overflowed = image_M[~are_numbers(drawn_M3)].unique().tolist()
+        if overflowed and self.wider:
+            notify(OVERFLOW)
+            again = replace(self, denoise=self.wider)
+            for image in overflowed:  # each alone: a seed's image stays the same in any batch
+                images = slice(image, image + 1)
+                drawn_M3[image_M == image] = again.draw_images(x_BN, t, where_BN, uniform_BN, images)
+        return unpack(drawn_M3)
+
+    def draw_images(self, x_BN: Tensor, t: float, where_BN: Tensor, uniform_BN: Tensor, images: slice) -> Tensor:
         distribution = self.distribution_with_prior if self.purity_prior else self.distribution
 
-        def draw_where(where_BN: Tensor, images: slice) -> Tensor:
+        def draw_where(where_BN: Tensor) -> Tensor:
             return draw(*distribution(x_BN, t, where_BN, images), uniform_BN[images][where_BN[images]])
 
-        def draw_images(images: slice) -> Tensor:
-            asked_M = where_BN[images].flatten().nonzero()[:, 0] + images.start * where_BN.shape[1]
-            if images.stop - images.start > 1 or len(asked_M) == 0 or self.purity_prior:
-                return draw_where(where_BN, images)
-            return self.parts.map(lambda part: draw_where(only(where_BN, asked_M[part]), images), len(asked_M))
-
-        return unpack(self.batches.map(draw_images, len(x_BN)))
+        asked_M = where_BN[images].flatten().nonzero()[:, 0] + images.start * where_BN.shape[1]
+        if images.stop - images.start > 1 or len(asked_M) == 0 or self.purity_prior:
+            return draw_where(where_BN)
+        return self.parts.map(lambda part: draw_where(only(where_BN, asked_M[part])), len(asked_M))
 
     def distribution(self, x_BN: Tensor, t: float, where_BN: Tensor, images: slice) -> tuple[Tensor, Tensor]:
         """log p (M, K) to draw from, and the highest of each (M,)."""
@@ -89,10 +105,14 @@ def draw(log_p_MK: Tensor, log_purity_M: Tensor, uniform_M: Tensor) -> Tensor:
     return torch.stack([x0_M.float(), log_p_M, log_purity_M], -1).cpu()  # float32 holds ids below 2**24
 
 
+def are_numbers(drawn_M3: Tensor) -> Tensor:
+    return drawn_M3[:, 2].isfinite()
+
+
 def unpack(drawn_M3: Tensor) -> Prediction:
     """Raises ValueError where the network predicted no numbers."""
     x0_M, log_p_M, log_purity_M = drawn_M3.unbind(-1)
-    if not log_purity_M.isfinite().all():
+    if not are_numbers(drawn_M3).all():
         raise ValueError(
             "The network predicts what is not a number. If its numbers have 16 bits, they were too few: take float32 "
             "as the dtype. Otherwise the model's file is damaged: copy or download it again."

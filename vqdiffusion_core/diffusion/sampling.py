@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
+import torch
 from torch import Tensor
 
 from ..networks.gpt import GPT
 from ..networks.inference import FastTransformer
 from .autoregressive import check_settings, draw_rows
-from .denoiser import Denoiser
+from .denoiser import Denoiser, WiderDenoiser
 from .guidance import Guidance
 from .inpainting import Region
 from .noise import Noise
@@ -53,8 +54,9 @@ def sample(
         yield from draw_rows(transformer, guidance, state, editable_BN, processors, noise, canvas or grid, device)
         return
     frames = None if canvas in (None, grid) else windows(grid, canvas, settings.overlap)
-    denoiser = Denoiser(transformer, schedule, guidance, region, frames, device)
-    predict = Predictor(denoiser, settings.logits_processors(), settings.sharpness)
+    given = transformer, schedule, guidance, region, frames, device
+    wider = WiderDenoiser(*given) if transformer.dtype is torch.float16 else None
+    predict = Predictor(Denoiser(*given), settings.logits_processors(), settings.sharpness, wider)
     repeats = repeats_of_jumps(settings.steps, settings.rounds)
     times = schedule.timesteps(len(repeats), region.start, settings.spacing)
     step = SAMPLERS[settings.sampler](settings)

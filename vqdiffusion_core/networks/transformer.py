@@ -6,6 +6,7 @@ What makes it fast is in `kernels` and, for drawing, in `inference` and `fused`.
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -22,6 +23,11 @@ class Transformer(nn.Module):
         self.content_emb = ContentEmbedding(spec)
         self.blocks = nn.ModuleList(Block(spec) for _ in range(spec.layers))
         self.to_logits = nn.Sequential(nn.LayerNorm(spec.width), Linear(spec.width, spec.codebook_size))
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The number type of its weights."""
+        return self.content_emb.emb.weight.dtype
 
     def forward(self, x_BN: Tensor, index_B: Tensor, condition: Tensor | None) -> Tensor:
         """Logits (B, N, K) of p(x_0 | x_t); the mask has none.

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .kernels import attention, linear, whole_table
+from .precision import exact_convolutions
 from .specs import VQGANSpec
 
 
@@ -29,7 +30,8 @@ class VQGAN(nn.Module):
 
     def encode(self, image_BCHW: Tensor) -> Tensor:
         """Image in -1..1, sides a multiple of `spec.downscale` -> token ids (B, h, w). Deterministic."""
-        return self.quantize.nearest(self.latents(image_BCHW))
+        with exact_convolutions():
+            return self.quantize.nearest(self.latents(image_BCHW))
 
     def decode(self, tokens_Bhw: Tensor) -> Tensor:
         """Token ids (B, h, w), each below K -> image (B, 3, H, W), clamped to -1..1."""
