@@ -66,7 +66,7 @@ def test_images_of_a_batch_are_those_of_each_line_alone(tmp_path, monkeypatch, b
 def test_what_is_left_out_of_a_prompt_is_said_of_its_line(tmp_path, capsys):
     long = {"prompt": "a fox " * 99, "name": "fox"}
     assert main(command(tmp_path / "out", "ant", long, "bee")) == 0
-    (notice,) = (line for line in capsys.readouterr().err.splitlines() if "vqdiffusion:" in line)
+    (notice,) = (line for line in capsys.readouterr().err.splitlines() if "A prompt has" in line)
     assert notice.startswith("vqdiffusion: line 2: A prompt has ")
 
 
