@@ -20,6 +20,7 @@ class World:
     """A network that predicts these, whatever it sees."""
 
     spec = SPEC
+    dtype = torch.float32
 
     def hidden(self, x_BN, index_B, memory, places_BM=None):
         p_NK = torch.tensor([SURE, UNSURE]).repeat(N // 2, 1)

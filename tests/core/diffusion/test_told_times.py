@@ -24,6 +24,7 @@ class Listening:
     spec: TransformerSpec
     rows: list = field(default_factory=list)  # told, one list of a row an image for each evaluation
     masked: list = field(default_factory=list)  # shares, likewise
+    dtype = torch.float32
 
     def hidden(self, x_BN, index_B, memory, places_BM=None):
         self.rows.append(index_B.tolist())
