@@ -18,12 +18,19 @@ class Peak(TorchDispatchMode):
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         for tensor in tree_leaves((args, kwargs)):
             if isinstance(tensor, torch.Tensor):
-                self.seen.add(tensor.untyped_storage().data_ptr())  # it was there before
+                self.pass_over(tensor.untyped_storage())
         result = function(*args, **(kwargs or {}))
         for tensor in tree_leaves(result):
             if isinstance(tensor, torch.Tensor):
                 self.count(tensor.untyped_storage())
         return result
+
+    def pass_over(self, storage):
+        """It was there before. When it goes, its address may be that of a tensor to count."""
+        address = storage.data_ptr()
+        if address not in self.seen:
+            self.seen.add(address)
+            weakref.finalize(storage, self.seen.discard, address)
 
     def count(self, storage):
         address, size = storage.data_ptr(), storage.nbytes()
