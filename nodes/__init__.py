@@ -10,12 +10,14 @@ from .lora import VQDiffusionLora
 from .options import VQDiffusionEditOptions, VQDiffusionGuidanceOptions, VQDiffusionSamplerOptions
 from .prompt import VQDiffusionClassEncode, VQDiffusionTextEncode
 from .sampling import VQDiffusionSampler
+from .teach import VQDiffusionTeach
 from .tokens import VQDiffusionDecode, VQDiffusionEmptyTokens, VQDiffusionEncode
 
 # In the order of the menu.
 NODES: list[type[io.ComfyNode]] = [
     VQDiffusionLoader,
     VQDiffusionLora,
+    VQDiffusionTeach,
     VQDiffusionTextEncode,
     VQDiffusionClassEncode,
     VQDiffusionEmptyTokens,

@@ -15,6 +15,11 @@ def is_image(value: Any) -> bool:
     return torch.is_tensor(value) and value.ndim == 4 and value.numel() > 0 and value.is_floating_point()
 
 
+def is_images(value: Any) -> bool:
+    """Of an input that takes lists: one batch of images or more."""
+    return isinstance(value, list) and len(value) > 0 and all(map(is_image, value))
+
+
 def is_latent(value: Any) -> bool:
     return isinstance(value, dict) and "samples" in value
 

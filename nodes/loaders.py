@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from itertools import chain
+import re
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 from weakref import WeakValueDictionary
@@ -13,6 +14,8 @@ from comfy_api.latest import io
 
 from ..vqdiffusion_core import checkpoints
 from ..vqdiffusion_core.checkpoints.build import NAMED
+from ..vqdiffusion_core.model import VQDiffusion
+from ..vqdiffusion_core.notices import notify
 from . import runtime
 from .model import ManagedModel
 from .sockets import VQ_DIFFUSION, schema
@@ -130,8 +133,13 @@ def open_model(folder: Path, dtype_name: str) -> ManagedModel:
     if vq_model is None:
         vocabulary = runtime.clip_vocabulary()
         model = runtime.with_room(lambda: checkpoints.load(folder, dtype, vocabulary), f"the model {folder.name}")
-        vq_model = LOADED[key] = ManagedModel.of(model)
+        vq_model = LOADED[key] = ManagedModel.of(model, folder)
     return vq_model
+
+
+def load_anew(vq_model: ManagedModel) -> VQDiffusion:
+    """The model that its files hold, in float32: what draws is made ready for that, and cannot be trained."""
+    return checkpoints.load(vq_model.folder, "float32", runtime.clip_vocabulary())
 
 
 def fingerprint(folder: Path | None) -> tuple[tuple[str, int, int], ...]:
@@ -154,3 +162,21 @@ def lora_file(name: str) -> Path:
             "definitions (R)."
         )
     return Path(folder_paths.get_full_path_or_raise(LORAS, name))
+
+
+def new_lora_file(name: str) -> Path:
+    """Where a new LoRA of this name goes: nothing that is there is written over, and no other folder is reached."""
+    stem = name.removesuffix(".safetensors")
+    if not re.fullmatch(r"[\w-][\w .-]*", stem):
+        raise ValueError(
+            f"name is {name!r:.100}; expected a file's name of letters, digits, spaces, dots and dashes, without the "
+            "name of a folder."
+        )
+    folder = Path(folder_paths.get_folder_paths(LORAS)[0])
+    first = folder / f"{stem}.safetensors"
+    if not first.exists():
+        return first
+    numbered = (folder / f"{stem}_{number}.safetensors" for number in count(2))
+    file = next(file for file in numbered if not file.exists())
+    notify(f"There is a LoRA {first.name} already, which stays: this one is {file.name}.")
+    return file

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from ..vqdiffusion_core.diffusion.guidance import Condition
@@ -22,15 +23,17 @@ class ManagedModel:
     patcher: runtime.Patcher  # of the transformer; named so because the host's cache finds models by this name
     clip: Clip | None  # None where the model reads no text
     vae: Vae
+    folder: Path  # of its files
     options: dict[str, Any] = field(default_factory=dict)  # settings beyond the sampler's own, from the options nodes
 
     @classmethod
-    def of(cls, model: VQDiffusion) -> ManagedModel:
+    def of(cls, model: VQDiffusion, folder: Path) -> ManagedModel:
         return cls(
             model,
             runtime.manage(model.prepare_for_inference().transformer, "transformer"),
             Clip(model.text_encoder) if model.text_encoder else None,
             Vae(model.vqgan),
+            folder,
         )
 
     @property

@@ -88,6 +88,17 @@ def with_room(work: Callable[[], T], what: str) -> T:
     return first_that_fits([work, alone], what)
 
 
+@contextmanager
+def device_alone() -> Iterator[torch.device]:
+    """The device that the host draws on, with none of its models on it; what the work leaves there is freed."""
+    management.unload_all_models()
+    management.soft_empty_cache()
+    try:
+        yield management.get_torch_device()
+    finally:
+        management.soft_empty_cache()
+
+
 def batches_that_fit(bytes_each: int, device: torch.device) -> AdaptiveBatches:
     """As many images at once as fit into the device's free memory, one by one if need be."""
     return AdaptiveBatches(max(1, int(cast(float, management.get_free_memory(device)) // bytes_each)))

@@ -8,7 +8,7 @@ from inspect import signature
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 from . import runtime
-from .host_types import describe, is_clip, is_conditioning, is_image, is_latent, is_mask
+from .host_types import describe, is_clip, is_conditioning, is_image, is_images, is_latent, is_mask
 from .model import ManagedModel
 from .vae import Vae
 
@@ -29,6 +29,7 @@ LATENT = SocketType(is_latent, "a latent", "VQ-Diffusion Empty Tokens or VQ-Diff
 CONDITIONING = SocketType(is_conditioning, "a prompt or a class", "CLIP Text Encode or VQ-Diffusion Class Encode")
 MASK = SocketType(is_mask, "a mask of at least one pixel", "a node that gives a MASK")
 IMAGE = SocketType(is_image, "images of at least one pixel", "Load Image or another node that gives an IMAGE")
+IMAGES = SocketType(is_images, IMAGE.what, IMAGE.source)
 
 # By the ids of our inputs, which mean the same in every node. None stands for an optional one that is not connected.
 SOCKETS = {
@@ -41,6 +42,7 @@ SOCKETS = {
     "negative": CONDITIONING,
     "mask": MASK,
     "pixels": IMAGE,
+    "images": IMAGES,
 }
 
 

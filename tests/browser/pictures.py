@@ -6,7 +6,7 @@ gallery    what the example workflows draw, in files that carry the workflow
 templates  the example workflows as the template browser shows them
 editor     the README's, painting on tokens
 help       those of the help pages, each node beside what it makes
-lora       that of the LoRA node, with a character that is taught first (minutes)
+lora       those of the nodes that teach a character and draw it (minutes)
 world      what the next built-in model learns from
 
 The first three and the last need the built-in model, ComfyUI or the icon sets alone, the others a browser as well.
@@ -56,7 +56,6 @@ from pack.tests.host.shipped import (  # noqa: E402
     text_to_image,
 )
 from pack.vqdiffusion_core import checkpoints  # noqa: E402
-from pack.vqdiffusion_core.cli import main as vqdiffusion  # noqa: E402
 from pack.vqdiffusion_core.pipeline import generate  # noqa: E402
 
 
@@ -189,17 +188,19 @@ def photograph_results(editor: Editor, nodes: dict[str, dict], results: dict[str
 
 def photograph_lora() -> None:
     with open_editor() as editor:
-        folder = editor.comfy.base / "models" / "loras"
-        folder.mkdir(parents=True, exist_ok=True)
-        teach.write_drawings(folder / "drawings")
-        given = ["--data", str(folder / "drawings"), "--word", teach.WORD, "--save-as", str(folder / LORA)]
-        assert vqdiffusion(["train", "lora", str(folder / "run"), *given]) == 0
+        teach.write_drawings(editor.comfy.base / "input" / "drawings")
+        editor.visit(**{"Comfy.NodeBadge.NodeSourceBadgeMode": "None"})
         nodes = text_to_image(f"a {teach.WORD} on a pink background", seed=0)
+        nodes["shows"] = node("PreviewImage", images=["Decode", 0])
+        nodes["drawings"] = node("LoadImageDataSetFromFolder", folder="drawings")
+        nodes["teach"] = node("VQDiffusionTeach", vq_model=["Loader", 0], images=["drawings", 0], word=teach.WORD)
+        nodes["TextEncode"]["inputs"]["clip"] = ["teach", 1]
+        nodes["Sampler"]["inputs"]["vq_model"] = ["teach", 0]
+        photograph_results(editor, nodes, {"teach": "shows"})
+        del nodes["drawings"], nodes["teach"]
         nodes["lora"] = node("VQDiffusionLora", vq_model=["Loader", 0], lora_name=LORA, strength=1.0)
         nodes["TextEncode"]["inputs"]["clip"] = ["lora", 1]
         nodes["Sampler"]["inputs"]["vq_model"] = ["lora", 0]
-        nodes["shows"] = node("PreviewImage", images=["Decode", 0])
-        editor.visit(**{"Comfy.NodeBadge.NodeSourceBadgeMode": "None"})
         photograph_results(editor, nodes, {"lora": "shows"})
 
 

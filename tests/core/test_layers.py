@@ -35,6 +35,10 @@ RULES = {
         "checkpoints lora pipeline editing preview memory files model networks diffusion notices",
         "nodes call the core: not its training, not its command",
     ),
+    "nodes.teach": (
+        "training distributed lora model diffusion notices",
+        "the node that teaches calls training too, and not the command",
+    ),
 }
 MODULES = sorted(path.relative_to(ROOT) for folder in (CORE, "nodes") for path in (ROOT / folder).rglob("*.py"))
 
@@ -66,9 +70,18 @@ def part_of(module: str) -> str:
 def test_a_module_imports_only_what_lies_below_it(path):
     part = part_of(name_of(path))
     allowed, rule = RULES[part]
-    below = {part, *(f"{CORE}.{name}" for name in allowed.split())} | ({"nodes"} if part == "nodes" else set())
+    below = {part, *(f"{CORE}.{name}" for name in allowed.split())}
+    if path.parts[0] == "nodes":
+        below |= {"nodes", "nodes.teach"}
     breaches = sorted(name for name in imported(path) if part_of(name) not in below)
     assert not breaches, f"{path} imports {', '.join(breaches)}: {rule} (see ARCHITECTURE.md)"
+
+
+def test_comfyui_s_start_imports_no_training():
+    for path in MODULES:
+        at_start = ast.parse((ROOT / path).read_text(encoding="utf-8")).body
+        lines = [ast.unparse(node) for node in at_start if isinstance(node, ast.Import | ast.ImportFrom)]
+        assert path.parts[0] != "nodes" or not [line for line in lines if "vqdiffusion_core.training" in line], path
 
 
 def test_a_breach_is_found(tmp_path, monkeypatch):

@@ -204,9 +204,8 @@ def test_each_step_shows_the_image_so_far_and_can_be_the_last(model, monkeypatch
 @pytest.fixture(scope="module")
 def class_model(model):
     spec = replace(tiny.SPEC, condition="class", class_rows=5)
-    return ManagedModel.of(
-        VQDiffusion("classes", tiny.transformer(spec=spec), tiny.SCHEDULE, model.vae.first_stage_model)
-    )
+    classes = VQDiffusion("classes", tiny.transformer(spec=spec), tiny.SCHEDULE, model.vae.first_stage_model)
+    return ManagedModel.of(classes, model.folder)
 
 
 def test_a_class_is_drawn_by_its_number(class_model):

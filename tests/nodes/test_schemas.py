@@ -14,6 +14,11 @@ SCHEMAS = {schema.node_id: schema for schema in (node.GET_SCHEMA() for node in N
 CONTRACT = {
     "VQDiffusionLoader": ("model: COMBO, dtype: COMBO", "VQ_DIFFUSION, CLIP, VAE"),
     "VQDiffusionLora": ("vq_model: VQ_DIFFUSION, lora_name: COMBO, strength: FLOAT", "VQ_DIFFUSION, CLIP"),
+    "VQDiffusionTeach": (
+        "vq_model: VQ_DIFFUSION, images: IMAGE, word: STRING, captions: STRING, steps: INT, rank: INT, "
+        "learning_rate: FLOAT, batch: INT, seed: INT, name: STRING",
+        "VQ_DIFFUSION, CLIP, IMAGE",
+    ),
     "VQDiffusionTextEncode": ("clip: CLIP, text: STRING", "CONDITIONING"),
     "VQDiffusionClassEncode": ("vq_model: VQ_DIFFUSION, class_label: STRING", "CONDITIONING"),
     "VQDiffusionEmptyTokens": ("vq_model: VQ_DIFFUSION, batch_size: INT, width?: INT, height?: INT", "LATENT"),
@@ -82,6 +87,11 @@ def test_every_node_has_a_help_page_that_explains_each_input_and_shows_the_node(
 def test_the_seed_can_change_by_itself_after_each_run():
     (seed,) = (part for part in SCHEMAS["VQDiffusionSampler"].inputs if part.id == "seed")
     assert seed.control_after_generate is True and seed.max == 2**64 - 1
+
+
+def test_the_seed_of_teaching_stays_or_every_run_would_teach_anew():
+    (seed,) = (part for part in SCHEMAS["VQDiffusionTeach"].inputs if part.id == "seed")
+    assert seed.as_dict()["control_after_generate"] is False
 
 
 def test_what_a_host_does_not_know_yet_is_left_out(monkeypatch):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +27,7 @@ from ..training.evaluate import evaluate, table
 from ..training.growth import grow
 from ..training.loop import run
 from ..training.lora import STEPS as LORA_STEPS
-from ..training.lora import FolderOfWord, Lesson, lora_training
+from ..training.lora import FolderOfWord, Lesson, lora_name, lora_training
 from ..training.memory import check_memory
 from ..training.recipe import (
     KERNELS,
@@ -293,15 +292,6 @@ def open_taught(options: argparse.Namespace, size: int, processes: Processes) ->
     if found.texts or found.metadata or not options.word:
         return Folder(options.data, size, background=options.background, processes=processes)
     return FolderOfWord(options.data, size, options.word, options.background, processes)
-
-
-def lora_name(word: str) -> str:
-    """A file's name for a word.
-
-    >>> lora_name("Pim / Pom"), lora_name("")
-    ('Pim_Pom', 'lora')
-    """
-    return "_".join(re.findall(r"\w+", word)) or "lora"
 
 
 def run_pocket(options: argparse.Namespace) -> None:

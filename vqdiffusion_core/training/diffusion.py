@@ -155,11 +155,10 @@ class DiffusionTraining:
         self.batch = batch
         self.learning_rate = learning_rate
         self.mixed = mixed
-        self.accumulate = accumulate
+        self.take_steps_by(accumulate, checkpoint_activations)
         self.token_share = token_share
         self.seed = seed
         self.times = TimeSampler(schedule.num_timesteps)
-        self.checkpoint_activations = networks.checkpoint_activations = checkpoint_activations
         self.weights = [p for p in networks.parameters() if p.requires_grad]
         self.optimizers = choose_optimizers(networks, [networks.transformer.blocks, networks.text_encoder])
         for block in self.networks.transformer.blocks if compiled else ():
@@ -176,6 +175,11 @@ class DiffusionTraining:
             "optimizers": [type(optimizer).__name__ for optimizer in self.optimizers],
             **{name: getattr(self, name) for name in names},
         }
+
+    def take_steps_by(self, accumulate: int, checkpoint_activations: bool) -> None:
+        """The same steps from now on, in another way."""
+        self.accumulate = accumulate
+        self.checkpoint_activations = self.networks.checkpoint_activations = checkpoint_activations
 
     def memory(self, accumulate: int, checkpoint_activations: bool) -> Memory:
         """What the run takes of its device if a step is taken like this."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -44,13 +43,12 @@ def run(
     save_every: int = 200,
     log_every: int = 50,
     report: Callable[[str], None] = tqdm.write,
-    on_step: Callable[[int, Metrics], object] = lambda done, metrics: None,
 ) -> None:
     """Bring the run in `folder` to `steps` steps, going on from its last checkpoint where there is one.
 
     Leaves checkpoint.pt, log.csv and sheets/<step>.png. The learning rate follows the share of `steps` that is over, so
     a run that is made longer later is not the run that was planned as long. Ctrl-C and signals like it end it with a
-    checkpoint and raise Interrupted, and so does `on_step(done, metrics)` when it gives something true.
+    checkpoint and raise Interrupted.
     """
     if steps < 1:
         raise ValueError(f"steps is {steps}; expected 1 or more.")
@@ -66,7 +64,7 @@ def run(
             with breakdown_as_error(folder, step, kept):
                 metrics = training.step(step, step / steps, batch)
             done = step + 1
-            stop = processes.max(stop_signal() or (signal.SIGINT if on_step(done, metrics) else 0))
+            stop = processes.max(stop_signal())
             is_last = stop or done == steps
             if is_last or done % save_every == 0:
                 save(training, folder, done)

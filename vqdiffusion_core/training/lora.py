@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,9 +21,9 @@ from ..networks.text_encoder import TextEncoder
 from ..networks.vqgan import VQGAN
 from ..notices import notify
 from .adapters import AdaptedNetworks
-from .data import Folder, Source
+from .data import Folder, Source, to_tensor
 from .diffusion import NULL_SHARE, DiffusionTraining
-from .examples import Examples
+from .examples import Examples, fingerprint
 from .recipe import read_examples, text_networks
 
 STEPS = 300
@@ -109,14 +110,49 @@ def lora_training(
     CheckpointError where the LoRA to go on with is of another model.
     """
     _, text_encoder = text_networks(model)
-    if lesson.start:
-        lesson.start.check_fit(model)
-    if lesson.word and not any(lesson.word.lower() in caption.lower() for caption in source.captions()):
-        notify(f"No caption has the word {lesson.word!r}, so that it is not learned; write it into the captions.")
-    if len(source) == 1:
-        notify("There is one image to learn from: the word comes to mean that image. Five or more show what stays.")
+    check_lesson(lesson, model, [*source.captions()], len(source))
     examples = read_examples(model, text_encoder, source, folder, processes, new_data)
     return LoraTraining(model, lesson, examples, model.vqgan, processes, **settings)
+
+
+def lora_training_of(
+    model: VQDiffusion,
+    lesson: Lesson,
+    images: Sequence[Image.Image],
+    captions: Sequence[str],
+    processes: Processes,
+    **settings: Any,
+) -> LoraTraining:
+    """As `lora_training`, from RGB images of the model's size that are open already, each with one caption: of such a
+    run nothing is kept.
+    """
+    _, text_encoder = text_networks(model)
+    check_lesson(lesson, model, captions, len(images))
+    vqgan = model.vqgan.to(processes.device).eval().requires_grad_(False)
+    tokens = [vqgan.encode(to_tensor(image)[None].to(processes.device)).flatten(1).int().cpu() for image in images]
+    ids = [torch.tensor([text_encoder.tokenize(caption)]) for caption in captions]
+    examples = Examples(torch.cat(tokens), ids, fingerprint(vqgan))
+    return LoraTraining(model, lesson, examples, vqgan, processes, **settings)
+
+
+def check_lesson(lesson: Lesson, model: VQDiffusion, captions: Collection[str], images: int) -> None:
+    """Raise CheckpointError where the LoRA to go on with is of another model; say what may not be meant."""
+    if lesson.start:
+        lesson.start.check_fit(model)
+    if lesson.word and not any(lesson.word.lower() in caption.lower() for caption in captions):
+        notify(f"No caption has the word {lesson.word!r}, so that it is not learned; write it into the captions.")
+    if images == 1:
+        notify("There is one image to learn from: the word comes to mean that image. Five or more show what stays.")
+
+
+def check_new_word(word: str, model: VQDiffusion) -> None:
+    """Raise ValueError for a word that the model's captions had: it would lose what that means."""
+    text = model.text_encoder
+    if text and text.known_words is not None and not text.unknown_words(word):
+        raise ValueError(
+            f"{model.name} knows the word {word!r} already and would forget what it means; choose a new one, such as "
+            "zimbo."
+        )
 
 
 def tokens_of(word: str, text_encoder: TextEncoder) -> list[int]:
@@ -141,6 +177,15 @@ def name_image(word: str, image: Image.Image) -> str:
     named = f"{article(word)} {word}"
     colour = ground_of(image)
     return f"{named} on {article(colour)} {colour} background" if colour else named
+
+
+def lora_name(word: str) -> str:
+    """A file's name for a word.
+
+    >>> lora_name("Pim / Pom"), lora_name("")
+    ('Pim_Pom', 'lora')
+    """
+    return "_".join(re.findall(r"\w+", word)) or "lora"
 
 
 def article(word: str) -> str:

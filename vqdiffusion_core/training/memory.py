@@ -69,14 +69,33 @@ def check_memory(training: Estimated) -> str:
 
 def cheaper_ways(training: Estimated, most: int) -> dict[str, int]:
     """Options by which the same steps take fewer bytes, and how many, those that cost least time first."""
-    rows = training.batch // training.processes.count
-    parts = [4**n for n in range(10) if 4**n <= rows]
     sizes = {
         " ".join(["--checkpoint-activations"] * again + [f"--accumulate {count}"]): training.memory(count, again).total
-        for again in (False, True)
-        for count in parts
+        for count, again in ways(training)
     }
     return {way: size for way, size in sizes.items() if size < most}
+
+
+def ways(training: Estimated) -> list[tuple[int, bool]]:
+    """To take the same steps: (accumulate, checkpoint_activations), those that cost least time first."""
+    rows = training.batch // training.processes.count
+    parts = [4**n for n in range(10) if 4**n <= rows]
+    return [(count, again) for again in (False, True) for count in parts]
+
+
+def quickest_that_fits(training: Estimated) -> tuple[int, bool]:
+    """Of these ways, the first for which its device surely has the room, else the one that takes least. Raises
+    ValueError where that too is clearly more than there is.
+    """
+    available = device_bytes(training.processes.device)
+    sizes = {way: training.memory(*way) for way in ways(training)}
+    least = min(sizes, key=lambda way: sizes[way].total)
+    if available and sizes[least].total > CLEARLY * available:
+        raise ValueError(
+            f"Training takes at least some {sizes[least]}, but {training.processes.device} has "
+            f"{gigabytes(available)} GB; expected a smaller model, or a device with more."
+        )
+    return next((way for way, size in sizes.items() if not available or CLEARLY * size.total <= available), least)
 
 
 def gigabytes(size: int) -> str:

@@ -78,3 +78,17 @@ def test_what_is_too_much_by_less_than_the_estimate_may_be_wrong_is_tried(monkey
 
 def test_a_cpu_has_the_memory_of_its_machine():
     assert (memory.device_bytes(torch.device("cpu")) or 0) > 10**9
+
+
+@pytest.mark.parametrize(
+    ("available", "way"), [(None, (1, False)), (10**9, (1, False)), (45 * 10**6, (4, False)), (7 * 10**6, (64, True))]
+)
+def test_the_quickest_way_that_fits_is_found(available, way, monkeypatch):
+    monkeypatch.setattr(memory, "device_bytes", lambda device: available)
+    assert memory.quickest_that_fits(tiny.on_tokens(SPEC, batch=64)) == way
+
+
+def test_a_model_that_no_way_makes_fit_is_refused(monkeypatch):
+    monkeypatch.setattr(memory, "device_bytes", lambda device: 10**6)
+    with pytest.raises(ValueError, match=r"at least some .* but cpu has .* expected a smaller model"):
+        memory.quickest_that_fits(tiny.on_tokens(SPEC, batch=64))

@@ -1,0 +1,197 @@
+"""The node that teaches, with two steps of a model of a few thousand weights."""
+
+import gc
+import weakref
+
+import comfy.model_management
+import comfy.utils
+import folder_paths
+import pytest
+import torch
+from pack.nodes import teach
+from pack.nodes.lora import VQDiffusionLora
+from pack.nodes.model import ManagedModel
+from pack.nodes.teach import VQDiffusionTeach
+from pack.tests.core import tiny
+from pack.vqdiffusion_core.lora import read_lora
+from pack.vqdiffusion_core.model import VQDiffusion
+
+from .test_lora import drawn
+
+SIDE = 16  # pixels of the tiny model's images
+
+
+@pytest.fixture(autouse=True)
+def loras(tmp_path, monkeypatch):
+    """The host's folder of LoRAs, empty."""
+    names = folder_paths.folder_names_and_paths | {"loras": ([str(tmp_path / "loras")], {".safetensors"})}
+    monkeypatch.setattr(folder_paths, "folder_names_and_paths", names)
+    monkeypatch.setattr(folder_paths, "filename_list_cache", {})
+    (tmp_path / "loras").mkdir()
+    return tmp_path / "loras"
+
+
+def images(count=3, side=SIDE, channels=3):
+    return torch.rand(count, side, side, channels, generator=torch.Generator().manual_seed(1))
+
+
+def taught(model, **changes):
+    """The node as the host calls it, all inputs in lists."""
+    given = {"vq_model": model, "images": images(), "word": "zimbo", "captions": "", "name": ""}
+    given |= {"steps": 2, "rank": 2, "learning_rate": 1e-2, "batch": 4, "seed": 5}
+    lists = {name: value if isinstance(value, list) else [value] for name, value in (given | changes).items()}
+    return VQDiffusionTeach.execute(**lists).args
+
+
+def test_the_model_that_comes_out_draws_as_with_the_file_at_the_lora_node(model, loras):
+    plain = drawn(model, model.clip)
+    vq_model, clip, loss = taught(model)
+    assert read_lora(loras / "zimbo.safetensors").about.words == ("zimbo",)
+    assert torch.equal(drawn(vq_model, clip), drawn(*VQDiffusionLora.execute(model, "zimbo.safetensors", 1.0).args))
+    assert torch.equal(drawn(model, model.clip), plain), "the model itself has changed"
+    assert loss.ndim == 4 and loss.shape[-1] == 3 and 0 <= loss.min() < loss.max() <= 1
+
+
+def test_a_lora_learns_and_the_same_seed_learns_the_same(model, loras):
+    for seed in (5, 5, 6):
+        taught(model, seed=seed)
+    first, second, other = ((loras / f"zimbo{n}.safetensors").read_bytes() for n in ("", "_2", "_3"))
+    assert first == second != other
+    assert any(B_or.any() for _, B_or in read_lora(loras / "zimbo.safetensors").pairs.values())
+
+
+def test_a_file_that_is_there_stays(model, loras, caplog):
+    (loras / "mine.safetensors").write_bytes(b"another's")
+    taught(model, name="mine.safetensors")
+    assert sorted(path.name for path in loras.iterdir()) == ["mine.safetensors", "mine_2.safetensors"]
+    assert (loras / "mine.safetensors").read_bytes() == b"another's" and "which stays" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["../mine", "a/b", "a\\b", ".hidden", "C:mine"])
+def test_no_other_folder_is_reached(name, model):
+    with pytest.raises(ValueError, match="without the name of a folder"):
+        taught(model, name=name)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"word": " "}, "word is empty"),
+        ({"captions": "a zimbo\na zimbo"}, "2 captions and 3 images"),
+        ({"images": images(side=SIDE - 1)}, "15 x 15 pixels; expected 16 x 16 or more"),
+        ({"images": images() * float("nan")}, "not numbers"),
+        ({"images": None}, r"images is \[None\]; expected images"),
+        ({"rank": 0}, "rank is 0"),
+    ],
+)
+def test_what_cannot_be_taught_is_one_error_before_any_work(changes, message, model, loras, monkeypatch):
+    monkeypatch.setattr(teach, "teach", lambda *given: pytest.fail("work has begun"))
+    with pytest.raises(ValueError, match=message):
+        taught(model, **changes)
+    assert [*loras.iterdir()] == []
+
+
+def test_a_model_that_reads_no_text_is_refused(model):
+    mute = VQDiffusion("mute", tiny.transformer(), tiny.SCHEDULE, model.vae.first_stage_model)
+    with pytest.raises(ValueError, match="mute does not draw from prompts"):
+        taught(ManagedModel.of(mute, model.folder))
+
+
+def test_a_word_that_the_model_knows_is_refused(model, monkeypatch):
+    load_anew = teach.load_anew
+
+    def load_with_words(vq_model):
+        loaded = load_anew(vq_model)
+        loaded.text_encoder.known_words = frozenset({"fox"})
+        return loaded
+
+    monkeypatch.setattr(teach, "load_anew", load_with_words)
+    with pytest.raises(ValueError, match="knows the word 'Fox' already"):
+        taught(model, word="Fox")
+    taught(model, word="zimbo")
+
+
+@pytest.mark.parametrize("shape", [{"channels": 4}, {"channels": 1}, {"side": 40}])
+def test_grey_transparent_and_larger_images_are_learned_from(shape, model, loras):
+    taught(model, images=images(**shape))
+    assert (loras / "zimbo.safetensors").exists()
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"captions": "a zimbo\n\n two zimbos \nno zimbo\n"},
+        {"captions": ["a zimbo", "two zimbos", "no zimbo"], "images": [images(2), images(1, side=20)]},
+    ],
+)
+def test_captions_are_a_line_an_image_or_a_text_an_image(given, model, monkeypatch):
+    seen, learn = [], teach.learn
+    monkeypatch.setattr(teach, "learn", lambda training, *given: seen.append(training) or learn(training, *given))
+    taught(model, **given)
+    tokenize = model.clip.cond_stage_model.tokenize
+    ids = [ids_1L[0].tolist() for ids_1L in seen[0].examples.ids]
+    assert ids == [tokenize(caption) for caption in ("a zimbo", "two zimbos", "no zimbo")]
+
+
+def hear_progress(monkeypatch, hook):
+    monkeypatch.setattr(comfy.utils, "PROGRESS_BAR_HOOK", hook)
+    for limit in ("INTERVAL", "PERCENT"):  # newer ComfyUIs leave out what follows soon
+        monkeypatch.setattr(comfy.utils, f"PROGRESS_THROTTLE_MIN_{limit}", 0, raising=False)
+
+
+def test_progress_is_shown_with_a_sheet_of_samples_at_the_end(model, monkeypatch):
+    shown = []
+    hear_progress(monkeypatch, lambda value, total, preview, node_id=None: shown.append((value, total, preview)))
+    monkeypatch.setattr("pack.nodes.runtime.previews_are_wanted", lambda: True)
+    taught(model)
+    assert [(value, total) for value, total, _ in shown] == [(1, 2), (2, 2)]
+    (first, (_, sheet, _)) = (preview for _, _, preview in shown)
+    assert first is None and sheet.size == (8 * SIDE, 2 * SIDE)
+
+
+def test_an_interrupt_keeps_what_was_learned_and_leaves_no_model_behind(model, loras, monkeypatch, caplog):
+    trainings, learn = [], teach.learn
+
+    def watched(training, *given):
+        trainings.append(weakref.ref(training))
+        return learn(training, *given)
+
+    monkeypatch.setattr(teach, "learn", watched)
+    hear_progress(monkeypatch, lambda *told, **named: comfy.model_management.interrupt_current_processing())
+    with pytest.raises(comfy.model_management.InterruptProcessingException):
+        taught(model, steps=9)
+    assert read_lora(loras / "zimbo.safetensors").about.recipe["steps"] == 2
+    gc.collect()
+    assert trainings[0]() is None
+    assert "stopped after step 2 of 9" in caplog.text
+    monkeypatch.undo()
+    assert len(drawn(model, model.clip)) == 16
+
+
+def test_steps_are_taken_in_parts_where_the_memory_is_small(model, loras, monkeypatch):
+    from pack.vqdiffusion_core.training import memory
+
+    steps, learn = [], teach.learn
+    monkeypatch.setattr(teach, "learn", lambda training, *given: steps.append(training) or learn(training, *given))
+    monkeypatch.setattr(memory, "device_bytes", lambda device: 1)
+    with pytest.raises(ValueError, match="Training takes at least some"):
+        taught(model)
+    monkeypatch.setattr(memory, "CLEARLY", 1e9)
+    taught(model)
+    assert (steps[0].accumulate, steps[0].networks.checkpoint_activations) == (4, True)
+
+
+def test_numbers_that_break_down_keep_what_was_learned(model, loras, monkeypatch):
+    from pack.vqdiffusion_core.training.lora import LoraTraining
+
+    step = LoraTraining.step
+
+    def breaks(self, number, *given):
+        if number == 1:
+            raise FloatingPointError("the gradient is nan")
+        return step(self, number, *given)
+
+    monkeypatch.setattr(LoraTraining, "step", breaks)
+    with pytest.raises(ValueError, match="broke down in step 2 of 3: the gradient is nan"):
+        taught(model, steps=3)
+    assert read_lora(loras / "zimbo.safetensors").about.recipe["steps"] == 1
