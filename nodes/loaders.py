@@ -167,10 +167,10 @@ def lora_file(name: str) -> Path:
 def new_lora_file(name: str) -> Path:
     """Where a new LoRA of this name goes: nothing that is there is written over, and no other folder is reached."""
     stem = name.removesuffix(".safetensors")
-    if not re.fullmatch(r"[\w-][\w .-]*", stem):
+    if not re.fullmatch(r"[\w-][\w .-]{0,59}", stem):
         raise ValueError(
-            f"name is {name!r:.100}; expected a file's name of letters, digits, spaces, dots and dashes, without the "
-            "name of a folder."
+            f"name is {name!r:.100}; expected a file's name of at most 60 letters, digits, spaces, dots and dashes, "
+            "without the name of a folder."
         )
     folder = Path(folder_paths.get_folder_paths(LORAS)[0])
     first = folder / f"{stem}.safetensors"

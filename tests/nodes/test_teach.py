@@ -67,8 +67,8 @@ def test_a_file_that_is_there_stays(model, loras, caplog):
     assert (loras / "mine.safetensors").read_bytes() == b"another's" and "which stays" in caplog.text
 
 
-@pytest.mark.parametrize("name", ["../mine", "a/b", "a\\b", ".hidden", "C:mine"])
-def test_no_other_folder_is_reached(name, model):
+@pytest.mark.parametrize("name", ["../mine", "a/b", "a\\b", ".hidden", "C:mine", "x" * 61])
+def test_a_name_that_is_no_file_s_or_of_another_folder_is_refused(name, model):
     with pytest.raises(ValueError, match="without the name of a folder"):
         taught(model, name=name)
 
