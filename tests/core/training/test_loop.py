@@ -341,3 +341,16 @@ def test_the_share_of_tokens_may_change_when_a_run_goes_on(tmp_path):
 def test_a_share_of_tokens_is_one(share, tmp_path):
     with pytest.raises(ValueError, match="expected more than 0 and at most 1"):
         tiny.diffusion(tmp_path, token_share=share)
+
+
+def test_a_step_is_the_same_in_a_program_that_lets_attention_take_fewer_bits(tmp_path):
+    """As ComfyUI does; and it may go on doing so."""
+    losses = []
+    for allowed in (False, True):
+        torch.backends.cuda.allow_fp16_bf16_reduction_math_sdp(allowed)
+        try:
+            losses.append([metrics["gradient"] for metrics in tiny.take_steps(tiny.diffusion(tmp_path), 2)])
+            assert torch.backends.cuda.fp16_bf16_reduction_math_sdp_allowed() == allowed
+        finally:
+            torch.backends.cuda.allow_fp16_bf16_reduction_math_sdp(False)
+    assert losses[0] == losses[1]
