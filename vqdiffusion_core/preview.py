@@ -18,11 +18,8 @@ from .networks.vqgan import VQGAN
 CHECKER = (0.13, 0.24)  # the greys of a masked token's squares: darker than most images, and never one colour
 CHECKER_CELL = 2  # pixels a token that a checker needs
 PIXELS = 4  # along each side of a token, of a preview before it is enlarged
-GRIDS, SIDE, CODES = (
-    12,
-    16,
-    16,
-)  # what a LinearDecoder is fitted to: grids of so many tokens a side, each of so many ids
+# What a LinearDecoder is fitted to: so many grids, of so many tokens a side, each of so many ids
+GRIDS, SIDE, CODES = 12, 16, 16
 RIDGE = 1e-3  # of the fit, in parts of the mean square of what it sees
 MOST_WIDTH = 64  # of the codes that it sees
 MARK = (1.0, 0.6, 0.1)  # orange, rare in what it is laid over
