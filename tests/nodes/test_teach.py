@@ -133,6 +133,11 @@ def test_captions_are_a_line_an_image_or_a_text_an_image(given, model, monkeypat
     assert ids == [tokenize(caption) for caption in ("a zimbo", "two zimbos", "no zimbo")]
 
 
+def test_captions_that_are_too_long_are_said_to_be_cut(model, caplog):
+    taught(model, captions="\n".join(["a zimbo", "a zimbo on red", "zimbo " * 100]))
+    assert "that the model reads: 3. Their ends are left out." in caplog.text
+
+
 def hear_progress(monkeypatch, hook):
     monkeypatch.setattr(comfy.utils, "PROGRESS_BAR_HOOK", hook)
     for limit in ("INTERVAL", "PERCENT"):  # newer ComfyUIs leave out what follows soon

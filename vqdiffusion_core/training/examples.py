@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -86,17 +87,17 @@ def load_or_encode(
     if processes.is_main:
         tokens, ids = zip(*every, strict=True)
         write_tensors(asdict(Examples(torch.cat(tokens), list(ids), codec, data)), path)
-        notify_of_cut_captions(source, text_encoder)
+        notify_of_cut_captions(source.captions(), text_encoder)
     processes.barrier()
     return Examples(**read_tensors(path))
 
 
-def notify_of_cut_captions(source: Source, text_encoder: TextEncoder) -> None:
+def notify_of_cut_captions(captions: Iterable[str], text_encoder: TextEncoder) -> None:
     most = text_encoder.length - 2
-    if cut := sum(count > most for count in caption_lengths(source, text_encoder.tokenizer)):
+    if cut := sum(count > most for count in caption_lengths(captions, text_encoder.tokenizer)):
         notify(f"Captions with more than the {most} tokens that the model reads: {cut}. Their ends are left out.")
 
 
-def caption_lengths(source: Source, tokenizer: PreTrainedTokenizerFast) -> list[int]:
+def caption_lengths(captions: Iterable[str], tokenizer: PreTrainedTokenizerFast) -> list[int]:
     """Of each different caption, in tokens."""
-    return [len(tokenizer(clean(caption), add_special_tokens=False)["input_ids"]) for caption in set(source.captions())]
+    return [len(tokenizer(clean(caption), add_special_tokens=False)["input_ids"]) for caption in set(captions)]

@@ -23,7 +23,7 @@ from ..notices import notify
 from .adapters import AdaptedNetworks
 from .data import Folder, Source, to_tensor
 from .diffusion import NULL_SHARE, DiffusionTraining
-from .examples import Examples, fingerprint
+from .examples import Examples, fingerprint, notify_of_cut_captions
 from .recipe import read_examples, text_networks
 
 STEPS = 300
@@ -128,6 +128,7 @@ def lora_training_of(
     """
     _, text_encoder = text_networks(model)
     check_lesson(lesson, model, captions, len(images))
+    notify_of_cut_captions(captions, text_encoder)
     vqgan = model.vqgan.to(processes.device).eval().requires_grad_(False)
     tokens = [vqgan.encode(to_tensor(image)[None].to(processes.device)).flatten(1).int().cpu() for image in images]
     ids = [torch.tensor([text_encoder.tokenize(caption)]) for caption in captions]

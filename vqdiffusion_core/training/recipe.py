@@ -154,7 +154,7 @@ def new_text_encoder(source: Source, folder: Path, processes: Processes, kind: s
     if run:  # whatever the captions are now
         length = run["training"]["networks"]["null_1LD"].shape[1]
     else:
-        length = min(max(caption_lengths(source, tokenizer)) + 2, MAX_LENGTH)
+        length = min(max(caption_lengths(source.captions(), tokenizer)) + 2, MAX_LENGTH)
     text = TextSpec(len(vocabulary.ids), length, TEXT_WIDTH, layers=2, heads=4, mlp_width=4 * TEXT_WIDTH)
     torch.manual_seed(seed)
     return TextEncoder(clip_text_model(text), tokenizer, vocabulary.words)
