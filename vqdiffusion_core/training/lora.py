@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +74,7 @@ class LoraTraining(DiffusionTraining):
         **settings: Any,
     ):
         assert model.text_encoder is not None
+        lesson = with_room_for_start(lesson)
         self.lesson, self.base = lesson, (model.name, shape_of(model), weights_mark(model.transformer))
         # Without it, the null stays what it was, and guidance pushes towards what is taught.
         self.null_share = NULL_SHARE if lesson.learn_null else 0.0
@@ -144,6 +145,15 @@ def check_lesson(lesson: Lesson, model: VQDiffusion, captions: Collection[str], 
         notify(f"No caption has the word {lesson.word!r}, so that it is not learned; write it into the captions.")
     if images == 1:
         notify("There is one image to learn from: the word comes to mean that image. Five or more show what stays.")
+
+
+def with_room_for_start(lesson: Lesson) -> Lesson:
+    """The lesson, of no lower rank than the LoRA that it goes on with."""
+    if lesson.start is None or lesson.start.about.rank <= lesson.rank:
+        return lesson
+    rank = lesson.start.about.rank
+    notify(f"The rank stays {rank}, that of {lesson.start.name}: rank {lesson.rank} has no room for what that learned.")
+    return replace(lesson, rank=rank)
 
 
 def check_new_word(word: str, model: VQDiffusion) -> None:

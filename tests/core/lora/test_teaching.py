@@ -13,6 +13,7 @@ from pack.vqdiffusion_core.checkpoints import load, save
 from pack.vqdiffusion_core.cli import main
 from pack.vqdiffusion_core.distributed import ALONE
 from pack.vqdiffusion_core.lora import write_lora
+from pack.vqdiffusion_core.notices import notices_to
 from pack.vqdiffusion_core.training import optimization
 from pack.vqdiffusion_core.training.adapters import AdaptedNetworks
 from pack.vqdiffusion_core.training.data import Folder
@@ -141,18 +142,23 @@ def test_an_image_without_a_caption_is_called_by_the_word_and_its_ground(colour,
     assert name_image("pim", Image.effect_noise((96, 96), 90)) == "a pim"
 
 
-def test_a_lora_is_gone_on_with(taught, folder, tmp_path):
-    """What it was is where it begins; of a higher rank too."""
+@pytest.mark.parametrize(("asked", "rank"), [(3, 3), (1, 2)])
+def test_a_lora_is_gone_on_with(taught, folder, tmp_path, asked, rank):
+    """What it was is where it begins, of a higher rank too; a lower one has no room for that."""
     first = read_lora(folder / "taught" / "pim.safetensors")
     source = Folder(folder / "images", 16, captions=False)
     source.listed = [["a pim"]] * 3
-    lesson = Lesson("pim", 3, start=first)
-    training = lora_training(load(folder / "model", "float32"), lesson, source, tmp_path, ALONE, batch=2)
+    lesson = Lesson("pim", asked, start=first)
+    said = []
+    with notices_to(said.append):
+        training = lora_training(load(folder / "model", "float32"), lesson, source, tmp_path, ALONE, batch=2)
     assert isinstance(training.networks, AdaptedNetworks)
     begun = training.networks.lora("pim", first.about)
     for name, (A, B) in first.pairs.items():
         torch.testing.assert_close(begun.pairs[name][1] @ begun.pairs[name][0], B @ A)
     assert begun.tokens.keys() == first.tokens.keys()
+    assert training.lora("pim", 0).about.rank == rank == training.networks.rank
+    assert any("The rank stays 2, that of pim.safetensors" in line for line in said) == (asked < rank)
 
 
 def test_one_image_is_learned_and_said_to_be_few(folder, tmp_path, capsys):
