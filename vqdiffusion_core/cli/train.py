@@ -41,6 +41,7 @@ from ..training.recipe import (
     new_codec_training,
     new_model,
 )
+from ..training.world import recipe as world
 from ..training.world.source import SCENES, World
 from .options import add_background, add_device, parse_model
 
@@ -87,7 +88,10 @@ def add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     kernels = [*KERNELS, *MATRIX_KERNELS]
     command.add_argument("--kernel", choices=kernels, default="absorbing", help="how tokens get lost")
     command.add_argument(
-        "--token-share", type=float, default=1.0, help="of each image's tokens, in a step: less is quicker; end with 1"
+        "--token-share",
+        type=float,
+        default=1.0,
+        help="of each image's tokens, in a step: less is quicker; the last tenth of the steps sees all",
     )
     command.add_argument(
         "--checkpoint-activations", action="store_true", help="much less memory, for steps of a third more work"
@@ -132,6 +136,19 @@ def add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     command = kinds.add_parser("pocket", help="the built-in model from nothing: codec, then diffusion")
     command.set_defaults(run=run_pocket)
     command.add_argument("folder", type=Path, help="where the two runs are kept")
+    add_end(command)
+    add_machine(command)
+
+    command = kinds.add_parser("world", help="a model of stickers in landscapes from nothing, in four runs")
+    command.set_defaults(run=run_world)
+    command.add_argument("folder", type=Path, help="where its runs are kept: small, codec, diffusion, decoder")
+    command.add_argument("--codec", type=Path, help="begin with this one: a run's folder, a VQGAN, or a model")
+    command.add_argument(
+        "--steps", type=int, default=world.DIFFUSION_STEPS, help=f"of the diffusion (default {world.DIFFUSION_STEPS})"
+    )
+    command.add_argument(
+        "--as-it-is", action="store_true", help="with --save-as: no more steps, what the runs have learned so far"
+    )
     add_end(command)
     add_machine(command)
 
@@ -295,6 +312,7 @@ def open_taught(options: argparse.Namespace, size: int, processes: Processes) ->
 
 
 def run_pocket(options: argparse.Namespace) -> None:
+    check_folders(options)
     source, mixed = pocket.Scenes(), options.precision == "mixed"
     codec, diffusion = options.folder / "codec", options.folder / "diffusion"
     with init_processes(options.device) as processes:
@@ -306,9 +324,58 @@ def run_pocket(options: argparse.Namespace) -> None:
         save_model(training, options.save_as)
 
 
+def run_world(options: argparse.Namespace) -> None:
+    folder, mixed = options.folder, options.precision == "mixed"
+    images, scenes = World(world.SIZE, 0), World(world.SIZE, world.SCENES, world.CHOSEN)
+    diffusion, decoder = folder / "diffusion", folder / "decoder"
+    steps, decoder_steps = options.steps, world.DECODER_STEPS
+    check_folders(options)
+    if options.as_it_is:
+        steps, decoder_steps = steps_taken(diffusion, "transformer"), steps_taken(decoder, "codec")
+        if not steps:
+            raise ValueError(f"{diffusion} has learned nothing yet; expected no --as-it-is.")
+    with init_processes(options.device) as processes:
+        codec = options.codec or learn_codec(folder, images, processes, mixed)
+        model = new_model(load_codec(codec), scenes, diffusion, processes, world.SHAPE, "absorbing")
+        training = diffusion_training(
+            model,
+            scenes,
+            diffusion,
+            processes,
+            batch=world.DIFFUSION_BATCH,
+            mixed=mixed,
+            compiled=options.compile,
+            token_share=world.TOKEN_SHARE,
+        )
+        say_memory(training)
+        run(training, diffusion, steps, save_every=world.SAVE_EVERY)
+        if decoder_steps:
+            settings = {"batch": world.DECODER_BATCH, "mixed": mixed}
+            sharpened = codec_fine_tuning(load_codec(codec), "decoder", images, processes, **settings)
+            run(sharpened, decoder, decoder_steps, save_every=world.SAVE_EVERY)
+            training.vqgan = sharpened.model
+        save_model(training, options.save_as)
+
+
+def learn_codec(folder: Path, images: World, processes: Processes, mixed: bool) -> Path:
+    """The folder of its run: small images first."""
+    small, codec = folder / "small", folder / "codec"
+    settings = {"batch": world.SMALL_BATCH, "continuous_steps": world.CONTINUOUS_STEPS, "mixed": mixed}
+    source = World(world.SMALL_SIZE, 0)
+    run(new_codec_training(world.SMALL_CODEC, source, processes, **settings), small, world.SMALL_STEPS)
+    settings = {"batch": world.CODEC_BATCH, "mixed": mixed}
+    run(codec_fine_tuning(grow(load_codec(small)), "all", images, processes, **settings), codec, world.CODEC_STEPS)
+    return codec
+
+
+def steps_taken(folder: Path, kind: str) -> int:
+    return checkpoint["step"] if (checkpoint := find_run(folder, kind)) else 0
+
+
 def check_folders(options: argparse.Namespace) -> None:
     """Raise ValueError where what is written would get in the way of what is read."""
-    folder, data = options.folder.resolve(), options.data and options.data.resolve()
+    folder, data = options.folder.resolve(), getattr(options, "data", None)
+    data = data and data.resolve()
     if data and folder.is_relative_to(data):
         raise ValueError(
             f"{options.folder} lies in {options.data}, so that its sheets would be learned from; choose another folder."

@@ -42,6 +42,7 @@ from .optimization import (
 
 NULL_SHARE = 0.1  # captions replaced by the learned null, so that guidance has something to push away from
 EMA_DECAY = 0.999
+WHOLE = 0.1  # share of a run, its end, in which every step sees all tokens of its images
 # The rows of the logits are filled up to a multiple of this: a CPU's kernels are compiled for every number of rows anew
 # and kept. At any number the pocket model's training took 6 GB after 2,000 steps, which had become a fifth slower.
 ROWS = 128
@@ -113,7 +114,7 @@ class DiffusionTraining:
     which takes a while to begin and a C++ compiler to be there.
 
     With a `token_share` below 1 a step sees only so many of each image's tokens, drawn at random, which see each other
-    alone: quicker where there are many, and to be followed by some steps that see all.
+    alone: quicker where there are many. The last tenth of a run's steps sees all.
 
     Less memory for the same steps: `accumulate` takes each process's rows of a batch in so many parts, and
     `checkpoint_activations` keeps of every block its input alone, for a third more work.
@@ -193,14 +194,15 @@ class DiffusionTraining:
             averages=bytes_of(self.weights),
             optimizers=sum(map(optimizer_bytes, self.optimizers)),
             gradients=bytes_of(self.weights) * (2 if processes.count > 1 else 1),  # on their way to the others
-            activations=int(math.ceil(self.batch / processes.count / accumulate) * image * self.token_share),
+            activations=int(math.ceil(self.batch / processes.count / accumulate) * image),
         )
 
     def batches(self, steps: range) -> Iterator[Batch]:
         """Each drawn when its step begins: which times are drawn follows from the losses before."""
-        return map(self.noisy_batch, steps)
+        sees_all_from = (1 - WHOLE) * steps.stop
+        return (self.noisy_batch(step, self.token_share if step < sees_all_from else 1.0) for step in steps)
 
-    def noisy_batch(self, step: int) -> Batch:
+    def noisy_batch(self, step: int, token_share: float) -> Batch:
         generator, shard = step_generator(self.seed, step), self.processes.shard
         all_t_B, all_p_B = self.times.sample(self.batch, generator)
         tickets_B = torch.randint(2**62, (self.batch,), generator=generator)
@@ -211,17 +213,17 @@ class DiffusionTraining:
         t_B = shard(all_t_B)
         coins = zip(x0_BN, t_B.tolist(), shard(coin_BN), strict=True)
         xt_BN = torch.stack([q_sample(x0_N, t, self.schedule, coin_N) for x0_N, t, coin_N in coins])
-        position_BN = shard(self.seen_positions(generator))
+        position_BN = shard(self.seen_positions(token_share, generator))
         x0_BN, xt_BN = (tokens_BN.gather(1, position_BN) for tokens_BN in (x0_BN, xt_BN))
         return Batch(x0_BN, xt_BN, t_B, shard(all_p_B), ids_BL, shard(drop_B), position_BN)
 
-    def seen_positions(self, generator: torch.Generator) -> Tensor:
+    def seen_positions(self, token_share: float, generator: torch.Generator) -> Tensor:
         """Of the tokens that a step sees of each image of the whole batch, in order."""
         num_tokens = self.examples.tokens_SN.shape[1]
-        if self.token_share == 1:
+        if token_share == 1:
             return torch.arange(num_tokens).expand(self.batch, -1)
         order_BN = torch.rand(self.batch, num_tokens, generator=generator).argsort(1)
-        return order_BN[:, : math.ceil(self.token_share * num_tokens)].sort(1).values
+        return order_BN[:, : math.ceil(token_share * num_tokens)].sort(1).values
 
     def step(self, step: int, progress: float, batch: Batch) -> Metrics:
         self.networks.zero_grad()
@@ -253,7 +255,8 @@ class DiffusionTraining:
         xt_BN, index_B, ids_BL, drop_B, asked_M, x0_M, xt_M, position_BN = (
             tensor.to(self.processes.device) for tensor in inputs
         )
-        some = (position_BN,) if self.token_share < 1 else ()  # a look-up of all would cost its gradient
+        num_tokens = self.examples.tokens_SN.shape[1]
+        some = (position_BN,) if position_BN.shape[1] < num_tokens else ()  # a look-up of all would cost its gradient
         with mixed_precision(self.processes.device, self.mixed):
             logits_MK = self.predict(xt_BN, index_B, ids_BL, drop_B, asked_M, *some)
         terms = loss_terms(logits_MK, x0_M, xt_M, t_M, self.schedule)

@@ -332,6 +332,11 @@ def test_a_step_may_see_some_of_the_tokens(tmp_path):
     assert np.mean(losses[-10:]) < np.mean(losses[:10])
 
 
+def test_the_last_steps_of_a_run_see_all_tokens(tmp_path):
+    batches = tiny.diffusion(tmp_path, token_share=0.5).batches(range(17, 20))
+    assert [batch.xt_BN.shape[1] for batch in batches] == [32, 64, 64]
+
+
 def test_the_share_of_tokens_may_change_when_a_run_goes_on(tmp_path):
     run(tiny.diffusion(tmp_path, token_share=0.5), tmp_path / "run", steps=2, report=silent)
     run(tiny.diffusion(tmp_path), tmp_path / "run", steps=4, report=silent)

@@ -13,8 +13,14 @@ from itertools import combinations
 
 import numpy as np
 import pytest
+import torch
+from pack.vqdiffusion_core.checkpoints import load
 from pack.vqdiffusion_core.cli import main
-from pack.vqdiffusion_core.training.world import captions, grounds, material, scenes
+from pack.vqdiffusion_core.networks.specs import VQGANSpec
+from pack.vqdiffusion_core.training.data import to_tensor
+from pack.vqdiffusion_core.training.decoder import DecoderTraining
+from pack.vqdiffusion_core.training.recipe import Shape, load_codec
+from pack.vqdiffusion_core.training.world import captions, grounds, material, recipe, scenes
 from pack.vqdiffusion_core.training.world.grounds import COLOURS, LANDS, TIMES, Gradient, Land, Plain
 from pack.vqdiffusion_core.training.world.judge import Judge, is_ground
 from pack.vqdiffusion_core.training.world.looks import LOOKS, Sprites
@@ -309,6 +315,42 @@ def test_the_command_trains_on_the_world(cache, tmp_path, monkeypatch, capsys):
     assert (tmp_path / "run" / "sheets" / "0000001.png").exists()
     assert main([*run, "--size", "50"]) == 1
     assert "the world is 24 cells wide: choose a multiple of that" in capsys.readouterr().err
+
+
+def interrupted(*_):
+    raise KeyboardInterrupt
+
+
+def test_the_recipe_makes_a_model_that_draws_the_world(cache, tmp_path, monkeypatch, capsys):
+    """In four runs, each with the steps that it is to have; what is there can be saved before the end."""
+    monkeypatch.setattr(material, "default_cache", lambda: cache)
+    tiny = VQGANSpec((8, 8), 1, (), 8, 4, codebook_size=16, norm_groups=4)
+    sizes = {"SMALL_SIZE": 24, "SIZE": 48, "SCENES": 4, "CHOSEN": FEW, "SMALL_CODEC": tiny, "SHAPE": Shape(1, 16, 2)}
+    steps = {"SMALL_STEPS": 2, "CONTINUOUS_STEPS": 1, "CODEC_STEPS": 2, "DECODER_STEPS": 2}
+    for name, value in (sizes | steps).items():
+        monkeypatch.setattr(recipe, name, value)
+    for name in ("SMALL", "CODEC", "DIFFUSION", "DECODER"):
+        monkeypatch.setattr(recipe, f"{name}_BATCH", 2)
+    command = ["train", "world", str(tmp_path / "runs"), "--steps", "2", "--save-as", str(tmp_path / "model")]
+    assert main([*command, "--as-it-is"]) == 1 and "has learned nothing yet" in capsys.readouterr().err
+    assert main(command) == 0
+    for name in ("small", "codec", "diffusion", "decoder"):
+        assert (tmp_path / "runs" / name / "sheets" / "0000002.png").exists(), name
+    model = load(tmp_path / "model")
+    assert model.transformer.spec.grid == (12, 12) and model.vqgan.spec.downscale == 4
+    codec, sharpened = (load_codec(tmp_path / "runs" / name) for name in ("codec", "decoder"))
+    image = World(48, 1, FEW, cache).random_image(random.Random(0))
+    tokens_1hw = codec.encode(to_tensor(image)[None])
+    assert torch.equal(sharpened.encode(to_tensor(image)[None]), tokens_1hw)
+    drawn, soft, sharp = (each.decode(tokens_1hw) for each in (model.vqgan, codec, sharpened))
+    torch.testing.assert_close(drawn, sharp, atol=0.02, rtol=0)
+    assert (drawn - soft).abs().mean() > 2 * (drawn - sharp).abs().mean()
+
+    begun = [*command[:2], str(tmp_path / "other"), *command[3:], "--codec", str(tmp_path / "runs" / "codec")]
+    monkeypatch.setattr(DecoderTraining, "step", interrupted)
+    assert main(begun) == 130 and main([*begun, "--as-it-is"]) == 0
+    assert not (tmp_path / "other" / "small").exists()
+    torch.testing.assert_close(load(tmp_path / "model").vqgan.decode(tokens_1hw), soft, atol=0.02, rtol=0)
 
 
 def judged(scene, cache, cell=4):

@@ -36,6 +36,7 @@ class Subject:
     icon: str  # as all icon sets call it
     flies: bool  # its place in a land is the sky
     names: tuple[Name, ...]  # the plainest first
+    chosen: bool  # the built-in model learns it
 
     @property
     def name(self) -> str:
@@ -47,7 +48,7 @@ def read_table(text: str) -> Iterator[Subject]:
     for line in text.splitlines():
         if line and not line.startswith("#"):
             icon, names = line.split(": ", 1)
-            yield Subject(icon.removesuffix("^"), icon.endswith("^"), tuple(map(read_name, names.split(", "))))
+            yield Subject(icon.rstrip("^*"), "^" in icon, tuple(map(read_name, names.split(", "))), "*" in icon)
 
 
 def read_name(text: str) -> Name:

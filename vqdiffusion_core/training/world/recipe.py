@@ -1,0 +1,28 @@
+"""The recipe of the built-in model that draws the world: its subjects, its shapes and its budgets, in four runs."""
+
+from __future__ import annotations
+
+from ...networks.specs import VQGANSpec
+from ..recipe import Shape
+from .subjects import SUBJECTS
+
+CHOSEN = tuple(subject for subject in SUBJECTS if subject.chosen)  # the codec learns from all of them
+SCENES = 30000  # that the transformer learns from
+
+# The codec: small images from nothing, then twice their size with as many tokens.
+SMALL_SIZE, SMALL_STEPS, SMALL_BATCH, CONTINUOUS_STEPS = 96, 2200, 12, 500
+SMALL_CODEC = VQGANSpec(
+    level_channels=(16, 32, 64),
+    res_blocks=1,
+    attention_levels=(2,),
+    latent_channels=64,
+    code_dim=16,
+    codebook_size=1024,
+    norm_groups=8,
+)
+SIZE, CODEC_STEPS, CODEC_BATCH = 192, 14000, 4
+
+# The transformer on its tokens, then the decoder alone, for sharper images of the same tokens.
+SHAPE, DIFFUSION_STEPS, DIFFUSION_BATCH, TOKEN_SHARE = Shape(layers=6, width=256, heads=8), 10000, 32, 0.5
+DECODER_STEPS, DECODER_BATCH = 4000, 4
+SAVE_EVERY = 100  # steps of these two
