@@ -7,11 +7,14 @@ import torch
 from comfy.cli_args import LatentPreviewMethod, args
 from pack.nodes import conditioning, latents
 from pack.nodes.latents import LatentError
+from pack.nodes.loaders import open_model
 from pack.nodes.model import ManagedModel
 from pack.nodes.prompt import VQDiffusionClassEncode, VQDiffusionTextEncode
 from pack.nodes.sampling import VQDiffusionSampler
 from pack.nodes.tokens import VQDiffusionEmptyTokens
 from pack.tests.core import tiny
+from pack.vqdiffusion_core.checkpoints import load, save
+from pack.vqdiffusion_core.diffusion.matrix_schedule import MATRIX_KERNELS
 from pack.vqdiffusion_core.diffusion.settings import SAMPLERS
 from pack.vqdiffusion_core.model import VQDiffusion
 from pack.vqdiffusion_core.networks.inference import FastTransformer
@@ -262,3 +265,30 @@ def test_the_network_is_told_the_rows_that_it_was_trained_on(model, monkeypatch,
     draw(model, image | {"noise_mask": region}, steps=5, sampler=sampler)
     left = iter(expected)
     assert told[0] == expected[0] and all(row in left for row in told), "a step that draws nothing does not ask"
+
+
+@pytest.fixture(scope="module", params=MATRIX_KERNELS)
+def by_matrix(request, folder, tmp_path_factory):
+    """The model with a kernel that moves tokens to codes near them."""
+    changed = load(folder, "float32")
+    codes_KD = changed.vqgan.quantize.embedding.weight.detach()
+    changed.schedule = MATRIX_KERNELS[request.param](changed.schedule.num_timesteps, codes_KD)
+    place = tmp_path_factory.mktemp("models") / request.param
+    save(changed, place)
+    return open_model(place, "float32")
+
+
+def test_a_kernel_that_is_a_matrix_draws_variations_keeps_what_is_not_marked_and_knows_its_sampler(by_matrix):
+    batch = draw(by_matrix, canvas(by_matrix, 2), seed=3)
+    assert batch["samples"].max() < MASK
+    assert torch.equal(batch["samples"], torch.cat([draw(by_matrix, seed=3 + i)["samples"] for i in range(2)]))
+    image = {"samples": batch["samples"][:1]}
+    kept, varied, new = (draw(by_matrix, image, seed=9, denoise=amount)["samples"] for amount in (0.0, 0.3, 1.0))
+    assert torch.equal(kept, image["samples"])
+    assert not torch.equal(varied, kept) and not torch.equal(varied, new)
+    marked = torch.zeros(1, 4, 4)
+    marked[:, :2] = 1
+    painted = draw(by_matrix, image | {"noise_mask": marked}, seed=9)["samples"]
+    assert torch.equal(painted[:, :, 2:], image["samples"][:, :, 2:]) and not torch.equal(painted, image["samples"])
+    with pytest.raises(ValueError, match="ancestral"):
+        draw(by_matrix, sampler="confidence")

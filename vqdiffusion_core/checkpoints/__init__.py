@@ -60,7 +60,7 @@ def load_codec(path: str | os.PathLike[str], dtypes: Dtypes | None = None) -> VQ
     """
     place, dtypes = locate(Path(path)), dtypes or Dtypes(None)
     if place.is_dir() and is_diffusers_folder(place):
-        return diffusers_layout.load_vqgan(place / "vqvae", dtypes)
+        return diffusers_layout.load_vqgan(diffusers_layout.codec_folder(place), dtypes)
     if is_part(place):
         return diffusers_layout.load_vqgan(place, dtypes)
     return original_codec.load_codec(place, dtypes)

@@ -34,6 +34,7 @@ SCHEDULE_ENDS = {
     "gamma_end": "gamma_cum_end",
 }
 MIXING, RATES = "mixing", "rates"  # of a kernel that is a matrix
+CODEC_OF = "codec_of"  # of an index: whose codec the model shares
 NOT_COMPARED = ("_class_name", "norm_type")  # 2022's files have another norm_type for the same network
 
 

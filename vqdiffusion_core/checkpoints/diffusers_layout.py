@@ -1,6 +1,7 @@
 """A folder that diffusers' VQDiffusionPipeline is published in, in every form that it has been written in. What that
 layout has no word for is added to it:
 
+- model_index.json: `codec_of`, the folder beside the model whose vqvae/ is its own too
 - vqvae/: `quantize.proj` (Gumbel codecs); `junk_code` in config.json (see VQGANSpec)
 - transformer/: `norm3.emb`, `norm3.linear` (class conditioning, the null class last); no `norm2`, `attn2` (no text);
   `ff.conv1`, `ff.conv2` (convolutional MLP); `sample_size` is the token grid, which the position tables may exceed
@@ -26,6 +27,7 @@ from . import key_maps
 from .build import Dtypes, build, build_text_encoder, check_parts
 from .diffusers_config import (
     AUTOREGRESSIVE_PIPELINE,
+    CODEC_OF,
     GPT_CLASS,
     INDEX,
     MIXING,
@@ -42,7 +44,7 @@ from .diffusers_config import (
     transformer_config,
     vqgan_config,
 )
-from .diffusers_files import read_weights
+from .diffusers_files import is_plain, read_weights
 from .errors import CheckpointError
 from .probe import gpt_spec, text_spec, transformer_spec, vqgan_spec
 from .read.text import read_json
@@ -54,7 +56,7 @@ def load_folder(folder: Path, dtypes: Dtypes, tokenizer: Path | None) -> VQDiffu
     """`tokenizer`: where else to look for one. Raises CheckpointError."""
     check_index(folder)
     transformer = load_transformer(folder / "transformer", dtypes)
-    vqgan = load_vqgan(folder / "vqvae", dtypes)
+    vqgan = load_vqgan(codec_folder(folder), dtypes)
     schedule = load_schedule(folder / "scheduler" / "scheduler_config.json", transformer)
     text = null_1LD = None
     if transformer.spec.condition == "text":
@@ -72,6 +74,16 @@ def check_index(folder: Path) -> None:
         AUTOREGRESSIVE_PIPELINE,
     ):
         raise CheckpointError(f"{folder} holds a {name}; expected a {PIPELINE}.")
+
+
+def codec_folder(folder: Path) -> Path:
+    """The vqvae/ of a model, its own or that of the model beside it which its index names."""
+    shared = read_json(folder / INDEX).get(CODEC_OF) if (folder / INDEX).exists() else None
+    if shared is None:
+        return folder / "vqvae"
+    if not is_plain(shared):
+        raise CheckpointError(f"{folder / INDEX}: {CODEC_OF} is {shared!r:.100}; expected a folder beside {folder}.")
+    return folder.parent / shared / "vqvae"
 
 
 def load_schedule(file: Path, transformer: FastTransformer | GPT) -> Schedule:
