@@ -4,7 +4,7 @@ import pytest
 import torch
 from pack.vqdiffusion_core.checkpoints import POCKET_FOLDER, load
 from pack.vqdiffusion_core.diffusion.settings import Settings
-from pack.vqdiffusion_core.training import evaluate, scenes
+from pack.vqdiffusion_core.training import evaluate, measuring, scenes
 
 from .fake import FakeDevice
 
@@ -18,5 +18,5 @@ def test_figures_and_tokens_are_those_of_the_cpu():
         for device in ("cuda", "cpu"):
             model = load(POCKET_FOLDER, "float32").prepare_for_inference(device)
             figures.append(evaluate.codec_figures(model, 1))
-            tokens.append(evaluate.draw_tokens(model, ["a fox on white"], settings=Settings(steps=2)))
+            tokens.append(measuring.draw_tokens(model, ["a fox on white"], settings=Settings(steps=2)))
     assert figures[0] == pytest.approx(figures[1], abs=0.01) and torch.equal(*tokens)

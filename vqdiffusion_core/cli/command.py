@@ -23,9 +23,10 @@ from ..model import VQDiffusion
 from ..networks.oom import OutOfMemory, is_out_of_memory
 from ..networks.specs import GPTSpec, PriorSpec, TransformerSpec
 from ..notices import notices_to
+from .evaluate import add_evaluate
 from .generate import add_generate
 from .options import add_loras, add_model, add_tokenizer, read_loras
-from .train import add_evaluate, add_train
+from .train import add_train
 
 TOO_MUCH = (
     "The memory is too small for that. Ask for less at once, as by a smaller --batch or, in training, by --accumulate, "

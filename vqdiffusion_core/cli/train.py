@@ -1,9 +1,8 @@
-"""`vqdiffusion train` and `vqdiffusion evaluate`: options in, a run or a table out."""
+"""`vqdiffusion train`: options in, a run out."""
 
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
@@ -11,19 +10,17 @@ import torch
 
 from ..checkpoints import POCKET_FOLDER, load, save
 from ..diffusion.matrix_schedule import MATRIX_KERNELS
-from ..distributed import Processes, choose_device, init_processes
+from ..distributed import Processes, init_processes
 from ..files.image_folder import ImageFolder
 from ..lora import read_lora, write_lora
 from ..networks.specs import VQGANSpec
 from ..networks.vqgan import VQGAN
-from ..notices import few_notices
 from ..training import pocket
 from ..training.autoregressive import AutoregressiveTraining
 from ..training.changes import check_data
 from ..training.checkpoint import find_run
 from ..training.data import Folder, Source
 from ..training.diffusion import DiffusionTraining
-from ..training.evaluate import evaluate, table
 from ..training.growth import grow
 from ..training.loop import run
 from ..training.lora import STEPS as LORA_STEPS
@@ -191,15 +188,6 @@ def add_machine(command: argparse.ArgumentParser) -> None:
 def add_end(command: argparse.ArgumentParser) -> None:
     command.add_argument("--compile", action="store_true", help="faster steps, after a minute; needs a C++ compiler")
     command.add_argument("--save-as", type=Path, help="folder to write the finished model to")
-
-
-def add_evaluate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    command = commands.add_parser("evaluate", help="measure how well a model draws the built-in scenes")
-    command.set_defaults(run=run_evaluate)
-    command.add_argument("--model", type=Path, default=POCKET_FOLDER, help="folder; without it, the built-in model")
-    command.add_argument("--prompts", type=int, default=400, help="how many of each kind")
-    command.add_argument("--json", type=Path, help="file to write the figures to as well")
-    add_device(command)
 
 
 def parse_numbers(text: str) -> tuple[int, ...]:
@@ -424,12 +412,3 @@ def save_model(training: DiffusionTraining | AutoregressiveTraining, folder: Pat
     if folder and training.processes.is_main:
         save(training.model(folder.name), folder, torch.float16)
         print(folder)
-
-
-def run_evaluate(options: argparse.Namespace) -> None:
-    model = load(options.model, "float32").prepare_for_inference(choose_device(options.device))
-    with few_notices():
-        figures = evaluate(model, options.prompts)
-    print(table(figures))
-    if options.json:
-        options.json.write_text(json.dumps(figures, indent=2) + "\n")

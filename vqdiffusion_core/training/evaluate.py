@@ -4,45 +4,37 @@ but for the seconds.
 
 from __future__ import annotations
 
-import io
 import random
 import statistics
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import combinations
 from typing import Any
 
-import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor
-from tqdm import tqdm
 
-from ..diffusion.guidance import cfg
-from ..diffusion.sampling import sample
-from ..diffusion.settings import AUTOREGRESSIVE, Settings
+from ..diffusion.settings import Settings
 from ..model import VQDiffusion
 from ..networks.gpt import GPT
-from ..pipeline import decode, generate
-from . import metrics, scenes
+from ..pipeline import decode
+from . import measuring, metrics, scenes
 from .codec import psnr
 from .data import to_tensor
+from .measuring import Figures, draw, draw_tokens, mean, pixel_distance
 
-DEFAULTS = Settings()
-BATCH = 25
 GUIDANCES = (1.0, 1.5, 2.0, 3.0, 5.0)
 TRUNCATIONS = (0.5, 0.86, 1.0)
-SETTINGS = ("guidance", "truncation")  # of a point of a curve
 CURVE_PICTURES = 5  # of each of the curves' prompts
-TIMED = 5  # images
+TIMED_PROMPT = "a fox on a green background"
 
-Figures = dict[str, Any]
 Say = Callable[[scenes.Scene, random.Random], str]  # the prompt for a scene
 
 
-def evaluate(model: VQDiffusion, prompts: int = 400) -> Figures:
-    """All figures, as shares 0..1, dB and seconds. A model that draws token by token cannot inpaint half an image."""
+def parts(model: VQDiffusion, prompts: int) -> dict[str, Callable[[], Any]]:
+    """What is measured, by its name: shares 0..1, dB and seconds. A model that draws token by token cannot inpaint half
+    an image.
+    """
     parts: dict[str, Callable[[], Any]] = {
         "codec": lambda: codec_figures(model, prompts),
         "one object, plain words": lambda: one_object_figures(model, prompts, lambda scene, rng: scene.caption),
@@ -51,24 +43,16 @@ def evaluate(model: VQDiffusion, prompts: int = 400) -> Figures:
         "inpainting": lambda: inpainting_figures(model, prompts),
         "guidance": lambda: curve_figures(model, prompts, [Settings(guidance=g) for g in GUIDANCES]),
         "truncation": lambda: curve_figures(model, prompts, [Settings(truncation=rate) for rate in TRUNCATIONS]),
-        "speed": lambda: {"seconds from prompt to PNG": seconds_per_image(model)},
+        "speed": lambda: {"seconds from prompt to PNG": measuring.seconds_per_image(model, TIMED_PROMPT)},
     }
     if isinstance(model.transformer, GPT):
         del parts["inpainting"]
-    return {name: measure() for name, measure in tqdm(parts.items(), "measured", unit="part", disable=None)}
+    return parts
 
 
-@torch.no_grad()
 def codec_figures(model: VQDiffusion, count: int) -> Figures:
-    """Likeness of what the codec makes of scenes that no training shows, and how much of the codebook they use."""
-    rng = random.Random(1)
-    likeness, used = [], torch.zeros(model.vqgan.spec.codebook_size, dtype=torch.bool)
-    for scene in unseen_scenes(rng, count):
-        image = to_tensor(scenes.render(scene))[None]
-        tokens = model.vqgan.encode(image.to(model.device))
-        used[tokens.flatten().cpu()] = True
-        likeness.append(psnr(model.vqgan.decode(tokens).cpu(), image))
-    return {"PSNR in dB": statistics.mean(likeness), "share of the codes used": used.float().mean().item()}
+    """Of scenes that no training shows."""
+    return measuring.codec_figures(model, map(scenes.render, unseen_scenes(random.Random(1), count)))
 
 
 def unseen_scenes(rng: random.Random, count: int) -> list[scenes.Scene]:
@@ -123,7 +107,7 @@ def inpainting_figures(model: VQDiffusion, count: int) -> Figures:
     tokens_BN = draw_tokens(model, [scene.caption for scene in first])
     rows, columns = model.transformer.spec.grid
     right_N = (torch.arange(columns) >= columns // 2).repeat(rows)
-    painted_BN = draw_tokens(model, [scene.caption for scene in second], tokens_BN, right_N)
+    painted_BN = draw_tokens(model, [scene.caption for scene in second], tokens_BN, right_N.expand(count, -1))
     images = decode(model, painted_BN.unflatten(1, model.transformer.spec.grid))
     return {
         "asked object there": mean(is_first(scene, image, 1) for scene, image in zip(second, images, strict=True)),
@@ -163,82 +147,6 @@ def curve_figures(model: VQDiffusion, count: int, settings: Sequence[Settings]) 
     return points
 
 
-def seconds_per_image(model: VQDiffusion) -> float:
-    """From a prompt to the bytes of a PNG, one image at default settings, the median of a few."""
-
-    def one(seed: int) -> float:
-        begun = time.perf_counter()
-        settings = by_own_sampler(model, DEFAULTS)
-        generate(model, "a fox on a green background", seed=seed, settings=settings)[0].save(io.BytesIO(), "PNG")
-        return time.perf_counter() - begun
-
-    one(0)
-    return statistics.median(one(seed) for seed in range(TIMED))
-
-
-def by_own_sampler(model: VQDiffusion, settings: Settings) -> Settings:
-    """With the only sampler of a model that draws token by token."""
-    return replace(settings, sampler=AUTOREGRESSIVE) if isinstance(model.transformer, GPT) else settings
-
-
-def draw(model: VQDiffusion, prompts: Sequence[str], settings: Settings = DEFAULTS) -> list[Image.Image]:
-    tokens_BN = draw_tokens(model, prompts, settings=settings)
-    return decode(model, tokens_BN.unflatten(1, model.transformer.spec.grid))
-
-
-@torch.no_grad()
-def draw_tokens(
-    model: VQDiffusion,
-    prompts: Sequence[str],
-    tokens_BN: Tensor | None = None,
-    region_N: Tensor | None = None,
-    settings: Settings = DEFAULTS,
-) -> Tensor:
-    """Tokens (B, N) of one image a prompt, of the seeds 0 to B - 1."""
-    spec, text_encoder = model.transformer.spec, model.text_encoder
-    if text_encoder is None:
-        raise ValueError(f"{model.name} does not draw from prompts; the built-in scenes are asked for in words.")
-    if tokens_BN is None:
-        tokens_BN = torch.full((len(prompts), spec.num_tokens), spec.mask_id)
-    drawn, settings = [], by_own_sampler(model, settings)
-    for begin in range(0, len(prompts), BATCH):
-        part = range(begin, min(begin + BATCH, len(prompts)))
-        condition = text_encoder.encode([prompts[i] for i in part]).to(model.device)
-        guidance = cfg(condition, model.null(), settings.guidance)
-        region_BN = None if region_N is None else region_N.expand(len(part), -1)
-        *_, last = sample(
-            model.transformer,
-            model.schedule,
-            guidance,
-            tokens_BN[part.start : part.stop].to(model.device),
-            region_BN,
-            settings,
-            part,
-        )
-        drawn.append(last.x_BN)
-    return torch.cat(drawn)
-
-
 def is_first(scene: scenes.Scene, image: Image.Image, which: int) -> bool:
     """Whether, of all subjects, the scene's is the one that its place in the image looks most like."""
     return metrics.ranking(image, scene.boxes[which])[0] == scene.subjects[which].name
-
-
-def mean(outcomes: Sequence[bool] | Iterator[bool]) -> float:
-    return statistics.mean(float(outcome) for outcome in outcomes)
-
-
-def pixel_distance(first: Image.Image, second: Image.Image) -> float:
-    difference = np.asarray(first, dtype=np.float32) - np.asarray(second, dtype=np.float32)
-    return float(np.sqrt(np.square(difference).mean()))
-
-
-def table(figures: Figures) -> str:
-    """The figures as Markdown, one line each."""
-    lines = ["| | |", "|---|---|"]
-    for part, numbers in figures.items():
-        for point in numbers if isinstance(numbers, list) else [numbers]:
-            settings = [f"{name} {point[name]:g}" for name in SETTINGS if name in point]
-            title = ", ".join(settings) or part
-            lines += [f"| {title}: {name} | {value:.3g} |" for name, value in point.items() if name not in SETTINGS]
-    return "\n".join(lines)

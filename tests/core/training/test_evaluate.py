@@ -6,7 +6,7 @@ import pytest
 from pack.tests.core import tiny
 from pack.vqdiffusion_core.checkpoints import POCKET_FOLDER, load
 from pack.vqdiffusion_core.cli import main
-from pack.vqdiffusion_core.training import evaluate, scenes
+from pack.vqdiffusion_core.training import evaluate, measuring, scenes
 
 needs_font = pytest.mark.skipif(
     not any(path.exists() for path in scenes.FONT_PATHS), reason="scenes need the font: apt fonts-noto-color-emoji"
@@ -16,7 +16,7 @@ needs_font = pytest.mark.skipif(
 @needs_font
 def test_the_built_in_model_is_measured(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(evaluate, "CURVE_PICTURES", 2)  # the fewest that can differ
-    monkeypatch.setattr(evaluate, "TIMED", 1)
+    monkeypatch.setattr(measuring, "TIMED", 1)
     assert main(["evaluate", "--prompts", "2", "--json", str(tmp_path / "figures.json")]) == 0
     figures = json.loads((tmp_path / "figures.json").read_text())
     assert figures["codec"]["PSNR in dB"] > 20
@@ -35,6 +35,7 @@ def test_the_built_in_model_is_measured(tmp_path, capsys, monkeypatch):
 @needs_font
 def test_a_model_that_draws_token_by_token_is_measured_but_for_inpainting(monkeypatch):
     monkeypatch.setattr(evaluate, "CURVE_PICTURES", 2)
-    monkeypatch.setattr(evaluate, "TIMED", 1)
-    figures = evaluate.evaluate(tiny.rival(load(POCKET_FOLDER, "float32")), 2)
+    monkeypatch.setattr(measuring, "TIMED", 1)
+    parts = evaluate.parts(tiny.rival(load(POCKET_FOLDER, "float32")), 2)
+    figures = {name: figure() for name, figure in parts.items()}
     assert "inpainting" not in figures and figures["two objects"]["left right"] <= 1

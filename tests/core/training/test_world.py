@@ -14,13 +14,17 @@ from itertools import combinations
 import numpy as np
 import pytest
 import torch
-from pack.vqdiffusion_core.checkpoints import load
+from pack.vqdiffusion_core.checkpoints import load, save
 from pack.vqdiffusion_core.cli import main
+from pack.vqdiffusion_core.distributed import ALONE
 from pack.vqdiffusion_core.networks.specs import VQGANSpec
+from pack.vqdiffusion_core.networks.vqgan import VQGAN
+from pack.vqdiffusion_core.training import measuring
 from pack.vqdiffusion_core.training.data import to_tensor
 from pack.vqdiffusion_core.training.decoder import DecoderTraining
-from pack.vqdiffusion_core.training.recipe import Shape, load_codec
+from pack.vqdiffusion_core.training.recipe import Shape, load_codec, new_model
 from pack.vqdiffusion_core.training.world import captions, grounds, material, recipe, scenes
+from pack.vqdiffusion_core.training.world.evaluate import Exam
 from pack.vqdiffusion_core.training.world.grounds import COLOURS, LANDS, TIMES, Gradient, Land, Plain
 from pack.vqdiffusion_core.training.world.judge import Judge, is_ground
 from pack.vqdiffusion_core.training.world.looks import LOOKS, Sprites
@@ -351,6 +355,62 @@ def test_the_recipe_makes_a_model_that_draws_the_world(cache, tmp_path, monkeypa
     assert main(begun) == 130 and main([*begun, "--as-it-is"]) == 0
     assert not (tmp_path / "other" / "small").exists()
     torch.testing.assert_close(load(tmp_path / "model").vqgan.decode(tokens_1hw), soft, atol=0.02, rtol=0)
+
+
+@pytest.fixture
+def untrained(cache, tmp_path, monkeypatch):
+    """A folder with a model that has learned nothing of a world of few subjects, at 96 pixels."""
+    monkeypatch.setattr(material, "default_cache", lambda: cache)
+    subjects = (*FEW, BY_NAME["kite"], BY_NAME["airplane"])  # another that flies for each that does
+    monkeypatch.setattr(recipe, "CHOSEN", subjects)
+    torch.manual_seed(0)
+    codec = VQGAN(VQGANSpec((8, 8, 8), 1, (), 8, 4, codebook_size=16, norm_groups=4))
+    model = new_model(codec, World(96, 8, subjects), tmp_path / "run", ALONE, Shape(1, 16, 2), "absorbing")
+    save(model, tmp_path / "untrained", torch.float32)
+    return tmp_path / "untrained"
+
+
+def test_a_model_of_the_world_is_measured_and_goes_on_where_it_was_cut_off(untrained, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(measuring, "TIMED", 1)
+    command = ["evaluate", "--world", "--model", str(untrained), "--prompts", "2", "--json", str(tmp_path / "it.json")]
+    with monkeypatch.context() as cut_off:
+        cut_off.setattr(Exam, "outpainting", interrupted)
+        assert main(command) == 130
+    kept = json.loads((tmp_path / "it.json").read_text())
+    assert "inpainting" in kept and "outpainting" not in kept
+    monkeypatch.setattr(Exam, "inpainting", interrupted)
+    assert main(command) == 0
+    figures = json.loads((tmp_path / "it.json").read_text())
+    assert figures.items() >= kept.items()
+    shares = {
+        name: value
+        for part, found in figures.items()
+        if part not in ("of", "codec", "speed")
+        for name, value in found.items()
+    }
+    assert all(0 <= value <= 1 for value in shares.values()) and shares["rest unchanged"] == 1
+    assert shares["asked object there"] < 1 and shares["odd pairs across the seam"] <= 1
+    assert shares["odd pairs of true scenes"] < 0.2
+    assert "| inpainting: rest unchanged | 1 |" in capsys.readouterr().out
+    assert main([*command[:4], "--prompts", "3", *command[6:]]) == 130  # other figures are measured anew
+
+
+def test_true_scenes_are_what_was_asked_for(untrained, tmp_path, capsys):
+    command = ["evaluate", "--model", str(untrained), "--prompts", "6", "--images", "true"]
+    assert main(command) == 1 and "expected --world too" in capsys.readouterr().err
+    assert main([*command, "--world", "--json", str(tmp_path / "it.json")]) == 0
+    figures = json.loads((tmp_path / "it.json").read_text())
+    del figures["of"], figures["codec"]
+    assert all(value == 1 for part in figures.values() for value in part.values()), figures
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4])
+@pytest.mark.parametrize("ground", [Plain("red"), Land("snow", "night")], ids=["plain", "land"])
+def test_a_judge_counts_what_is_there_whatever_was_asked_for(count, ground, cache):
+    icons = material.Icons([subject.icon for subject in FEW], cache)
+    image = scenes.render(Scene((Group(FOX, count),), "sticker", ground), Sprites(4, icons))
+    for asked in (1, 4):
+        assert Judge(FEW, icons).count(image, Scene((Group(FOX, asked),), "flat", Plain("blue"))) == count
 
 
 def judged(scene, cache, cell=4):

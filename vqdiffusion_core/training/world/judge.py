@@ -5,6 +5,7 @@ nearest of all grounds.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -15,7 +16,7 @@ from .grounds import CELLS, COLOURS, LANDS, TIMES, VARIANTS, Gradient, Ground, L
 from .layouts import Box
 from .looks import LOOKS, Sprites
 from .material import Icons
-from .scenes import Scene
+from .scenes import Scene, render
 from .subjects import Subject
 
 CELL = 3  # pixels a cell in which images are compared: what differs in smaller ones is not what was asked for
@@ -46,6 +47,17 @@ class Judge:
         boxes = [box for _, box in scene.objects]
         ground = nearest_ground(pixels_HW3, boxes)
         return ground, [self.nearest(pixels_HW3, box, ground) for box in boxes]
+
+    def count(self, image: Image.Image, scene: Scene) -> int:
+        """How many objects of the scene's first kind the whole image looks like most, 1 to 4, in whatever look."""
+        pixels_HW3, (group, *_) = to_pixels(image), scene.groups
+        distance: dict[int, float] = {}
+        for count in range(1, 5):
+            counted = replace(scene, groups=(replace(group, count=count),))
+            ground = nearest_ground(pixels_HW3, [box for _, box in counted.objects])
+            rendered = (render(replace(counted, look=look, ground=ground), self.sprites) for look in LOOKS)
+            distance[count] = min(float(((to_pixels(image) - pixels_HW3) ** 2).mean()) for image in rendered)
+        return min(distance, key=distance.__getitem__)
 
     def nearest(self, pixels_HW3: np.ndarray, box: Box, ground: Ground) -> Verdict:
         """The subject and look whose rendering on this ground is nearest to the image in a box (mean square)."""

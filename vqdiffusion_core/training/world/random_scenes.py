@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from .grounds import COLOURS, LANDS, TIMES, VARIANTS, Gradient, Ground, Land, Plain
@@ -25,9 +25,12 @@ def seen_scene(rng: random.Random, subjects: Sequence[Subject] = SUBJECTS) -> Sc
     return scene
 
 
-def any_scene(rng: random.Random, subjects: Sequence[Subject] = SUBJECTS) -> Scene:
-    """One of all that there are, what is held out among them."""
-    arrange, number = rng.choices(list(KINDS), list(KINDS.values()))[0]
+def any_scene(
+    rng: random.Random, subjects: Sequence[Subject] = SUBJECTS, kinds: Mapping[Kind, float] | None = None
+) -> Scene:
+    """One of all that there are, what is held out among them; only of these kinds."""
+    kinds = kinds or KINDS
+    arrange, number = rng.choices(list(kinds), list(kinds.values()))[0]
     chosen = rng.sample(subjects, number)
     ground = any_ground(rng, chosen)
     groups, place = arrange(rng, chosen, isinstance(ground, Land))
@@ -92,3 +95,5 @@ def may_rise(subject: Subject, on_land: bool) -> bool:
 
 Kind = tuple[Callable[[random.Random, Sequence[Subject], bool], Arranged], int]  # and the number of its subjects
 KINDS: dict[Kind, float] = {(one, 1): 0.4, (several, 1): 0.22, (two, 2): 0.24, (three, 3): 0.06, (two_kinds, 2): 0.08}
+ONE, SEVERAL, TWO, *_ = ({kind: 1.0} for kind in KINDS)
+MANY = {kind: share for kind, share in KINDS.items() if kind not in ONE}
