@@ -65,9 +65,8 @@ def resume(training: Resumable, folder: Path) -> int:
 
 
 def find_run(folder: Path, kind: str) -> dict[str, Any] | None:
-    """The checkpoint of the run in a folder, its tensors unread; None where no run is. Raises ValueError where it is a
-    run of another one of `KINDS`.
-    run of another kind than `kind`, one of KINDS.
+    """The checkpoint of the run in a folder, its tensors unread; None where no run is. Raises ValueError where it is
+    the run of another kind than `kind`, one of KINDS.
     """
     if not (folder / FILE).exists():
         return None

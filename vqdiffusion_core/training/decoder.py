@@ -13,14 +13,13 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from ..distributed import ALONE, Processes
 from ..networks.vqgan import VQGAN, norm
 from .codec import ImageTraining, psnr
 from .data import Source
 from .log import Metrics
-from .optimization import cosine_schedule, mixed_precision, update
+from .optimization import cosine_schedule, mixed_precision, update, update_average
 
 ADVERSARIAL = 0.5  # of the discriminator's weight at the end, in parts of the reconstruction's pull on the last layer
 RAMP = 0.3  # share of the run until it has that
@@ -98,8 +97,7 @@ class DecoderTraining(ImageTraining):
 
     def average(self, step: int) -> None:
         """The codec draws with the average of the last steps."""
-        average = get_ema_multi_avg_fn(min(EMA_DECAY, (1 + step) / (10 + step)))
-        average([*self.averaged.parameters()], [*self.renderer.parameters()], step)
+        update_average([*self.averaged.parameters()], [*self.renderer.parameters()], step, EMA_DECAY)
 
     def state_dict(self) -> dict[str, Any]:
         return {

@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from copy import deepcopy
 from dataclasses import asdict
 from typing import Any, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from PIL import Image
 from torch import Tensor, nn
-from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from ..diffusion.guidance import cfg
 from ..diffusion.posterior import q_sample
-from ..diffusion.sampling import sample
 from ..diffusion.schedule import Schedule
 from ..diffusion.settings import Settings
 from ..distributed import ALONE, Processes
@@ -25,28 +20,17 @@ from ..networks.inference import FastTransformer
 from ..networks.kernels import keep_freed_memory
 from ..networks.text_encoder import TextEncoder
 from ..networks.vqgan import VQGAN
-from .data import to_grid
 from .examples import Examples
 from .log import Metrics
 from .memory import Memory, activation_bytes, bytes_of, optimizer_bytes
 from .objective import TimeSampler, loss_mask, loss_terms
-from .optimization import (
-    checkpointed,
-    choose_optimizers,
-    cosine_schedule,
-    mixed_precision,
-    split,
-    step_generator,
-    update,
-)
+from .optimization import checkpointed, mixed_precision, split_each, step_generator
+from .tokens import NULL_SHARE, TokenTraining
 
-NULL_SHARE = 0.1  # captions replaced by the learned null, so that guidance has something to push away from
-EMA_DECAY = 0.999
 WHOLE = 0.1  # share of a run, its end, in which every step sees all tokens of its images
 # The rows of the logits are filled up to a multiple of this: a CPU's kernels are compiled for every number of rows anew
 # and kept. At any number the pocket model's training took 6 GB after 2,000 steps, which had become a fifth slower.
 ROWS = 128
-GRID_IMAGES = 8
 
 Learn = Literal["all", "transformer", "null"]  # each with what comes after it
 
@@ -104,23 +88,15 @@ class Batch(NamedTuple):
     drop_B: Tensor  # whether the null takes the caption's place
     position_BN: Tensor  # of the tokens
 
-    def split(self, count: int) -> list[Batch]:
-        """In so many parts of equal size, but for the last; fewer where there are fewer rows."""
-        return [Batch(*part) for part in zip(*(split(rows, count) for rows in self), strict=True)]
 
-
-class DiffusionTraining:
-    """One run. `batch` is that of all processes together; `vqgan` draws the sheets; `compiled`: by PyTorch's compiler,
-    which takes a while to begin and a C++ compiler to be there.
-
-    With a `token_share` below 1 a step sees only so many of each image's tokens, drawn at random, which see each other
-    alone: quicker where there are many. The last tenth of a run's steps sees all.
-
-    Less memory for the same steps: `accumulate` takes each process's rows of a batch in so many parts, and
-    `checkpoint_activations` keeps of every block its input alone, for a third more work.
+class DiffusionTraining(TokenTraining[Networks]):
+    """With a `token_share` below 1 a step sees only so many of each image's tokens, drawn at random, which see each
+    other alone: quicker where there are many. The last tenth of a run's steps sees all. `checkpoint_activations` keeps
+    of every block its input alone: the same steps in less memory, for a third more work.
     """
 
     null_share = NULL_SHARE
+    sheet_settings = Settings(sampler="ancestral")  # the one that every kernel has
 
     def __init__(
         self,
@@ -131,50 +107,31 @@ class DiffusionTraining:
         processes: Processes = ALONE,
         *,
         learn: Learn = "all",
-        batch: int = 32,
-        learning_rate: float = 1e-3,
-        mixed: bool = True,
-        compiled: bool = False,
-        accumulate: int = 1,
         checkpoint_activations: bool = False,
         token_share: float = 1.0,
-        seed: int = 0,
+        **settings: Any,
     ):
         if not 0 < token_share <= 1:
             raise ValueError(f"token share is {token_share}; expected more than 0 and at most 1.")
         if token_share < 1 and networks.transformer.spec.mlp == "conv":
             raise ValueError("The convolutions of this model need all tokens; expected a token share of 1.")
-        self.networks = networks.to(processes.device).train()
         networks.learn(learn)
-        frozen = {id(weight): weight for weight in networks.parameters() if not weight.requires_grad}
-        self.ema = deepcopy(networks, frozen).eval().requires_grad_(False)
+        blocks, text_encoder = networks.transformer.blocks, networks.text_encoder
+        super().__init__(networks, blocks, text_encoder, examples, vqgan, processes, **settings)
         self.schedule = schedule
-        self.examples = examples
-        self.vqgan = vqgan
-        self.processes = processes
         self.learn = learn
-        self.batch = batch
-        self.learning_rate = learning_rate
-        self.mixed = mixed
-        self.take_steps_by(accumulate, checkpoint_activations)
+        self.take_steps_by(self.accumulate, checkpoint_activations)
         self.token_share = token_share
-        self.seed = seed
         self.times = TimeSampler(schedule.num_timesteps)
-        self.weights = [p for p in networks.parameters() if p.requires_grad]
-        self.optimizers = choose_optimizers(networks, [networks.transformer.blocks, networks.text_encoder])
-        for block in self.networks.transformer.blocks if compiled else ():
-            block.compile()
-        self.predict = processes.distribute(self.networks)
 
     @property
     def config(self) -> dict[str, Any]:
-        names = ("learn", "batch", "learning_rate", "mixed", "token_share", "seed")
         return {
             "transformer": asdict(self.networks.transformer.spec),
-            "tokens of codec": self.examples.codec,
             "kernel": self.schedule.summary,
-            "optimizers": [type(optimizer).__name__ for optimizer in self.optimizers],
-            **{name: getattr(self, name) for name in names},
+            "learn": self.learn,
+            "token_share": self.token_share,
+            **super().config,
         }
 
     def take_steps_by(self, accumulate: int, checkpoint_activations: bool) -> None:
@@ -205,11 +162,9 @@ class DiffusionTraining:
     def noisy_batch(self, step: int, token_share: float) -> Batch:
         generator, shard = step_generator(self.seed, step), self.processes.shard
         all_t_B, all_p_B = self.times.sample(self.batch, generator)
-        tickets_B = torch.randint(2**62, (self.batch,), generator=generator)
+        x0_BN, ids_BL = self.draw_examples(generator)
         coin_BN = torch.rand(self.batch, self.examples.tokens_SN.shape[1], generator=generator, dtype=torch.float64)
         drop_B = torch.rand(self.batch, generator=generator) < self.null_share
-        drawn = [self.examples.draw(ticket) for ticket in shard(tickets_B).tolist()]
-        x0_BN, ids_BL = (torch.stack(column) for column in zip(*drawn, strict=True))
         t_B = shard(all_t_B)
         coins = zip(x0_BN, t_B.tolist(), shard(coin_BN), strict=True)
         xt_BN = torch.stack([q_sample(x0_N, t, self.schedule, coin_N) for x0_N, t, coin_N in coins])
@@ -227,10 +182,9 @@ class DiffusionTraining:
 
     def step(self, step: int, progress: float, batch: Batch) -> Metrics:
         self.networks.zero_grad()
-        parts = self.processes.accumulate(self.predict, batch.split(self.accumulate))
-        seen_2B = torch.cat([self.backward(part, len(batch.t_B)) for part in parts], 1)
-        norm = update(self.weights, self.optimizers, self.learning_rate * cosine_schedule(progress))
-        self.update_ema(step)
+        parts = [Batch(*part) for part in split_each(batch, self.accumulate)]
+        said = [self.backward(part, len(batch.t_B)) for part in self.processes.accumulate(self.predict, parts)]
+        norm, seen_2B = self.update(step, progress), torch.cat(said, 1)
         bound_B, loss_B = seen_2B.cpu()  # the one time that a step waits for its device, beside the norm
         gather = self.processes.all_gather
         self.times.update(gather(batch.t_B), gather(bound_B))
@@ -263,47 +217,17 @@ class DiffusionTraining:
         bound_B, auxiliary_B = (mean_by_image(term_M, asked_M, xt_BN.shape) for term_M in terms)
         return bound_B, auxiliary_B
 
-    def update_ema(self, step: int) -> None:
-        """The average is that of few steps as long as there are few."""
-        average = get_ema_multi_avg_fn(min(EMA_DECAY, (1 + step) / (10 + step)))
-        pairs = [*zip(self.ema.parameters(), self.networks.parameters(), strict=True)]
-        learned = [(mean, weight) for mean, weight in pairs if weight.requires_grad]
-        average([mean for mean, _ in learned], [weight for _, weight in learned], step)
-
     def model(self, name: str) -> VQDiffusion:
-        """What has been learned so far, with the averaged weights."""
         networks = self.ema
         return VQDiffusion(
             name, networks.transformer, self.schedule, self.vqgan, networks.text_encoder, networks.null_1LD.detach()
         )
 
-    @torch.no_grad()
-    def sample_grid(self) -> Image.Image:
-        """Images of the training as their tokens show them, and below them what is drawn from their captions."""
-        spec, device = self.networks.transformer.spec, self.processes.device
-        settings = Settings(sampler="ancestral")  # the one that every kernel has
-        drawn = [self.examples.draw(ticket) for ticket in range(GRID_IMAGES)]
-        tokens_BN, ids_BL = (torch.stack(column).to(device) for column in zip(*drawn, strict=True))
-        guidance = cfg(self.ema.text_encoder.embed(ids_BL), self.ema.null_1LD, settings.guidance)
-        canvas_BN = torch.full_like(tokens_BN, spec.mask_id)
-        *_, sampled = sample(
-            self.ema.transformer, self.schedule, guidance, canvas_BN, None, settings, range(GRID_IMAGES)
-        )
-        return to_grid(self.vqgan.decode(x_BN.unflatten(1, spec.grid)) for x_BN in (tokens_BN, sampled.x_BN.to(device)))
-
     def state_dict(self) -> dict[str, Any]:
-        return {
-            "networks": self.networks.state_dict(),
-            "ema": self.ema.state_dict(),
-            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
-            "times": self.times.state_dict(),
-        }
+        return super().state_dict() | {"times": self.times.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.networks.load_state_dict(state["networks"])
-        self.ema.load_state_dict(state["ema"])
-        for optimizer, kept in zip(self.optimizers, state["optimizers"], strict=True):
-            optimizer.load_state_dict(kept)
+        super().load_state_dict(state)
         self.times.load_state_dict(state["times"])
 
 

@@ -22,9 +22,10 @@ from ..networks.vqgan import VQGAN
 from ..notices import notify
 from .adapters import AdaptedNetworks
 from .data import Folder, Source, to_tensor
-from .diffusion import NULL_SHARE, DiffusionTraining
+from .diffusion import DiffusionTraining
 from .examples import Examples, fingerprint, notify_of_cut_captions
 from .recipe import read_examples, text_networks
+from .tokens import NULL_SHARE
 
 STEPS = 300
 MOST_RANK = 512

@@ -1,0 +1,126 @@
+"""What training on a codec's tokens is, whichever network learns from them: its weights, their average, its sheets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from copy import deepcopy
+from typing import Any, Generic, TypeVar
+
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from ..diffusion.guidance import cfg
+from ..diffusion.sampling import sample
+from ..diffusion.settings import Settings
+from ..distributed import Processes
+from ..model import VQDiffusion
+from ..networks.text_encoder import TextEncoder
+from ..networks.vqgan import VQGAN
+from .data import to_grid
+from .examples import Examples
+from .optimization import choose_optimizers, cosine_schedule, update, update_average
+
+NULL_SHARE = 0.1  # captions replaced by the learned null, so that guidance has something to push away from
+EMA_DECAY = 0.999
+GRID_IMAGES = 8
+
+Networks = TypeVar("Networks", bound=nn.Module)
+
+
+class TokenTraining(Generic[Networks]):
+    """One run: of `networks` those weights learn that ask for gradients. `batch` is that of all processes together;
+    `vqgan` draws the sheets; `compiled`: by PyTorch's compiler, which takes a while to begin and a C++ compiler to be
+    there. `accumulate` takes each process's rows of a batch in so many parts: the same steps, in less memory.
+    """
+
+    sheet_settings = Settings()
+
+    def __init__(
+        self,
+        networks: Networks,
+        blocks: nn.ModuleList,
+        text_encoder: TextEncoder,
+        examples: Examples,
+        vqgan: VQGAN,
+        processes: Processes,
+        *,
+        batch: int = 32,
+        learning_rate: float = 1e-3,
+        mixed: bool = True,
+        compiled: bool = False,
+        accumulate: int = 1,
+        seed: int = 0,
+    ):
+        self.networks = networks.to(processes.device).train()
+        frozen = {id(weight): weight for weight in networks.parameters() if not weight.requires_grad}
+        self.ema = deepcopy(networks, frozen).eval().requires_grad_(False)
+        self.examples = examples
+        self.vqgan = vqgan
+        self.processes = processes
+        self.batch = batch
+        self.learning_rate = learning_rate
+        self.mixed = mixed
+        self.accumulate = accumulate
+        self.seed = seed
+        self.weights = [p for p in networks.parameters() if p.requires_grad]
+        self.optimizers = choose_optimizers(networks, [blocks, text_encoder])
+        for block in blocks if compiled else ():
+            block.compile()
+        self.predict = processes.distribute(self.networks)
+
+    @property
+    def config(self) -> dict[str, Any]:
+        return {
+            "tokens of codec": self.examples.codec,
+            "optimizers": [type(optimizer).__name__ for optimizer in self.optimizers],
+            **{name: getattr(self, name) for name in ("batch", "learning_rate", "mixed", "seed")},
+        }
+
+    def draw_examples(self, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """This process's rows of a batch: tokens (B, N) and captions (B, L)."""
+        tickets_B = self.processes.shard(torch.randint(2**62, (self.batch,), generator=generator))
+        return stack(self.examples, tickets_B.tolist())
+
+    def update(self, step: int, progress: float) -> float:
+        """A step down the gradient that the weights have, with their average; its norm."""
+        norm = update(self.weights, self.optimizers, self.learning_rate * cosine_schedule(progress))
+        pairs = [*zip(self.ema.parameters(), self.networks.parameters(), strict=True)]
+        learned = [(mean, weight) for mean, weight in pairs if weight.requires_grad]
+        update_average([mean for mean, _ in learned], [weight for _, weight in learned], step, EMA_DECAY)
+        return norm
+
+    def model(self, name: str) -> VQDiffusion:
+        """What has been learned so far, with the averaged weights."""
+        raise NotImplementedError
+
+    @torch.no_grad()
+    def sample_grid(self) -> Image.Image:
+        """Images of the training as their tokens show them, and below them what is drawn from their captions."""
+        model, device, settings = self.model(""), self.processes.device, self.sheet_settings
+        assert model.text_encoder is not None
+        tokens_BN, ids_BL = (rows.to(device) for rows in stack(self.examples, range(GRID_IMAGES)))
+        guidance = cfg(model.text_encoder.embed(ids_BL), model.learned_null_1LD, settings.guidance)
+        canvas_BN = torch.full_like(tokens_BN, model.transformer.spec.mask_id)
+        *_, sampled = sample(model.transformer, model.schedule, guidance, canvas_BN, None, settings, range(GRID_IMAGES))
+        grid = model.transformer.spec.grid
+        return to_grid(self.vqgan.decode(x_BN.unflatten(1, grid)) for x_BN in (tokens_BN, sampled.x_BN.to(device)))
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "networks": self.networks.state_dict(),
+            "ema": self.ema.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.networks.load_state_dict(state["networks"])
+        self.ema.load_state_dict(state["ema"])
+        for optimizer, kept in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(kept)
+
+
+def stack(examples: Examples, tickets: Iterable[int]) -> tuple[Tensor, Tensor]:
+    """The tokens and captions of these tickets, a row each."""
+    tokens, ids = zip(*map(examples.draw, tickets), strict=True)
+    return torch.stack(tokens), torch.stack(ids)
