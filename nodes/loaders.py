@@ -22,7 +22,7 @@ from .sockets import VQ_DIFFUSION, schema
 
 FOLDER = "vq_diffusion"  # under ComfyUI's models, and the name that extra_model_paths.yaml uses
 LORAS = "loras"  # the host's own folder
-POCKET = "pocket (built in)"
+BUILT_IN = {f"{name} (built in)": folder for name, folder in checkpoints.BUILT_IN.items()}
 
 # What some workflow still holds. Two loaders of one model share it, and it is read again only when its files change.
 LOADED: WeakValueDictionary[tuple[Any, ...], ManagedModel] = WeakValueDictionary()
@@ -45,7 +45,7 @@ class VQDiffusionLoader(io.ComfyNode):
                 io.Combo.Input(
                     "model",
                     options=list(model_folders()),
-                    default=POCKET,
+                    default=next(iter(BUILT_IN)),
                     tooltip="The pocket model comes with this pack and draws emoji. Others are the folders in "
                     "models/vq_diffusion.",
                 ),
@@ -81,13 +81,13 @@ class VQDiffusionLoader(io.ComfyNode):
 
 
 def model_folders() -> dict[str, Path]:
-    """Name in the menu -> folder, the built-in model first."""
+    """Name in the menu -> folder, the built-in ones first."""
     found = checkpoints.find(folder_paths.get_folder_paths(FOLDER))
     for sentence in found.unlisted:
         if sentence not in SAID:
             SAID.add(sentence)
             logging.warning("VQ-Diffusion: %s", sentence)
-    return {POCKET: checkpoints.POCKET_FOLDER, **found.models}
+    return BUILT_IN | found.models
 
 
 def new_model_folder() -> Path:

@@ -103,7 +103,7 @@ def test_the_progress_bar_runs_to_the_whole_and_an_interrupt_keeps_what_has_arri
         monkeypatch.setattr(f"comfy.utils.PROGRESS_THROTTLE_MIN_{limit}", 0, raising=False)
     with pytest.raises(comfy.model_management.InterruptProcessingException):
         run(number)
-    assert len(shown) == 30 and list(loaders.model_folders()) == [loaders.POCKET]
+    assert len(shown) == 30 and list(loaders.model_folders()) == [*loaders.BUILT_IN]
     hub.requests.clear()
     run(number)
     for values in (shown[:30], shown[30:]):

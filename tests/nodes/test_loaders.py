@@ -19,12 +19,13 @@ def places(tmp_path, monkeypatch):
     return folders
 
 
-def test_the_built_in_model_is_first_and_the_default(places, folder):
+def test_the_built_in_models_are_first_and_the_first_is_the_default(places, folder):
     shutil.copytree(folder, places[1] / "aaa")
     shutil.copytree(folder, places[0] / "zzz")
     model_input, dtype_input = loaders.VQDiffusionLoader.define_schema().inputs
-    assert model_input.options[0] == loaders.POCKET == model_input.default
-    assert set(model_input.options[1:]) == {"aaa", "zzz"}
+    built_in, others = model_input.options[: len(loaders.BUILT_IN)], model_input.options[len(loaders.BUILT_IN) :]
+    assert built_in == [*loaders.BUILT_IN] and built_in[0] == model_input.default and "pocket (built in)" in built_in
+    assert set(others) == {"aaa", "zzz"}
     assert dtype_input.options == ["auto", "float32", "bfloat16", "float16"]
 
 
@@ -37,7 +38,7 @@ def test_of_two_models_with_one_name_the_first_place_counts(places, folder):
 def test_a_place_that_does_not_exist_is_no_error(places):
     for place in places:
         place.rmdir()
-    assert list(loaders.model_folders()) == [loaders.POCKET]
+    assert list(loaders.model_folders()) == [*loaders.BUILT_IN]
 
 
 def test_a_model_in_a_folder_of_folders_is_opened_by_the_name_that_the_host_would_give_it(places, folder):
@@ -53,7 +54,7 @@ def test_what_is_not_in_the_menu_is_said_in_the_log_once(places, folder, caplog,
     (places[0] / "last.ckpt").touch()
     (places[1] / "notes").mkdir()
     for _ in range(3):
-        assert list(loaders.model_folders()) == [loaders.POCKET, "tiny"]
+        assert list(loaders.model_folders()) == [*loaders.BUILT_IN, "tiny"]
     loose, empty = (record.getMessage() for record in caplog.records)
     assert loose.startswith(f"VQ-Diffusion: last.ckpt in {places[0]}: not listed.")
     assert empty.startswith(f"VQ-Diffusion: {places[1] / 'notes'} is not listed")

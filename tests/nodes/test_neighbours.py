@@ -11,7 +11,7 @@ import comfy.utils
 import numpy as np
 import pytest
 import torch
-from pack.nodes.loaders import LOADED, POCKET, VQDiffusionLoader
+from pack.nodes.loaders import LOADED, VQDiffusionLoader
 from pack.nodes.prompt import VQDiffusionTextEncode
 from pack.nodes.sampling import VQDiffusionSampler
 from pack.nodes.tokens import VQDiffusionEmptyTokens
@@ -40,7 +40,7 @@ DEFAULTS = {
 def test_the_image_is_the_same_when_another_pack_has_changed_what_new_tensors_are(change):
     def drawn():
         LOADED.clear()
-        model, clip, vae = VQDiffusionLoader.execute(POCKET, "float32").args
+        model, clip, vae = VQDiffusionLoader.execute("pocket (built in)", "float32").args
         (prompt,) = VQDiffusionTextEncode.execute(clip, "a (red:1.2) fox").args
         (canvas,) = VQDiffusionEmptyTokens.execute(model, 2).args
         (latent,) = VQDiffusionSampler.execute(model, prompt, canvas, 0, 2, 3.0, 0.9, "ancestral", 1.0).args

@@ -22,9 +22,20 @@ from .original_layout import load_original
 from .write import replace_folder
 from .write_diffusers import write_folder
 
-__all__ = ["POCKET_FOLDER", "CheckpointError", "Found", "choose_dtype", "find", "load", "load_codec", "save"]
+__all__ = [
+    "BUILT_IN",
+    "POCKET_FOLDER",
+    "CheckpointError",
+    "Found",
+    "choose_dtype",
+    "find",
+    "load",
+    "load_codec",
+    "save",
+]
 
-POCKET_FOLDER = Path(__file__).parents[1] / "pocket"  # the embedded model
+POCKET_FOLDER = Path(__file__).parents[1] / "pocket"
+BUILT_IN = {"pocket": POCKET_FOLDER}  # the models that come with this pack; the first is the default
 
 
 def load(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from PIL import ImageColor
 
-from ..checkpoints import POCKET_FOLDER
+from ..checkpoints import BUILT_IN
 from ..files.images import WHITE, Colour
 from ..lora import Lora, read_lora
 
@@ -17,13 +17,14 @@ def add_device(command: argparse.ArgumentParser) -> None:
 
 
 def add_model(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--model", type=parse_model, default=POCKET_FOLDER, help="folder or file; without it, pocket")
+    default = next(iter(BUILT_IN))
+    command.add_argument("--model", type=parse_model, default=default, help=f"folder or file; without it, {default}")
     command.add_argument("--dtype", default="auto", help="auto, float32, bfloat16 or float16")
     add_tokenizer(command)
 
 
 def parse_model(text: str) -> Path:
-    return POCKET_FOLDER if text == "pocket" else Path(text)
+    return BUILT_IN.get(text, Path(text))
 
 
 def add_tokenizer(command: argparse.ArgumentParser) -> None:
