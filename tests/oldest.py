@@ -28,11 +28,11 @@ LEFT_OUT = {
 
 
 def oldest() -> list[str]:
-    """What the pack needs, each at its least version, and what its test host needs."""
+    """What the pack needs, also to train, each at its least version, and what its test host needs."""
     wanted = []
     for requirement in requires(PACK) or []:
         package, _, marker = requirement.partition("; ")
-        if not marker:
+        if marker in ("", 'extra == "train"'):
             wanted.append(package.replace(">=", "=="))
         elif marker == 'extra == "host"' and not package.startswith(PACK):
             wanted.append(package)

@@ -1,8 +1,8 @@
-"""Image quality against steps, for each sampler: .venv/bin/python -m tests.bench.quality [--images 76]
+"""Image quality against steps, for each sampler: .venv/bin/python -m tests.bench.quality [--world --model FOLDER]
 
-The built-in model draws some of its subjects; a judge that is not the model looks at the images. Beside our
-samplers stand the rules by which the authors' code and diffusers take fewer steps, which exist nowhere else in here.
-What is measured already stays in quality.json, so that a run can be cut off.
+A model draws what it knows; a judge that is not the model (juries.py) looks at the images. Beside our samplers stand
+the rules by which the authors' code and diffusers take fewer steps, which exist nowhere else in here. What is measured
+already stays in quality.json, so that a run can be cut off.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import random
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,9 +29,8 @@ from vqdiffusion_core.diffusion.sampling import sample
 from vqdiffusion_core.diffusion.settings import Settings
 from vqdiffusion_core.model import VQDiffusion
 from vqdiffusion_core.pipeline import decode
-from vqdiffusion_core.training import metrics, scenes
-from vqdiffusion_core.training.codec import psnr
-from vqdiffusion_core.training.data import to_tensor
+
+from .juries import PocketJury, WorldJury, head
 
 STEPS = (1, 2, 4, 8, 16, 25, 50, 100)
 GUIDANCES = {1.5: 100, 1.0: 25, 3.0: 25}  # -> up to so many steps; in the order in which they are measured
@@ -42,11 +41,12 @@ OURS = {
     "exact count": Settings(sampler="exact count"),
     "purity": Settings(sampler="purity"),
     "confidence": Settings(sampler="confidence"),
+    "confidence, truncation 0.5": Settings(sampler="confidence", truncation=0.5),
+    "confidence, truncation 1": Settings(sampler="confidence", truncation=1.0),
     "remask, rescale 0.1": Settings(sampler="remask"),
     "remask, confidence 0.3": Settings(sampler="remask", remask="confidence", remask_strength=0.3),
     "remask, loop": Settings(sampler="remask", spacing="loop"),
 }
-RULES = ("the authors' rule", "diffusers' rule")
 
 
 def shifted(predict, masked_BN: Tensor, schedule, steps: int, noise: Noise) -> Iterator[Tensor]:
@@ -70,6 +70,9 @@ def unshifted(predict, masked_BN: Tensor, schedule, steps: int, noise: Noise) ->
     for i in reversed(range(min(steps, schedule.num_timesteps))):
         x_BN = one_jump(predict, x_BN, schedule, told=i + 1, s=i, t=i + 1, noise=noise)
         yield x_BN
+
+
+RULES = {"the authors' rule": shifted, "diffusers' rule": unshifted}
 
 
 def one_jump(predict, x_BN: Tensor, schedule, told: int, s: int, t: int, noise: Noise) -> Tensor:
@@ -96,71 +99,11 @@ def tokens_of(model: VQDiffusion, rule: str, steps: int, guidance: float, prompt
     denoiser = Denoiser(model.transformer, model.schedule, guided, region, device=model.device)
     likely = Settings()
     predict = Predictor(denoiser, likely.logits_processors(), likely.sharpness)
-    draws = {RULES[0]: shifted, RULES[1]: unshifted}[rule]
-    states = list(draws(predict, masked_BN, model.schedule, steps, Noise(list(range(count)))))
+    states = list(RULES[rule](predict, masked_BN, model.schedule, steps, Noise(list(range(count)))))
     return states[-1], len(states)
 
 
-def neighbours(tokens_Bhw: Tensor, K: int) -> Tensor:
-    """Every pair of tokens side by side or one above the other, as one number each."""
-    beside = tokens_Bhw[:, :, :-1] * K + tokens_Bhw[:, :, 1:]
-    below = tokens_Bhw[:, :-1] * K + tokens_Bhw[:, 1:] + K * K
-    return torch.cat([beside.flatten(), below.flatten()])
-
-
-class Judge:
-    def __init__(self, model: VQDiffusion, count: int):
-        rng = random.Random(5)
-        self.model = model
-        subjects = rng.sample(scenes.SUBJECTS, count)
-        self.asked = [scenes.plain(subject, rng.choice(list(scenes.COLOURS))) for subject in subjects]
-        self.truth = torch.stack([to_tensor(scenes.render(scene)) for scene in self.asked])
-        self.real_pairs = self.pairs_of_real_scenes()
-
-    @torch.no_grad()
-    def pairs_of_real_scenes(self) -> Tensor:
-        images = [scenes.render(scenes.plain(s, colour)) for s in scenes.SUBJECTS for colour in scenes.COLOURS]
-        tokens = [self.model.vqgan.encode(to_tensor(image)[None]) for image in images]
-        return neighbours(torch.cat(tokens), self.model.transformer.spec.codebook_size).unique()
-
-    def figures(self, tokens_BN: Tensor) -> dict[str, float]:
-        spec = self.model.transformer.spec
-        tokens_Bhw = tokens_BN.unflatten(1, spec.grid).clamp(max=spec.codebook_size - 1)  # a rule may leave masks
-        images = decode(self.model, tokens_Bhw)
-        judged = list(zip(self.asked, images, strict=True))
-        first = [metrics.ranking(image)[0] == scene.subjects[0].name for scene, image in judged]
-        pairs = neighbours(tokens_Bhw, spec.codebook_size)
-        return {
-            "subject": sum(first) / len(first),
-            "likeness": psnr(torch.stack([to_tensor(image) for image in images]), self.truth),
-            "odd pairs": 1 - torch.isin(pairs, self.real_pairs).double().mean().item(),
-        }
-
-
-PAGE = """# Quality against steps
-
-What {images} images of the built-in model show, each of another subject, by `.venv/bin/python -m
-tests.bench.quality --page docs/quality.md`. The judge is not the model. Each cell has three figures:
-
-- how often the subject asked for is the nearest of all {known} renderings of subjects (mean square);
-- the likeness to the true rendering of the scene, as PSNR in dB;
-- odd pairs: the share of neighbouring tokens that no real scene of these subjects and colours has side by side: how far
-  the statistics of the drawn tokens are from those of real ones.
-
-Defaults but for what is named: truncation {truncation:g}. Steps are network evaluations an image. *Ancestral, other
-seeds* says how far apart two lines are by chance. *The authors' rule* and *diffusers' rule* are those by which the
-original code and diffusers take fewer steps than they were trained with, which this pack does not offer. A dash was not
-measured.
-
-"""
-
-
-def page(found: dict[str, dict], images: int) -> str:
-    head = PAGE.format(images=images, known=len(scenes.SUBJECTS), truncation=Settings().truncation)
-    return head + table(found)
-
-
-def table(found: dict[str, dict]) -> str:
+def table(found: dict[str, dict], cell: str) -> str:
     columns = [steps for steps in STEPS if any(f", {steps} steps, " in name for name in found)]
     lines = [
         "| guidance | sampler | " + " | ".join(f"{steps} step{'s' * (steps > 1)}" for steps in columns) + " |",
@@ -171,22 +114,24 @@ def table(found: dict[str, dict]) -> str:
             cells = []
             for steps in columns:
                 each = found.get(f"{rule}, {steps} steps, guidance {guidance:g}")
-                cells.append(f"{each['subject']:.0%} {each['likeness']:.1f} {each['odd pairs']:.1%}" if each else "-")
+                cells.append(cell.format(**each) if each else "-")
             if set(cells) != {"-"}:
                 lines.append(f"| {guidance:g} | {rule} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 
 
-def main() -> None:
+def main(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--images", type=int, default=76, help="each of another subject")
+    parser.add_argument("--model", type=Path, default=POCKET_FOLDER)
+    parser.add_argument("--world", action="store_true", help="it draws stickers in landscapes")
+    parser.add_argument("--images", type=int, default=76)
     parser.add_argument("--output", type=Path, default=Path("quality.json"), help="figures, kept while it runs")
     parser.add_argument("--page", type=Path, default=Path("quality.md"), help="the table")
-    options = parser.parse_args()
-    model = load(POCKET_FOLDER, torch.float32).prepare_for_inference()
+    options = parser.parse_args(arguments)
+    model = load(options.model, torch.float32).prepare_for_inference()
     found = json.loads(options.output.read_text()) if options.output.exists() else {}
-    jury = Judge(model, options.images)
-    prompts = [scene.caption for scene in jury.asked]
+    jury = (WorldJury if options.world else PocketJury)(model, options.images)
+    spec = model.transformer.spec
     for guidance, most in GUIDANCES.items():
         for steps in STEPS:
             for rule in (*OURS, *RULES):
@@ -194,15 +139,18 @@ def main() -> None:
                 if steps > most or name in found:
                     continue
                 begin = time.perf_counter()
-                tokens_BN, asked = tokens_of(model, rule, steps, guidance, prompts)
-                seconds = (time.perf_counter() - begin) / len(prompts)
-                found[name] = {**jury.figures(tokens_BN), "evaluations": asked, "seconds": round(seconds, 3)}
+                tokens_BN, asked = tokens_of(model, rule, steps, guidance, jury.prompts)
+                seconds = (time.perf_counter() - begin) / len(jury.prompts)
+                tokens_Bhw = tokens_BN.unflatten(1, spec.grid).clamp(max=spec.codebook_size - 1)  # masks may be left
+                figures = jury.figures(tokens_Bhw, decode(model, tokens_Bhw))
+                found[name] = {**figures, "evaluations": asked, "seconds": round(seconds, 3)}
                 print(f"{name}: {found[name]}", flush=True)
                 unfinished = options.output.with_suffix(".part")
                 unfinished.write_text(json.dumps(found, indent=1) + "\n")
                 os.replace(unfinished, options.output)
-    options.page.write_text(page(found, options.images))
+    of = f"--world --model {options.model.name} " if options.world else ""
+    options.page.write_text(head(jury, of) + table(found, jury.cell))
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

@@ -1,21 +1,26 @@
-"""Sheets of the world that the built-in model learns: scenes at random with captions, and every look on every land."""
+"""Sheets of the world that the built-in model learns: scenes at random with captions, every look on every land, every
+subject.
+"""
 
 import random
 import textwrap
 from collections.abc import Iterable
+from itertools import product
 
 from PIL import Image, ImageDraw, ImageFont
 
 from ...vqdiffusion_core.training.world import captions, scenes
-from ...vqdiffusion_core.training.world.grounds import LANDS, TIMES, Land
+from ...vqdiffusion_core.training.world.grounds import CELLS, LANDS, TIMES, Land, draw
 from ...vqdiffusion_core.training.world.looks import LOOKS
 from ...vqdiffusion_core.training.world.random_scenes import seen_scene
+from ...vqdiffusion_core.training.world.recipe import CHOSEN
 from ...vqdiffusion_core.training.world.scenes import Group, Scene
 from ...vqdiffusion_core.training.world.source import World
 from ...vqdiffusion_core.training.world.subjects import SUBJECTS
 
 COLUMNS = 6
 LINES, LINE = 3, 11  # of a caption: so many, so many pixels high
+ACROSS, TILE_CELLS, TILE_CELL = 13, 10, 4  # subjects side by side; how large each is, and in how many pixels a cell
 SHOWN = ("fox", "sailboat", "snowman", "cactus", "tent", "whale")  # of each land the first that it is shown with
 
 
@@ -41,10 +46,24 @@ def sheet(captioned: Iterable[tuple[Scene, str]], size: int) -> Image.Image:
     width, height, gap = size, size + LINES * LINE + 3, 4
     rows = -(-len(shown) // COLUMNS)
     image = Image.new("RGB", (COLUMNS * (width + gap) + gap, rows * (height + gap) + gap), "white")
-    draw, font = ImageDraw.Draw(image), ImageFont.load_default(10)
+    paper, font = ImageDraw.Draw(image), ImageFont.load_default(10)
     for i, (scene, caption) in enumerate(shown):
         x, y = (gap + place * (side + gap) for place, side in ((i % COLUMNS, width), (i // COLUMNS, height)))
         image.paste(scenes.render(scene, sprites), (x, y))
         lines = textwrap.wrap(caption, width // 5 - 1, max_lines=LINES, placeholder=" ...")
-        draw.multiline_text((x, y + size + 1), "\n".join(lines), fill="black", font=font, spacing=0)
+        paper.multiline_text((x, y + size + 1), "\n".join(lines), fill="black", font=font, spacing=0)
+    return image
+
+
+def all_subjects() -> Image.Image:
+    """What the built-in model learns, each subject in the next of the looks; below, every land at every time of day."""
+    sprites, looks = World(TILE_CELL * CELLS, 0, CHOSEN).sprites, list(LOOKS)
+    tile = TILE_CELL * TILE_CELLS
+    side, top = ACROSS * tile // len(LANDS), -(-len(CHOSEN) // ACROSS) * tile
+    image = Image.new("RGB", (ACROSS * tile, top + side * len(TIMES)), "white")
+    for i, subject in enumerate(CHOSEN):
+        sprite = sprites.sprite(subject, looks[i % len(looks)], TILE_CELLS)
+        image.paste(sprite, (i % ACROSS * tile, i // ACROSS * tile), sprite)
+    for (row, time), (column, land) in product(enumerate(TIMES), enumerate(LANDS)):
+        image.paste(draw(Land(land, time), side), (column * side, top + row * side))
     return image

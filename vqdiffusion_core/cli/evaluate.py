@@ -12,6 +12,7 @@ from ..training import evaluate
 from ..training.examples import fingerprint
 from ..training.measuring import measure, table
 from ..training.world import evaluate as world
+from ..training.world.card import card
 from .options import add_device
 
 
@@ -30,12 +31,17 @@ def add_evaluate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     command.add_argument(
         "--json", type=Path, help="file to write the figures to as well, which goes on with those it has of this model"
     )
+    command.add_argument("--card", type=Path, metavar="FILE", help="with --world: the model's card, to write as well")
     add_device(command)
 
 
 def run_evaluate(options: argparse.Namespace) -> None:
     if options.images != world.IMAGES[0] and not options.world:
         raise ValueError(f"--images {options.images} are those of the world; expected --world too.")
+    if options.card and (not options.world or options.images != world.IMAGES[0]):
+        raise ValueError(
+            "A card has the figures of what a model of the world draws; expected --world alone beside --card."
+        )
     model = load(options.model, "float32")
     networks = (model.transformer, model.vqgan, model.text_encoder)
     of = {"prompts": options.prompts, "model": [fingerprint(part) for part in networks if part is not None]}
@@ -48,3 +54,5 @@ def run_evaluate(options: argparse.Namespace) -> None:
     with few_notices():
         figures = measure(parts, options.json, of)
     print(table(figures))
+    if options.card:
+        options.card.write_text(card(load(options.model, "float32"), figures), encoding="utf-8")

@@ -3,13 +3,17 @@
 import hashlib
 import io
 import json
+import os
 import pickle
 import random
 import re
+import subprocess
+import sys
 import tarfile
 import zlib
 from dataclasses import replace
-from itertools import combinations
+from itertools import combinations, product
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -38,6 +42,26 @@ BY_NAME = {subject.name: subject for subject in SUBJECTS}
 FOX, OWL, BALLOON, TENT = (BY_NAME[name] for name in ("fox", "owl", "balloon", "tent"))
 FEW = (FOX, OWL, BALLOON, TENT, *SUBJECTS[10:14])
 SOME = [any_scene(random.Random(seed)) for seed in range(1500)]
+
+
+CHECKOUT = Path(__file__).parents[3]
+BENCH = """
+import json, sys
+from pathlib import Path
+from tests.bench import juries, quality
+from vqdiffusion_core import load
+from vqdiffusion_core.training.world import recipe, scenes
+icons = sys.argv[1].split(",")
+recipe.CHOSEN = tuple(subject for subject in recipe.SUBJECTS if subject.icon in icons)
+juries.REAL_SCENES = 20
+quality.STEPS, quality.GUIDANCES = (2,), {1.5: 2}
+del quality.RULES["the authors' rule"]
+quality.OURS = {"confidence, truncation 0.5": quality.OURS["confidence, truncation 0.5"]}
+jury = juries.WorldJury(load(Path(sys.argv[4])), 4)
+tokens = quality.torch.cat([jury.exam.encode(scene) for scene in jury.asked])
+print(json.dumps(jury.figures(tokens, [scenes.render(scene, jury.exam.sprites) for scene in jury.asked])))
+quality.main(sys.argv[2:])
+"""
 
 
 def packed(icons, path):
@@ -306,7 +330,6 @@ def test_icons_are_found_by_their_other_names_too(tmp_path):
 
 
 def test_the_renderer_draws_what_the_document_says():
-    pytest.importorskip("resvg_py")
     svg = material.to_svg({"width": 32, "height": 32, **discs("3D")}, "fox")
     drawn, expected = (np.asarray(draw(svg, 64), dtype=float) for draw in (material.rasterise, disc))
     assert np.abs(drawn - expected).mean() < 8
@@ -379,7 +402,7 @@ def test_a_model_of_the_world_is_measured_and_goes_on_where_it_was_cut_off(untra
     kept = json.loads((tmp_path / "it.json").read_text())
     assert "inpainting" in kept and "outpainting" not in kept
     monkeypatch.setattr(Exam, "inpainting", interrupted)
-    assert main(command) == 0
+    assert main([*command, "--card", str(tmp_path / "README.md")]) == 0
     figures = json.loads((tmp_path / "it.json").read_text())
     assert figures.items() >= kept.items()
     shares = {
@@ -391,7 +414,9 @@ def test_a_model_of_the_world_is_measured_and_goes_on_where_it_was_cut_off(untra
     assert all(0 <= value <= 1 for value in shares.values()) and shares["rest unchanged"] == 1
     assert shares["asked object there"] < 1 and shares["odd pairs across the seam"] <= 1
     assert shares["odd pairs of true scenes"] < 0.2
-    assert "| inpainting: rest unchanged | 1 |" in capsys.readouterr().out
+    table, card = capsys.readouterr().out.strip(), (tmp_path / "README.md").read_text()
+    assert "| inpainting: rest unchanged | 1 |" in table and table in card and "{" not in card
+    assert "# untrained\n" in card and "fox, owl" in card and "| @iconify-json/twemoji 1.2.5 | CC-BY-4.0 |" in card
     assert main([*command[:4], "--prompts", "3", *command[6:]]) == 130  # other figures are measured anew
 
 
@@ -402,6 +427,25 @@ def test_true_scenes_are_what_was_asked_for(untrained, tmp_path, capsys):
     figures = json.loads((tmp_path / "it.json").read_text())
     del figures["of"], figures["codec"]
     assert all(value == 1 for part in figures.values() for value in part.values()), figures
+
+
+def test_quality_against_steps_is_measured_of_a_world(untrained, tmp_path):
+    """In a program of its own, as it is run; what it has measured of true scenes is right."""
+    icons = material.Icons([subject.icon for subject in recipe.CHOSEN])
+    for subject, icon_set in product(icons.names, material.PACKAGES):
+        icons.image(icon_set, subject)
+    (tmp_path / "kept" / "vqdiffusion").mkdir(parents=True)
+    (tmp_path / "kept" / "vqdiffusion" / "icons").symlink_to(icons.cache)
+    options = ["--world", "--model", untrained, "--output", tmp_path / "it.json", "--page", tmp_path / "page.md"]
+    command = [sys.executable, "-W", "ignore", "-c", BENCH, ",".join(icons.names), *options, "--images", "2"]
+    environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path / "kept")}
+    done = subprocess.run(command, cwd=CHECKOUT, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    true, *_ = map(json.loads, done.stdout.splitlines()[:1])
+    assert true["subjects"] == true["coherence"] == true["number"] == 1 and true["odd pairs"] < 0.2
+    found = json.loads((tmp_path / "it.json").read_text())
+    assert "confidence, truncation 0.5, 2 steps, guidance 1.5" in found
+    assert re.search(r"\| 1.5 \| diffusers' rule \| \d+% \d+% \d+% \d+\.\d% \|", (tmp_path / "page.md").read_text())
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 4])
