@@ -5,11 +5,13 @@ from dataclasses import replace
 
 import torch
 from pack.vqdiffusion_core.distributed import ALONE
+from pack.vqdiffusion_core.networks.gpt import GPT
 from pack.vqdiffusion_core.networks.inference import FastTransformer
 from pack.vqdiffusion_core.networks.specs import TextSpec, VQGANSpec
 from pack.vqdiffusion_core.networks.text_encoder import TextEncoder, clip_text_model
 from pack.vqdiffusion_core.networks.vqgan import VQGAN
 from pack.vqdiffusion_core.training import recipe
+from pack.vqdiffusion_core.training.autoregressive import AutoregressiveTraining, GPTNetworks
 from pack.vqdiffusion_core.training.diffusion import DiffusionTraining, Networks
 from pack.vqdiffusion_core.training.examples import Examples
 from PIL import Image
@@ -95,6 +97,17 @@ def on_tokens(spec, text=None, kernel="absorbing", **settings):
     examples = Examples(tokens_SN, [*torch.randint(text.vocabulary, (4, 1, text.length))], codec="")
     schedule = recipe.KERNELS[kernel](spec.num_timesteps, spec.codebook_size)
     return DiffusionTraining(networks, schedule, examples, VQGAN(CODEC), **settings)
+
+
+def causal_on_tokens(spec, **settings):
+    """As `on_tokens`, of a network that draws token after token, on tokens that are all alike."""
+    text = TextSpec(vocabulary=50, length=spec.prefix, width=spec.text_width, layers=1, heads=2, mlp_width=96)
+    torch.manual_seed(0)
+    encoder = TextEncoder(clip_text_model(text), tokenizer=None)
+    networks = GPTNetworks(GPT(spec), encoder, torch.zeros(1, text.length, text.width))
+    tokens_SN = torch.zeros(4, spec.num_tokens, dtype=torch.long)
+    examples = Examples(tokens_SN, [torch.zeros(1, text.length, dtype=torch.long)] * 4, codec="")
+    return AutoregressiveTraining(networks, examples, VQGAN(CODEC), **settings)
 
 
 def take_steps(training, count, progress=0.5):

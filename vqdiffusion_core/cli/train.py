@@ -25,7 +25,7 @@ from ..training.growth import grow
 from ..training.loop import run
 from ..training.lora import STEPS as LORA_STEPS
 from ..training.lora import FolderOfWord, Lesson, lora_name, lora_training
-from ..training.memory import check_memory
+from ..training.memory import Estimated, check_memory
 from ..training.recipe import (
     KERNELS,
     Shape,
@@ -210,6 +210,7 @@ def run_codec(options: argparse.Namespace) -> None:
             training = new_codec_training(spec, source, processes, **settings)
         else:
             training = codec_fine_tuning(codec, options.learn, source, processes, **settings)
+        say_memory(training)
         run(training, options.folder, options.steps, save_every=options.save_every)
 
 
@@ -265,6 +266,7 @@ def run_autoregressive(options: argparse.Namespace) -> None:
         source = open_source(options, options.size or pocket.Scenes.size, processes)
         model = new_autoregressive_model(codec, source, options.folder, processes, shape, options.seed)
         training = autoregressive_training(model, source, options.folder, processes, options.new_data, **settings)
+        say_memory(training)
         run(training, options.folder, options.steps, save_every=options.save_every)
         save_model(training, options.save_as)
 
@@ -402,7 +404,7 @@ def training_settings(options: argparse.Namespace, processes: Processes) -> dict
     return settings if options.learning_rate is None else settings | {"learning_rate": options.learning_rate}
 
 
-def say_memory(training: DiffusionTraining) -> None:
+def say_memory(training: Estimated) -> None:
     line = check_memory(training)
     if training.processes.is_main:
         print(line)

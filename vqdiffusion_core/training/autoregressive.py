@@ -22,6 +22,7 @@ from ..networks.text_encoder import TextEncoder
 from ..networks.vqgan import VQGAN
 from .examples import Examples
 from .log import Metrics
+from .memory import attention_is_fused, causal_activation_bytes
 from .optimization import mixed_precision, split_each, step_generator
 from .tokens import NULL_SHARE, TokenTraining
 
@@ -63,6 +64,10 @@ class AutoregressiveTraining(TokenTraining[GPTNetworks]):
     @property
     def config(self) -> dict[str, Any]:
         return {"gpt": asdict(self.networks.gpt.spec), **super().config}
+
+    def image_bytes(self, checkpoint_activations: bool) -> float:
+        fused = attention_is_fused(self.processes.device)
+        return causal_activation_bytes(self.networks.gpt, self.networks.text_encoder, self.mixed, fused)
 
     def batches(self, steps: range) -> Iterator[Batch]:
         return map(self.draw_batch, steps)

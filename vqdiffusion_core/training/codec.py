@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
@@ -17,6 +18,7 @@ from ..networks.vqgan import VQGAN
 from .codebook import CodebookAverages
 from .data import RandomImages, Source, load_batches, to_grid, to_tensor
 from .log import Metrics
+from .memory import Memory, attention_is_fused, bytes_of, convolution_bytes, optimizer_bytes
 from .optimization import cosine_schedule, mixed_precision, split, step_generator, update
 
 COMMITMENT = 0.25  # weight of the pull of latents towards their codes
@@ -29,6 +31,11 @@ Chosen = tuple[Tensor, Tensor]  # latents (B, D, h, w), and the ids (B, h, w) of
 
 class ImageTraining:
     """What all training of a codec shares: batches of images that follow from the number of a step, and sheets."""
+
+    mixed: bool
+    saves_by: tuple[str, ...] = ()
+    accumulate = 1
+    checkpoint_activations = False
 
     def __init__(self, model: VQGAN, source: Source, processes: Processes, batch: int, seed: int):
         self.model = model.to(processes.device)
@@ -73,6 +80,8 @@ class CodecTraining(ImageTraining):
     `accumulate` takes each process's images of a batch in so many parts: the same steps, in less memory.
     """
 
+    saves_by: tuple[str, ...] = ("accumulate",)
+
     def __init__(
         self,
         model: VQGAN,
@@ -101,6 +110,21 @@ class CodecTraining(ImageTraining):
     def config(self) -> dict[str, Any]:
         names = ("learning_rate", "continuous_steps", "mixed")
         return super().config | {name: getattr(self, name) for name in names}
+
+    def memory(self, accumulate: int, checkpoint_activations: bool) -> Memory:
+        """What the run takes of its device if a step is taken like this."""
+        with torch.device("meta"):
+            model, image = VQGAN(self.model.spec), torch.empty(1, 3, self.source.size, self.source.size)
+        fused = attention_is_fused(self.processes.device)
+        kept = convolution_bytes(model, lambda: model.render(model.latents(image)), self.mixed, fused)
+        rows = math.ceil(self.batch / self.processes.count / accumulate)
+        return Memory(
+            weights=bytes_of(self.model.parameters()),
+            averages=bytes_of([self.codebook.uses_K, self.codebook.sums_KD]),
+            optimizers=optimizer_bytes(self.optimizer),
+            gradients=bytes_of(self.weights) * (2 if self.processes.count > 1 else 1),  # on their way to the others
+            activations=rows * kept,
+        )
 
     def step(self, step: int, progress: float, batch: Tensor) -> Metrics:
         generator, image = step_generator(self.seed, step), batch.to(self.processes.device)

@@ -19,6 +19,7 @@ from ..networks.vqgan import VQGAN, norm
 from .codec import ImageTraining, psnr
 from .data import Source
 from .log import Metrics
+from .memory import Memory, attention_is_fused, bytes_of, convolution_bytes, optimizer_bytes
 from .optimization import cosine_schedule, mixed_precision, update, update_average
 
 ADVERSARIAL = 0.5  # of the discriminator's weight at the end, in parts of the reconstruction's pull on the last layer
@@ -56,6 +57,25 @@ class DecoderTraining(ImageTraining):
     @property
     def config(self) -> dict[str, Any]:
         return {**super().config, "learn": "decoder", "learning_rate": self.learning_rate, "mixed": self.mixed}
+
+    def memory(self, accumulate: int, checkpoint_activations: bool) -> Memory:
+        """What the run takes of its device."""
+        spec, side = self.model.spec, self.source.size
+        grid = (side // spec.downscale,) * 2
+        with torch.device("meta"):
+            renderer, judge = Renderer(VQGAN(spec)), Discriminator()
+            codes, image = torch.empty(1, spec.code_dim, *grid), torch.empty(1, 3, side, side)
+        how = self.mixed, attention_is_fused(self.processes.device)
+        kept = convolution_bytes(renderer, lambda: renderer(codes), *how)
+        kept += convolution_bytes(judge, lambda: judge(image), *how)
+        learned = bytes_of([*self.weights, *self.judging])
+        return Memory(
+            weights=bytes_of(self.model.parameters()) + learned,
+            averages=0,  # which are the model's own weights
+            optimizers=sum(map(optimizer_bytes, self.optimizers)),
+            gradients=learned * (2 if self.processes.count > 1 else 1),  # on their way to the others
+            activations=self.batch // self.processes.count * kept,
+        )
 
     def step(self, step: int, progress: float, batch: Tensor) -> Metrics:
         image = batch.to(self.processes.device)

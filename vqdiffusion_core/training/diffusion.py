@@ -22,7 +22,7 @@ from ..networks.text_encoder import TextEncoder
 from ..networks.vqgan import VQGAN
 from .examples import Examples
 from .log import Metrics
-from .memory import Memory, activation_bytes, bytes_of, optimizer_bytes
+from .memory import activation_bytes, attention_is_fused
 from .objective import TimeSampler, loss_mask, loss_terms
 from .optimization import checkpointed, mixed_precision, split_each, step_generator
 from .tokens import NULL_SHARE, TokenTraining
@@ -95,6 +95,7 @@ class DiffusionTraining(TokenTraining[Networks]):
     of every block its input alone: the same steps in less memory, for a third more work.
     """
 
+    saves_by: tuple[str, ...] = ("accumulate", "checkpoint_activations")
     null_share = NULL_SHARE
     sheet_settings = Settings(sampler="ancestral")  # the one that every kernel has
 
@@ -139,19 +140,10 @@ class DiffusionTraining(TokenTraining[Networks]):
         self.accumulate = accumulate
         self.checkpoint_activations = self.networks.checkpoint_activations = checkpoint_activations
 
-    def memory(self, accumulate: int, checkpoint_activations: bool) -> Memory:
-        """What the run takes of its device if a step is taken like this."""
-        networks, processes = self.networks, self.processes
-        fused = processes.device.type in ("cuda", "xpu")
-        image = activation_bytes(
+    def image_bytes(self, checkpoint_activations: bool) -> float:
+        networks, fused = self.networks, attention_is_fused(self.processes.device)
+        return activation_bytes(
             networks.transformer, networks.text_encoder, self.schedule, self.mixed, fused, checkpoint_activations
-        )
-        return Memory(
-            weights=bytes_of([*networks.parameters(), *self.vqgan.parameters()]),
-            averages=bytes_of(self.weights),
-            optimizers=sum(map(optimizer_bytes, self.optimizers)),
-            gradients=bytes_of(self.weights) * (2 if processes.count > 1 else 1),  # on their way to the others
-            activations=int(math.ceil(self.batch / processes.count / accumulate) * image),
         )
 
     def batches(self, steps: range) -> Iterator[Batch]:

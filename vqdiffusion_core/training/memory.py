@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from typing import Protocol
 
@@ -12,13 +12,15 @@ from torch import Tensor, nn
 
 from ..diffusion.schedule import Schedule
 from ..distributed import Processes
+from ..networks.gpt import GPT
 from ..networks.text_encoder import TextEncoder
 from ..networks.transformer import Transformer
+from ..networks.vqgan import Attention, Pointwise
 from .objective import replaces
 
-# What the backward pass needs of a block, in numbers of its width a token; where weights are learned, and where not
-FLOAT32 = {True: 5, False: 3}  # hidden states before three norms, and what two of these make of them
-INNER = {True: 19, False: 8}  # in the type of the products: their inputs, and the MLP's activation
+# What the backward pass needs of a block, in numbers of its width a token: in float32, hidden states before norms and
+# what adaptive ones make of them; in the type of the products their inputs, and the MLP's activation
+BLOCKS = {"learned": (5, 19), "frozen": (3, 8), "causal": (2, 12)}
 FUSED_ATTENTION = 6  # in the same: queries, keys and values, and what comes of them
 PLAIN_ATTENTION = 4  # in float32, beside all scores
 TABLES = {True: 12, False: 4}  # of K float32 numbers a token, where tokens are replaced and where not
@@ -52,6 +54,7 @@ class Estimated(Protocol):
     batch: int
     accumulate: int
     checkpoint_activations: bool
+    saves_by: tuple[str, ...]  # which of these two it may do otherwise
 
     def memory(self, accumulate: int, checkpoint_activations: bool) -> Memory: ...
 
@@ -79,8 +82,9 @@ def cheaper_ways(training: Estimated, most: int) -> dict[str, int]:
 def ways(training: Estimated) -> list[tuple[int, bool]]:
     """To take the same steps: (accumulate, checkpoint_activations), those that cost least time first."""
     rows = training.batch // training.processes.count
-    parts = [4**n for n in range(10) if 4**n <= rows]
-    return [(count, again) for again in (False, True) for count in parts]
+    parts = [4**n for n in range(10) if 4**n <= rows] if "accumulate" in training.saves_by else [1]
+    again = (False, True) if "checkpoint_activations" in training.saves_by else (False,)
+    return [(count, checkpoint) for checkpoint in again for count in parts]
 
 
 def quickest_that_fits(training: Estimated) -> tuple[int, bool]:
@@ -96,6 +100,11 @@ def quickest_that_fits(training: Estimated) -> tuple[int, bool]:
             f"{gigabytes(available)} GB; expected a smaller model, or a device with more."
         )
     return next((way for way, size in sizes.items() if not available or CLEARLY * size.total <= available), least)
+
+
+def attention_is_fused(device: torch.device) -> bool:
+    """Whether attention keeps no scores for the backward pass there."""
+    return device.type in ("cuda", "xpu")
 
 
 def gigabytes(size: int) -> str:
@@ -122,24 +131,67 @@ def activation_bytes(
     """Of one image: what is kept for the backward pass, and the most that this takes beside it, in head or block.
     `fused`: attention keeps no scores; `checkpoint`: blocks keep what goes into them alone.
     """
-    spec, text = transformer.spec, text_encoder.model.config
-    N, W, L, D = spec.num_tokens, spec.width, text_encoder.length, text_encoder.width
-    scores = 0 if fused else 4 * spec.heads * N * (N + L)
-    block = scores + block_bytes(N * W, learned(transformer), mixed, fused)
-    text_scores = 0 if fused else 4 * text.num_attention_heads * L * L
-    text_block = text_scores + block_bytes(L * D, True, mixed, fused)
+    spec, length = transformer.spec, text_encoder.length
+    N, W = spec.num_tokens, spec.width
+    scores = score_bytes(spec.heads, N, N + length, fused)
+    block = scores + block_bytes(N * W, "learned" if learned(transformer) else "frozen", mixed, fused)
     logits = 4 * TABLES[replaces(schedule)] * asked_share(schedule) * N * spec.codebook_size
-    texts = learned(text_encoder) * text.num_hidden_layers * text_block
+    texts = learned(text_encoder) * text_bytes(text_encoder, mixed, fused)
     if checkpoint:
         return texts + spec.layers * 4 * N * W + max(logits, block + scores)
     return texts + spec.layers * block + max(logits, scores)
 
 
-def block_bytes(numbers: int, learned: bool, mixed: bool, fused: bool) -> int:
-    """Without the scores; `numbers` are tokens times width."""
+def causal_activation_bytes(gpt: GPT, text_encoder: TextEncoder, mixed: bool, fused: bool) -> float:
+    """As `activation_bytes`, of a network that draws token after token."""
+    spec, positions = gpt.spec, gpt.spec.prefix + gpt.spec.num_tokens - 1
+    scores = score_bytes(spec.heads, positions, positions, fused)
+    block = scores + block_bytes(positions * spec.width, "causal", mixed, fused)
+    logits = 4 * TABLES[False] * spec.num_tokens * spec.codebook_size
+    return text_bytes(text_encoder, mixed, fused) + spec.layers * block + max(logits, scores)
+
+
+def text_bytes(text_encoder: TextEncoder, mixed: bool, fused: bool) -> int:
+    """What a text encoder that learns keeps of one prompt."""
+    spec, length = text_encoder.model.config, text_encoder.length
+    scores = score_bytes(spec.num_attention_heads, length, length, fused)
+    return spec.num_hidden_layers * (scores + block_bytes(length * text_encoder.width, "learned", mixed, fused))
+
+
+def score_bytes(heads: int, queries: int, keys: int, fused: bool) -> int:
+    return 0 if fused else 4 * heads * queries * keys
+
+
+def block_bytes(numbers: int, kind: str, mixed: bool, fused: bool) -> int:
+    """Of one of BLOCKS, without the scores; `numbers` are tokens times width."""
     size = 2 if mixed else 4
     attention = size * FUSED_ATTENTION if fused else 4 * PLAIN_ATTENTION
-    return numbers * (4 * FLOAT32[learned] + size * INNER[learned] + attention)
+    float32, inner = BLOCKS[kind]
+    return numbers * (4 * float32 + size * inner + attention)
+
+
+def convolution_bytes(network: nn.Module, run: Callable[[], object], mixed: bool, fused: bool) -> int:
+    """What `run`, a pass of a network of convolutions on "meta", keeps: what convolutions and norms take in, what comes
+    of a norm, and of attention the scores, queries, keys and values.
+    """
+    kept = 0
+
+    def count(layer: nn.Module, given: tuple[Tensor]) -> None:
+        nonlocal kept
+        numbers = given[0].numel()
+        if isinstance(layer, nn.GroupNorm):
+            kept += 2 * numbers * (2 if mixed and not fused else 4)  # in 16 bits on a CPU alone
+        elif isinstance(layer, Attention):
+            positions = given[0][0, 0].numel()
+            kept += score_bytes(1, positions, positions, fused) + 3 * 4 * numbers
+        elif isinstance(layer, nn.Conv2d) and not isinstance(layer, Pointwise):
+            kept += numbers * (2 if mixed else 4)
+
+    for layer in network.modules():
+        layer.register_forward_pre_hook(count)
+    with torch.no_grad():
+        run()
+    return kept
 
 
 def learned(module: nn.Module) -> bool:

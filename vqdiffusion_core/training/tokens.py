@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from copy import deepcopy
 from typing import Any, Generic, TypeVar
@@ -19,6 +20,7 @@ from ..networks.text_encoder import TextEncoder
 from ..networks.vqgan import VQGAN
 from .data import to_grid
 from .examples import Examples
+from .memory import Memory, bytes_of, optimizer_bytes
 from .optimization import choose_optimizers, cosine_schedule, update, update_average
 
 NULL_SHARE = 0.1  # captions replaced by the learned null, so that guidance has something to push away from
@@ -35,6 +37,8 @@ class TokenTraining(Generic[Networks]):
     """
 
     sheet_settings = Settings()
+    saves_by: tuple[str, ...] = ("accumulate",)
+    checkpoint_activations = False
 
     def __init__(
         self,
@@ -76,6 +80,22 @@ class TokenTraining(Generic[Networks]):
             "optimizers": [type(optimizer).__name__ for optimizer in self.optimizers],
             **{name: getattr(self, name) for name in ("batch", "learning_rate", "mixed", "seed")},
         }
+
+    def memory(self, accumulate: int, checkpoint_activations: bool) -> Memory:
+        """What the run takes of its device if a step is taken like this."""
+        several = self.processes.count > 1
+        rows = math.ceil(self.batch / self.processes.count / accumulate)
+        return Memory(
+            weights=bytes_of([*self.networks.parameters(), *self.vqgan.parameters()]),
+            averages=bytes_of(self.weights),
+            optimizers=sum(map(optimizer_bytes, self.optimizers)),
+            gradients=bytes_of(self.weights) * (2 if several else 1),  # on their way to the others
+            activations=int(rows * self.image_bytes(checkpoint_activations)),
+        )
+
+    def image_bytes(self, checkpoint_activations: bool) -> float:
+        """What is kept of one image for the backward pass."""
+        raise NotImplementedError
 
     def draw_examples(self, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """This process's rows of a batch: tokens (B, N) and captions (B, L)."""

@@ -151,10 +151,12 @@ def test_what_cannot_be_trained_is_said_in_one_line(arguments, said, codec, mode
     assert not (tmp_path / "run" / "checkpoint.pt").exists()
 
 
+@pytest.mark.parametrize("kind", ["codec", "diffusion", "autoregressive"])
 def test_what_a_run_takes_is_said_before_it_begins_and_what_no_device_has_is_not_begun(
-    codec, data, tmp_path, capsys, monkeypatch
+    kind, codec, data, tmp_path, capsys, monkeypatch
 ):
-    command = ["train", "diffusion", str(tmp_path / "run"), "--codec", str(codec), "--data", str(data), *DIFFUSION]
+    options = CODEC if kind == "codec" else ["--codec", str(codec), *DIFFUSION]
+    command = ["train", kind, str(tmp_path / "run"), "--data", str(data), *options]
     with monkeypatch.context() as patch:
         patch.setattr(memory, "device_bytes", lambda device: 10_000)
         assert main(command) == 1

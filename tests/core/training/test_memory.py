@@ -7,7 +7,7 @@ import torch
 from pack.tests.core import tiny_training as tiny
 from pack.tests.core.allocations import Peak
 from pack.vqdiffusion_core.networks.kernels import keep_freed_memory
-from pack.vqdiffusion_core.networks.specs import TextSpec, TransformerSpec
+from pack.vqdiffusion_core.networks.specs import GPTSpec, TextSpec, TransformerSpec, VQGANSpec
 from pack.vqdiffusion_core.training import memory
 
 SPEC = TransformerSpec(codebook_size=50, grid=(8, 8), layers=4, width=64, heads=4, num_timesteps=100)
@@ -31,16 +31,52 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("case", CASES)
-def test_the_estimate_is_what_training_takes_within_a_quarter(case):
-    spec, settings = CASES[case]
+def assert_taken(begin):
+    """That the training which this begins takes what it says."""
     keep_freed_memory()  # once a process, and given back at once
     with Peak() as peak:
-        training = tiny.on_tokens(spec, **{"batch": 8} | settings)
+        training = begin()
         for _ in tiny.take_steps(training, 2):  # the first makes the optimizers' states
             pass
     estimate = training.memory(training.accumulate, training.checkpoint_activations)
     assert 0.8 <= estimate.total / peak.bytes <= 1.25, (str(estimate), peak.bytes)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_estimate_is_what_training_takes_within_a_quarter(case):
+    spec, settings = CASES[case]
+    assert_taken(lambda: tiny.on_tokens(spec, **{"batch": 8} | settings))
+
+
+CAUSAL = GPTSpec(codebook_size=50, grid=(8, 8), layers=4, width=64, heads=4, text_width=24, prefix=10)
+CAUSAL_CASES = {
+    "mixed": (CAUSAL, {}),
+    "float32": (CAUSAL, {"mixed": False}),
+    "wide": (replace(CAUSAL, width=128), {"batch": 2}),
+    "many tokens": (replace(CAUSAL, grid=(16, 16), width=32), {}),
+    "many codes": (replace(CAUSAL, layers=2, codebook_size=1000), {}),
+    "in parts": (CAUSAL, {"batch": 16, "accumulate": 4}),
+}
+
+
+@pytest.mark.parametrize("case", CAUSAL_CASES)
+def test_token_after_token_too(case):
+    spec, settings = CAUSAL_CASES[case]
+    assert_taken(lambda: tiny.causal_on_tokens(spec, **{"batch": 8} | settings))
+
+
+@pytest.mark.parametrize("begin", [tiny.codec, tiny.decoder])
+@pytest.mark.parametrize("settings", [{}, {"mixed": False}, {"batch": 32}], ids=str)
+def test_a_codec_too(begin, settings, monkeypatch):
+    monkeypatch.setattr(tiny, "CODEC", VQGANSpec((16, 32), 1, (1,), 32, 8, codebook_size=64, norm_groups=4))
+    assert_taken(lambda: begin(None, **{"batch": 16} | settings))
+
+
+def test_of_a_decoder_nothing_takes_less(monkeypatch):
+    monkeypatch.setattr(memory, "device_bytes", lambda device: 10**9)
+    assert "--" not in memory.check_memory(tiny.decoder(None)) and "--accumulate 4" in memory.check_memory(
+        tiny.codec(None, batch=4)
+    )
 
 
 def said(monkeypatch, available, **settings):
