@@ -8,11 +8,14 @@ import torch
 from pack.tests.core import tiny
 from pack.tests.core.tiny_checkpoints import diffusers_folder
 from pack.vqdiffusion_core.checkpoints import load
+from pack.vqdiffusion_core.diffusion.autoregressive import SCARCE
 from pack.vqdiffusion_core.diffusion.guidance import cfg
 from pack.vqdiffusion_core.diffusion.sampling import sample
 from pack.vqdiffusion_core.diffusion.schedule import Schedule
 from pack.vqdiffusion_core.diffusion.settings import Settings
 from pack.vqdiffusion_core.networks.oom import OutOfMemory
+from pack.vqdiffusion_core.networks.specs import GPTSpec
+from pack.vqdiffusion_core.notices import notices_to
 from pack.vqdiffusion_core.pipeline import decode
 
 from .fake import FakeDevice
@@ -48,6 +51,32 @@ def test_a_batch_that_does_not_fit_is_drawn_in_parts(shape):
             in_parts, _ = draw(gpu, SHAPES[shape], int(share * needed))
         assert torch.equal(in_parts, whole)
         assert gpu.operators["empty_cache"] > 0
+
+
+def draw_token_by_token(gpu, share=None):
+    """As `draw`, by a network that draws token after token."""
+    spec = GPTSpec(1000, (4, 4), 2, 64, 4, text_width=tiny.SPEC.text_width, prefix=7)
+    network = tiny.gpt(spec).to("cuda")
+    guidance = cfg(tiny.text(1).to("cuda"), tiny.text(2).to("cuda"), 3.0)
+    masked = torch.full((BATCH, 16), spec.mask_id, device="cuda")
+    before = gpu.used
+    gpu.count_anew()
+    gpu.limit = share and before + share
+    settings = Settings(sampler="autoregressive", truncation=0.9)
+    *_, last = sample(network, Schedule.one_step(1000), guidance, masked, None, settings, list(range(BATCH)))
+    return last.x_BN, gpu.peak - before
+
+
+def test_a_batch_that_is_drawn_token_by_token_too():
+    with FakeDevice() as gpu:
+        whole, needed = draw_token_by_token(gpu)
+    for share in (0.9, 0.3):
+        said = []
+        with FakeDevice() as gpu, notices_to(said.append):
+            in_parts, _ = draw_token_by_token(gpu, int(share * needed))
+        assert torch.equal(in_parts, whole)
+        assert gpu.operators["empty_cache"] > 0
+    assert said == [SCARCE]
 
 
 def test_where_one_image_does_not_fit_the_error_says_so():

@@ -6,22 +6,29 @@ On a canvas larger than the model's grid a window slides from token to token, an
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from functools import reduce
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from ..networks.gpt import GPT, Cache
+from ..networks.oom import first_that_fits
+from ..networks.precision import Bfloat16
 from ..notices import notify
+from .denoiser import of_images
 from .guidance import Condition, Guidance
 from .logits import LogitsProcessor
 from .noise import Noise
-from .predictor import draw, unpack
+from .predictor import Predictor
 from .samplers import State
 from .settings import DEFAULTS, Settings
 from .windows import Grid, cells
 
+SCARCE = (
+    "Memory is too small for what is kept of all these images at once, so every token reads those before it anew. A "
+    "smaller batch is much quicker."
+)
 UNHEARD = ("steps", "spacing", "sharpness", "rounds", "overlap", "soft")  # settings that mean nothing here
 
 
@@ -38,41 +45,70 @@ def draw_rows(
     """The state after each row of the canvas. Tokens that are not editable stay, and are read by those after them."""
     x_BN, confidence_BN = state.x_BN.clone(), state.confidence_BN.clone()
     pick_BN = noise.uniform(x_BN.shape[1])
-    reader = Reader(network, guidance, x_BN.shape, device)
+    given = network, guidance, x_BN.shape, canvas, device
+    wider = WiderReader(*given) if network.dtype is torch.float16 else None
+    predict = Predictor(Reader(*given), processors, 0.0, wider)
     for row in range(canvas[0]):
-        for column in range(canvas[1]):
-            n = row * canvas[1] + column
-            if (editable_B := editable_BN[:, n]).any():
-                log_p_BK = reader.log_p(x_BN, n, places_before(row, column, canvas, network.spec.grid))
-                log_p_BK = reduce(lambda log_p, process: process(log_p), processors, log_p_BK)
-                x_B, log_p_B, _ = unpack(draw(log_p_BK, log_p_BK.amax(-1), pick_BN[:, n]))
-                x_BN[:, n] = torch.where(editable_B, x_B, x_BN[:, n])
-                confidence_BN[:, n] = torch.where(editable_B, log_p_B.exp(), confidence_BN[:, n])
+        for n in range(row * canvas[1], (row + 1) * canvas[1]):
+            where_BN = torch.zeros_like(editable_BN)
+            where_BN[:, n] = editable_BN[:, n]
+            if where_BN.any():
+                x0_M, log_p_M, _ = predict(x_BN, n, where_BN, pick_BN)
+                x_BN[where_BN], confidence_BN[where_BN] = x0_M, log_p_M.exp()
         yield State(x_BN.clone(), confidence_BN.clone())
 
 
 class Reader:
-    """log p of the next token by guidance. What was read stays in a cache as long as the window does not move."""
+    """log p of the next token by guidance: a `Denoise` whose time is the number of tokens before. What was read stays
+    in a cache as long as the window does not move and the same images go through together.
+    """
 
-    def __init__(self, network: GPT, guidance: Guidance, shape: Sequence[int], device: torch.device):
-        conditions, weights_CBN = conditions_by_token(network, guidance, shape)
+    def __init__(self, network: GPT, guidance: Guidance, shape: Sequence[int], canvas: Grid, device: torch.device):
         self.network = network
-        self.device = device
+        self.conditions, weights_CBN = conditions_by_token(network, guidance, shape)
         self.weights_CBN = weights_CBN.to(device)
-        with torch.no_grad():
-            prefix_BPW = torch.cat([network.prefix(condition, shape[0], device) for condition in conditions])
-        self.cache = Cache(network.spec, prefix_BPW)
-        self.seen_S = torch.empty(0, dtype=torch.long)  # the canvas positions whose tokens are in the cache
+        self.canvas = canvas
+        self.device = device
+        self.kept: dict[tuple[int, int], tuple[Cache, Tensor]] = {}  # the canvas positions that a cache has seen
 
     @torch.no_grad()
-    def log_p(self, x_BN: Tensor, n: int, before_S: Tensor) -> Tensor:
-        """(B, K), float32, of the token at n, from those at the canvas positions `before_S`."""
-        if not torch.equal(before_S[: len(self.seen_S)], self.seen_S):
-            self.cache.length, self.seen_S = 0, before_S[:0]
-        new_BS = x_BN[:, before_S[len(self.seen_S) :]].to(self.device).repeat(len(self.weights_CBN), 1)
-        self.seen_S = before_S
-        log_p_CBK = self.network.next(new_BS, self.cache).float().log_softmax(-1).unflatten(0, (-1, len(x_BN)))
-        return (self.weights_CBN[:, :, n, None] * log_p_CBK).sum(0).log_softmax(-1)
+    def __call__(self, x_BN: Tensor, n: float, where_BN: Tensor, images: slice) -> Tensor:
+        read = partial(self.read, x_BN, int(n), where_BN, images)
+        return first_that_fits((read, partial(self.forget_others, read)), "these images")
+
+    def forget_others(self, read: Callable[[], Tensor]) -> Tensor:
+        """Make room by what is kept of other images, which is then worked out again."""
+        if self.kept:
+            notify(SCARCE)
+        self.kept.clear()
+        return read()
+
+    def read(self, x_BN: Tensor, n: int, where_BN: Tensor, images: slice) -> Tensor:
+        key = images.start, images.stop
+        before_S = places_before(*divmod(n, self.canvas[1]), self.canvas, self.network.spec.grid)
+        cache, seen_S = self.kept.pop(key, None) or self.begin(images)  # not kept where memory runs out
+        if not torch.equal(before_S[: len(seen_S)], seen_S):
+            cache.length, seen_S = 0, before_S[:0]
+        new_BS = x_BN[images, before_S[len(seen_S) :]].to(self.device).repeat(len(self.weights_CBN), 1)
+        log_p_CBK = self.network.next(new_BS, cache).float().log_softmax(-1).unflatten(0, (len(self.weights_CBN), -1))
+        self.kept[key] = cache, before_S
+        log_p_BK = (self.weights_CBN[:, images, n, None] * log_p_CBK).sum(0).log_softmax(-1)
+        return log_p_BK[where_BN[images, n].nonzero()[:, 0].to(self.device)]
+
+    def begin(self, images: slice) -> tuple[Cache, Tensor]:
+        """A cache for some images, which has seen nothing yet."""
+        count = images.stop - images.start
+        given = [None if condition is None else of_images(condition, images) for condition in self.conditions]
+        prefix_BPW = torch.cat([self.network.prefix(condition, count, self.device) for condition in given])
+        return Cache(self.network.spec, prefix_BPW), torch.empty(0, dtype=torch.long)
+
+
+class WiderReader(Reader):
+    """By numbers of float32's range, for a network of float16."""
+
+    def __call__(self, x_BN: Tensor, n: float, where_BN: Tensor, images: slice) -> Tensor:
+        with Bfloat16():
+            return super().__call__(x_BN, n, where_BN, images)
 
 
 def places_before(row: int, column: int, canvas: Grid, grid: Grid) -> Tensor:

@@ -26,6 +26,11 @@ class GPT(nn.Module):
         self.ln_f = nn.LayerNorm(spec.width)
         self.head = Linear(spec.width, spec.codebook_size, bias=False)
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """The number type of its weights."""
+        return self.tok_emb.weight.dtype
+
     def forward(self, x_BN: Tensor, condition: Tensor | None) -> Tensor:
         """Logits (B, N, K) of every token, given what is drawn and the tokens before it; the last one is not read."""
         before_BSW = torch.cat([self.prefix(condition, len(x_BN), x_BN.device), self.tok_emb(x_BN[:, :-1])], 1)

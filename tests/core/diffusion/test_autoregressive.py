@@ -7,6 +7,7 @@ import torch
 from pack.vqdiffusion_core.diffusion.autoregressive import places_before
 from pack.vqdiffusion_core.diffusion.guidance import Guidance, GuidanceScale, Prompt, cfg
 from pack.vqdiffusion_core.diffusion.noise import Noise, categorical
+from pack.vqdiffusion_core.diffusion.predictor import OVERFLOW
 from pack.vqdiffusion_core.diffusion.sampling import count_steps, sample
 from pack.vqdiffusion_core.diffusion.schedule import Schedule
 from pack.vqdiffusion_core.diffusion.settings import SAMPLERS, Settings
@@ -24,10 +25,12 @@ ALONE = cfg(None, None, 1.5)
 PLAIN = Settings(sampler="autoregressive", truncation=1.0)
 
 
-def draw(spec, guidance=ALONE, seeds=(0,), settings=PLAIN, tokens_BN=None, strength_BN=None, canvas=(4, 4)):
+def draw(
+    spec, guidance=ALONE, seeds=(0,), settings=PLAIN, tokens_BN=None, strength_BN=None, canvas=(4, 4), network=None
+):
     if tokens_BN is None:
         tokens_BN = torch.full((len(seeds), canvas[0] * canvas[1]), K)
-    states = sample(tiny.gpt(spec), SCHEDULE, guidance, tokens_BN, strength_BN, settings, seeds, canvas)
+    states = sample(network or tiny.gpt(spec), SCHEDULE, guidance, tokens_BN, strength_BN, settings, seeds, canvas)
     return [state.x_BN for state in states]
 
 
@@ -81,6 +84,18 @@ def test_a_class_is_drawn_and_another_one_can_be_kept_away_from():
 def test_an_image_is_that_of_its_seed_whatever_its_batch():
     together_BN = draw(NONE, seeds=[4, 5, 6])[-1]
     assert torch.equal(together_BN, torch.cat([draw(NONE, seeds=[seed])[-1] for seed in (4, 5, 6)]))
+
+
+def test_what_exceeds_float16_is_worked_out_again_in_bfloat16_image_by_image():
+    loud, said = tiny.beyond_float16(tiny.gpt(TEXT)), []
+    wide = loud.blocks[0].mlp[0]
+    wide.weight[0], wide.bias[0] = -wide.weight[0], 4e4  # so that some tokens exceed it
+    loud.half()
+    given = TEXT, cfg(tiny.text(1).half(), tiny.text(2).half(), 2.0)
+    with notices_to(said.append):
+        together_BN = draw(*given, seeds=[4, 5], network=loud)[-1]
+    assert said == [OVERFLOW] and together_BN.max() < K
+    assert torch.equal(together_BN, torch.cat([draw(*given, seeds=[seed], network=loud)[-1] for seed in (4, 5)]))
 
 
 def test_a_prompt_of_a_region_is_heard_there_alone():
