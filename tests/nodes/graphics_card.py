@@ -18,6 +18,8 @@ FLAGS = {  # as comfy/model_management.py reads them when it is imported
     "--highvram": ("HIGH_VRAM", []),
     "--gpu-only": ("HIGH_VRAM", ["gpu_only"]),
     "--cpu-vae": ("NORMAL_VRAM", ["cpu_vae"]),
+    "--force-fp16": ("NORMAL_VRAM", ["force_fp16"]),
+    "--disable-smart-memory": ("NORMAL_VRAM", ["disable_smart_memory"]),
 }
 
 
@@ -29,6 +31,7 @@ def graphics_card(flag: str = "", total: int = ROOM, *, float64: bool = True):
     host = {
         "cpu_state": management.CPUState.GPU,
         "vram_state": management.VRAMState[state],
+        "DISABLE_SMART_MEMORY": "disable_smart_memory" in on,
         "MIN_WEIGHT_MEMORY_RATIO": 0.0,  # as for NVIDIA's
         "current_loaded_models": [],
     }

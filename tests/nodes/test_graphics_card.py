@@ -14,7 +14,7 @@ from pack.tests.core.tiny_originals import two_stages_folder
 from pack.tests.nodes.graphics_card import FLAGS, graphics_card
 
 GREY_LEVEL = 1 / 255
-RESIDENT = [flag for flag in FLAGS if flag != "--novram"]
+RESIDENT = [flag for flag in FLAGS if flag not in ("--novram", "--disable-smart-memory")]
 
 
 def draw(model):
@@ -91,6 +91,23 @@ def test_without_room_for_weights_each_is_sent_when_its_layer_is_called(folder):
         model = open_model(folder, "float32")
         draw(model)
         assert card.used < 0.05 * size_on_card(model) and card.sent > size_on_card(model)
+
+
+def test_without_smart_memory_a_second_image_sends_what_another_part_has_pushed_out(folder):
+    with graphics_card("--disable-smart-memory") as card:
+        model = open_model(folder, "float32")
+        draw(model)
+        card.sent = 0
+        draw(model)
+        assert card.sent >= 0.9 * model.patcher.model_size()
+
+
+def test_forced_16_bits_are_the_transformers_and_codes_stay_exact(folder):
+    with graphics_card("--force-fp16"):
+        model = open_model(folder, "auto")
+        draw(model)
+        assert model.model.transformer.dtype is torch.float16
+        assert {weight.dtype for weight in model.vae.first_stage_model.parameters()} == {torch.float32}
 
 
 @pytest.mark.parametrize("flag", ["", "--lowvram"])
