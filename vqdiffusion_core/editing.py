@@ -15,6 +15,7 @@ from .diffusion.windows import Grid
 from .files.images import to_mask, to_rgb, upright
 from .model import VQDiffusion
 from .notices import notify
+from .tiles import encode
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,7 @@ def initial_tokens(
         )
     pixels_HWC = torch.from_numpy(np.array(edit.image)).float()
     with torch.no_grad():
-        tokens_hw = model.vqgan.encode(pixels_HWC.permute(2, 0, 1)[None].to(model.device) / 127.5 - 1)[0].cpu()
+        tokens_hw = encode(model.vqgan, pixels_HWC.permute(2, 0, 1)[None].to(model.device) / 127.5 - 1)[0].cpu()
     if edit.mask is None:
         return tokens_hw, None
     mask_HW = torch.from_numpy(np.array(edit.mask)).float() / 255

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from operator import index
 
 import numpy as np
@@ -11,17 +10,14 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from . import tiles
 from .diffusion.guidance import Condition, Guidance, Prompt
 from .diffusion.noise import SEEDS
 from .diffusion.sampling import sample
 from .diffusion.settings import DEFAULTS, Settings, notify_of_unheard
-from .diffusion.windows import starts, tent
 from .editing import Inpaint, RegionalPrompt, initial_tokens, paste
 from .model import VQDiffusion
-from .networks.oom import AdaptiveBatches, first_that_fits
-from .networks.vqgan import VQGAN
-
-TILES = (64, 32, 16)  # tokens on a side: what is tried where an image does not fit whole
+from .networks.oom import AdaptiveBatches
 
 OnStep = Callable[[int, Tensor], object]
 
@@ -111,33 +107,11 @@ def decode(model: VQDiffusion, tokens_Bhw: Tensor) -> list[Image.Image]:
 
     def pixels(part: slice) -> Tensor:
         tokens_bhw = tokens_Bhw[part]
-        ways = [partial(model.vqgan.decode, tokens_bhw)]
-        if len(tokens_bhw) == 1:
-            ways += [partial(decode_in_tiles, model.vqgan, tokens_bhw, side) for side in TILES]
-        return to_pixels(first_that_fits(ways, "this image"))
+        one = len(tokens_bhw) == 1
+        return to_pixels(tiles.decode(model.vqgan, tokens_bhw) if one else model.vqgan.decode(tokens_bhw))
 
     batches = AdaptiveBatches(1 if model.device.type == "cpu" else None)
     return [Image.fromarray(np.asarray(pixels_HWC)) for pixels_HWC in batches.map(pixels, len(tokens_Bhw))]
-
-
-def decode_in_tiles(vqgan: VQGAN, tokens_Bhw: Tensor, side: int) -> Tensor:
-    """As `vqgan.decode`, by tiles of so many tokens on a side, on the CPU.
-
-    Norms and attention look at a whole image, and here at a tile, so that neighbours differ a little. They overlap by
-    half, and each counts the less the nearer its border is.
-    """
-    cell, (rows, columns) = vqgan.spec.downscale, tokens_Bhw.shape[1:]
-    height, width = min(side, rows), min(side, columns)
-    weight_HW = torch.outer(tent(height * cell), tent(width * cell))
-    image_BCHW = torch.zeros(len(tokens_Bhw), 3, rows * cell, columns * cell)
-    total_HW = torch.zeros(image_BCHW.shape[2:])
-    for top in starts(height, rows, 0.5):
-        for left in starts(width, columns, 0.5):
-            tile = vqgan.decode(tokens_Bhw[:, top : top + height, left : left + width]).float().cpu()
-            down, right = (slice(begin * cell, (begin + size) * cell) for begin, size in ((top, height), (left, width)))
-            image_BCHW[..., down, right] += tile * weight_HW
-            total_HW[down, right] += weight_HW
-    return image_BCHW / total_HW
 
 
 def to_pixels(image_BCHW: Tensor) -> Tensor:

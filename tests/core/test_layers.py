@@ -20,8 +20,9 @@ RULES = {
     f"{CORE}.lora": ("lora checkpoints files model networks notices", "a LoRA is files and weights"),
     f"{CORE}.memory": ("networks diffusion", "an estimate reads shapes and settings"),
     f"{CORE}.preview": ("networks diffusion", "a preview needs a codec and tokens"),
-    f"{CORE}.editing": ("files model networks diffusion notices", "inference imports no training"),
-    f"{CORE}.pipeline": ("editing files model networks diffusion notices", "inference imports no training"),
+    f"{CORE}.tiles": ("networks diffusion", "tiles need a codec and a grid"),
+    f"{CORE}.editing": ("tiles files model networks diffusion notices", "inference imports no training"),
+    f"{CORE}.pipeline": ("tiles editing files model networks diffusion notices", "inference imports no training"),
     f"{CORE}.training": (
         "training lora checkpoints pipeline files distributed model networks diffusion notices",
         "training is above inference and below the command",

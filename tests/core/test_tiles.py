@@ -1,13 +1,16 @@
-"""An image that is too large for the decoder as a whole comes in tiles, and shows no seam."""
+"""An image that is too large for a VQGAN as a whole goes through in tiles, and shows no seam."""
 
 import numpy as np
 import pytest
 import torch
+from pack.vqdiffusion_core import tiles
 from pack.vqdiffusion_core.checkpoints import POCKET_FOLDER, load
 from pack.vqdiffusion_core.diffusion.settings import Settings
+from pack.vqdiffusion_core.editing import Inpaint, initial_tokens
 from pack.vqdiffusion_core.networks.oom import OutOfMemory
 from pack.vqdiffusion_core.networks.vqgan import VQGAN
-from pack.vqdiffusion_core.pipeline import decode, generate
+from pack.vqdiffusion_core.pipeline import decode, generate, to_pixels
+from PIL import Image
 
 
 @pytest.fixture(scope="module")
@@ -56,3 +59,18 @@ def test_tiles_are_the_image_without_steps_at_their_borders(model, tokens_1hw, m
 def test_what_does_not_fit_in_the_smallest_tiles_is_a_clear_error(model, tokens_1hw, monkeypatch):
     with pytest.raises(OutOfMemory, match="too small for one image"):
         images(model, tokens_1hw, monkeypatch, 15)
+
+
+def test_an_image_to_edit_that_does_not_fit_is_read_in_tiles(model, tokens_1hw, monkeypatch):
+    """Most tokens are those of the whole image; those that differ have neighbouring latents."""
+    image = model.vqgan.decode(tokens_1hw)
+    expected_1hw, whole = tiles.encode(model.vqgan, image), VQGAN.latents
+
+    def latents_that_fit(self, image_1CHW):
+        if max(image_1CHW.shape[2:]) > 32 * self.spec.downscale:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return whole(self, image_1CHW)
+
+    monkeypatch.setattr(VQGAN, "latents", latents_that_fit)
+    canvas = initial_tokens(model, Inpaint(Image.fromarray(to_pixels(image)[0].numpy())), None)[0]
+    assert canvas.shape == (36, 44) and (canvas == expected_1hw[0]).float().mean() > 0.8
