@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from pack.tests.core import tiny
 from pack.vqdiffusion_core.checkpoints import load, save
 from pack.vqdiffusion_core.cli import main
 from pack.vqdiffusion_core.distributed import ALONE
@@ -28,7 +29,7 @@ from pack.vqdiffusion_core.training.data import to_tensor
 from pack.vqdiffusion_core.training.decoder import DecoderTraining
 from pack.vqdiffusion_core.training.recipe import Shape, load_codec, new_model
 from pack.vqdiffusion_core.training.world import captions, grounds, material, recipe, scenes
-from pack.vqdiffusion_core.training.world.evaluate import Exam
+from pack.vqdiffusion_core.training.world.evaluate import Exam, parts
 from pack.vqdiffusion_core.training.world.grounds import COLOURS, LANDS, TIMES, Gradient, Land, Plain
 from pack.vqdiffusion_core.training.world.judge import Judge, is_ground
 from pack.vqdiffusion_core.training.world.looks import LOOKS, Sprites
@@ -351,8 +352,8 @@ def interrupted(*_):
 def test_the_recipe_makes_a_model_that_draws_the_world(cache, tmp_path, monkeypatch, capsys):
     """In four runs, each with the steps that it is to have; what is there can be saved before the end."""
     monkeypatch.setattr(material, "default_cache", lambda: cache)
-    tiny = VQGANSpec((8, 8), 1, (), 8, 4, codebook_size=16, norm_groups=4)
-    sizes = {"SMALL_SIZE": 24, "SIZE": 48, "SCENES": 4, "CHOSEN": FEW, "SMALL_CODEC": tiny, "SHAPE": Shape(1, 16, 2)}
+    small = VQGANSpec((8, 8), 1, (), 8, 4, codebook_size=16, norm_groups=4)
+    sizes = {"SMALL_SIZE": 24, "SIZE": 48, "SCENES": 4, "CHOSEN": FEW, "SMALL_CODEC": small, "SHAPE": Shape(1, 16, 2)}
     steps = {"SMALL_STEPS": 2, "CONTINUOUS_STEPS": 1, "CODEC_STEPS": 2, "DECODER_STEPS": 2}
     for name, value in (sizes | steps).items():
         monkeypatch.setattr(recipe, name, value)
@@ -418,6 +419,7 @@ def test_a_model_of_the_world_is_measured_and_goes_on_where_it_was_cut_off(untra
     assert "| inpainting: rest unchanged | 1 |" in table and table in card and "{" not in card
     assert "# untrained\n" in card and "fox, owl" in card and "| @iconify-json/twemoji 1.2.5 | CC-BY-4.0 |" in card
     assert main([*command[:4], "--prompts", "3", *command[6:]]) == 130  # other figures are measured anew
+    assert not {"inpainting", "outpainting"} & parts(tiny.rival(load(untrained, "float32")), 2).keys()
 
 
 def test_true_scenes_are_what_was_asked_for(untrained, tmp_path, capsys):

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ...diffusion.settings import DEFAULTS, Settings
 from ...model import VQDiffusion
+from ...networks.gpt import GPT
 from ...pipeline import decode
 from ..data import to_tensor
 from ..measuring import Figures, codec_figures, draw, draw_tokens, mean, seconds_per_image
@@ -64,7 +65,9 @@ class Judged(NamedTuple):
 
 
 def parts(model: VQDiffusion, prompts: int, images: str = IMAGES[0]) -> dict[str, Callable[[], Any]]:
-    """What is measured, by its name, of one kind of IMAGES: shares 0..1, dB and seconds."""
+    """What is measured, by its name, of one kind of IMAGES: shares 0..1, dB and seconds. A model that draws token by
+    token is asked for no edits.
+    """
     exam = Exam(model, prompts, images, recipe.CHOSEN)
     judged = {
         "codec": exam.codec,
@@ -75,11 +78,8 @@ def parts(model: VQDiffusion, prompts: int, images: str = IMAGES[0]) -> dict[str
     }
     if images != IMAGES[0]:
         return judged
-    return judged | {
-        "inpainting": exam.inpainting,
-        "outpainting": exam.outpainting,
-        "speed": lambda: {"seconds from prompt to PNG": seconds_per_image(model, TIMED_PROMPT)},
-    }
+    edits = {"inpainting": exam.inpainting, "outpainting": exam.outpainting} if exam.draws_in_steps else {}
+    return judged | edits | {"speed": lambda: {"seconds from prompt to PNG": seconds_per_image(model, TIMED_PROMPT)}}
 
 
 class Exam:
@@ -92,6 +92,7 @@ class Exam:
         self.subjects = tuple(subjects)
         icons = Icons([subject.icon for subject in self.subjects])
         self.grid = model.transformer.spec.grid
+        self.draws_in_steps = not isinstance(model.transformer, GPT)
         self.sprites = Sprites(self.grid[0] * model.vqgan.spec.downscale // CELLS, icons)
         self.judge = Judge(self.subjects, icons)
 
@@ -150,7 +151,7 @@ class Exam:
         rng = random.Random(5)
         prompts = [compose(scene, Said(look=False), rng.choice) for scene in asked]
         settings = {"all of one look": DEFAULTS}
-        if self.images == IMAGES[0]:
+        if self.images == IMAGES[0] and self.draws_in_steps:
             settings["all of one look, in a single step"] = Settings(steps=1)
         judged = {name: self.judged(asked, self.show(asked, prompts, drawn)) for name, drawn in settings.items()}
         return {name: mean(map(is_coherent, several)) for name, several in judged.items()}
