@@ -29,7 +29,7 @@ class VQDiffusion:
     def prepare_for_inference(self, device: torch.device | str = "cpu") -> VQDiffusion:
         """Made ready for drawing on a device: smaller and faster, and no longer to be trained or saved."""
         if isinstance(self.transformer, FastTransformer):
-            self.transformer.cache_adaln()
+            self.transformer.prepare_for_inference()
         for part in (self.transformer, self.vqgan, self.text_encoder):
             if part is not None:
                 part.to(device)

@@ -82,7 +82,7 @@ def main() -> None:
     shape = spec.codebook_size, spec.grid, spec.layers, spec.width, spec.heads
     print("| shape | way | an image | tokens a second |\n|---|---|---|---|")
     measure("pocket", gpt_of(GPTSpec(*shape, text_width=spec.text_width, prefix=27), torch.float32), pocket)
-    coco = models.transformer(models.COCO, torch.float32, "cpu").cache_adaln()
+    coco = models.transformer(models.COCO, torch.float32, "cpu").prepare_for_inference()
     measure("COCO", gpt_of(COCO_GPT, torch.float32), coco)
     measure("faces", gpt_of(FACES, torch.float32))
 

@@ -86,7 +86,7 @@ def runs(spec: TransformerSpec, type_name: str) -> tuple[Run, models.PeerRun]:
     network = models.transformer(spec, dtype, DEVICE)
     texts = torch.cat([models.text(peer_dtype, DEVICE, 2), models.text(peer_dtype, DEVICE, 1)])
     peer = models.PeerRun(models.peer_transformer(network).to(peer_dtype), texts)
-    return Run(network.cache_adaln()), peer
+    return Run(network.prepare_for_inference()), peer
 
 
 def step(spec: TransformerSpec, name: str, rounds: int, types: Sequence[str]) -> list[Row]:
@@ -194,7 +194,7 @@ def scaling(rounds: int) -> list[Row]:
 
 
 def small(spec: TransformerSpec) -> FastTransformer:
-    return models.transformer(spec, torch.float32, DEVICE).cache_adaln()
+    return models.transformer(spec, torch.float32, DEVICE).prepare_for_inference()
 
 
 def slope(points: list[tuple[float, float]]) -> float:
@@ -212,7 +212,7 @@ def autoregressive(rounds: int, batches: Sequence[int], types: Sequence[str]) ->
     """An image of 1024 tokens one after the other, from tokens timed along it, against 100, 50, 25 and 16 steps."""
     rows = []
     for type_name in types:
-        network = models.transformer(models.COCO, TYPES[type_name], DEVICE).cache_adaln()
+        network = models.transformer(models.COCO, TYPES[type_name], DEVICE).prepare_for_inference()
         gpt = gpt_of(COCO_GPT, TYPES[type_name])
         for batch in batches:
             ours = Run(network, guidance=1.0, batch=batch, steps=25)
@@ -258,7 +258,7 @@ def against(ours: Run, gpt: GPT, batch: int, rounds: int) -> tuple[Times, Times]
 
 def throughput(rounds: int, batches: tuple[int, ...]) -> list[Row]:
     """Whole images a second, 16 guided steps."""
-    network = models.transformer(models.COCO, torch.bfloat16, DEVICE).cache_adaln()
+    network = models.transformer(models.COCO, torch.bfloat16, DEVICE).prepare_for_inference()
     runs = {str(batch): Run(network, batch=batch).image for batch in batches}
     times = paired(runs, rounds)
     return [

@@ -45,7 +45,7 @@ def limits(setting: Setting) -> Iterator[Row]:
 
 def step_of(setting: Setting, spec: TransformerSpec, batch: int, dtype: torch.dtype) -> drawing.Run:
     spec = replace(setting.spec(spec), text_width=512)
-    run = drawing.Run(models.transformer(spec, dtype, str(setting.device)).cache_adaln(), batch=batch)
+    run = drawing.Run(models.transformer(spec, dtype, str(setting.device)).prepare_for_inference(), batch=batch)
     run.settings = Settings(steps=16, guidance=models.GUIDANCE, sampler="confidence")
     run.step()
     return run

@@ -37,7 +37,7 @@ def network(setting: Setting) -> Iterator[Row]:
 
 
 def trunks(setting: Setting, name: str, spec: TransformerSpec, rows: int) -> Iterator[Row]:
-    network = models.transformer(spec, torch.bfloat16, str(setting.device)).cache_adaln()
+    network = models.transformer(spec, torch.bfloat16, str(setting.device)).prepare_for_inference()
     x = torch.full((rows, spec.num_tokens), spec.mask_id, device=setting.device)
     index = torch.tensor([50], device=setting.device)
     kv = network.precompute_kv(models.text(torch.bfloat16, str(setting.device)).expand(rows, -1, -1))

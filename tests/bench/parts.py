@@ -71,7 +71,7 @@ LOAD = """
     from pathlib import Path
     memory = peak()
     begin = time.perf_counter()
-    network = load_transformer(Path(sys.argv[1]), Dtypes(None)).cache_adaln()
+    network = load_transformer(Path(sys.argv[1]), Dtypes(None)).prepare_for_inference()
     total = sum(float(parameter.view(-1)[::512].sum()) for parameter in network.parameters())  # every page is there
     report(time.perf_counter() - begin, peak() - memory)
 """

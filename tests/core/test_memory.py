@@ -57,7 +57,10 @@ def test_of_an_image(codec, encoding):
 )
 def test_of_a_step(dtype, guidance, batch, steps, sampler):
     spec = TransformerSpec(codebook_size=700, grid=(16, 16), layers=2, width=256, heads=8, num_timesteps=100)
-    network, schedule = FastTransformer(spec).to(dtype).eval().cache_adaln(), Schedule.linear(100, spec.codebook_size)
+    network, schedule = (
+        FastTransformer(spec).to(dtype).eval().prepare_for_inference(),
+        Schedule.linear(100, spec.codebook_size),
+    )
     text = torch.zeros(1, 77, spec.text_width, dtype=dtype)
     guided = cfg(text, text, guidance)
     settings = Settings(steps=steps, guidance=guidance, sampler=sampler)

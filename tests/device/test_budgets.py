@@ -31,7 +31,7 @@ UPLOADS = 6  # ids, positions, which of them are asked, time, weights of the con
 
 def steps_on(gpu, spec, settings, batch=1):
     """What the device counted in each step."""
-    network = tiny.transformer(spec=spec).cache_adaln().to("cuda", torch.float16)
+    network = tiny.transformer(spec=spec).prepare_for_inference().to("cuda", torch.float16)
     wanted, unwanted = (
         (tiny.text(seed).to("cuda", torch.float16) for seed in (1, 2))
         if spec.condition == "text"

@@ -34,7 +34,7 @@ def test_of_a_block_in_training(kind, mlp, condition):
 @torch.no_grad()
 @pytest.mark.parametrize(("kind", "mlp", "condition"), KINDS)
 def test_of_a_block_that_draws(kind, mlp, condition):
-    network = tiny.transformer(spec=replace(SPEC, condition=kind, mlp=mlp)).cache_adaln()
+    network = tiny.transformer(spec=replace(SPEC, condition=kind, mlp=mlp)).prepare_for_inference()
     told = H_BNW, network.times(torch.tensor([6]))[0], network.precompute(condition)[0]
     block = network.blocks[0]
     torch.testing.assert_close(whole(block)(*told), block(*told), atol=1e-4, rtol=1e-4)

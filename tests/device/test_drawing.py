@@ -97,7 +97,7 @@ def test_prompts_for_parts_of_the_image_and_of_the_run(canvas):
 
 
 def test_what_exceeds_float16_is_worked_out_again_in_bfloat16():
-    said, network = [], tiny.beyond_float16(tiny.transformer()).half().cache_adaln()
+    said, network = [], tiny.beyond_float16(tiny.transformer()).half().prepare_for_inference()
     guidance = cfg(tiny.text(1).half(), tiny.text(2).half(), 3.0)
     with FakeDevice() as gpu, notices_to(said.append):
         last = draw("cuda", Settings(steps=3), guidance, network=network)

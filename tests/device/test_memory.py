@@ -39,7 +39,7 @@ def test_of_a_step(run, dtype):
     spec, batch, sampler, canvas, own_prompts = RUNS[run]
     rows, columns = canvas or spec.grid
     with FakeDevice() as gpu:
-        network = tiny.transformer(spec=spec).cache_adaln().to("cuda", dtype)
+        network = tiny.transformer(spec=spec).prepare_for_inference().to("cuda", dtype)
         null = torch.zeros(1, 77, spec.text_width, device="cuda", dtype=dtype)
         text = null.repeat(batch if own_prompts else 1, 1, 1)
         masked = torch.full((batch, rows * columns), spec.mask_id, device="cuda")

@@ -29,7 +29,7 @@ SHAPES = {
 
 def draw(gpu, spec, share=None, batch=BATCH, canvas=None):
     """Tokens of a batch, and the bytes that this took: with a `share` of them, no more than these."""
-    network = tiny.transformer(spec=spec).cache_adaln().to("cuda")
+    network = tiny.transformer(spec=spec).prepare_for_inference().to("cuda")
     guidance = cfg(tiny.text(1).to("cuda"), tiny.text(2).to("cuda"), 3.0)
     rows, columns = canvas or spec.grid
     masked = torch.full((batch, rows * columns), spec.mask_id, device="cuda")

@@ -47,7 +47,7 @@ def write_folder(model: VQDiffusion, folder: Path, dtype: torch.dtype | None, on
     Raises CheckpointError for a model that was made ready for drawing, which lacks the weights that it needs no more.
     """
     transformer, text = model.transformer, model.text_encoder
-    if isinstance(transformer, FastTransformer) and transformer.adaln_cached:
+    if isinstance(transformer, FastTransformer) and transformer.is_prepared:
         raise CheckpointError(f"{model.name} was made ready for drawing (tabulated); load it anew to save it.")
     write_index(model, folder)
     write = partial(write_part, dtype=dtype, on_bytes=on_bytes)

@@ -23,7 +23,7 @@ class FastTransformer(Transformer):
         """What the blocks read of a condition, the same in every step."""
         if self.spec.condition == "text":
             return self.precompute_kv(condition)
-        if not self.adaln_cached:
+        if not self.is_prepared:
             return condition
         return [cast(ClassNorm, block.ln2).scaled_rows(condition) for block in self.blocks]
 
@@ -54,23 +54,23 @@ class FastTransformer(Transformer):
 
     def times(self, index_B: Tensor) -> Sequence[Tensor]:
         """What each block is told of the time: made ready for drawing, the rows of its norms, (B, norms, 2, W)."""
-        if not self.adaln_cached:
+        if not self.is_prepared:
             return [index_B] * len(self.blocks)
         return self.adaln(index_B).unflatten(1, (len(self.blocks), -1, 2, self.spec.width)).unbind(1)
 
-    def cache_adaln(self) -> FastTransformer:
+    def prepare_for_inference(self) -> FastTransformer:
         """Make this network ready for drawing: what all norms work out from the time becomes one table of T rows, and
         the layers that it comes from, a fifth of all weights, are dropped; products of the same numbers become one. It
         can no longer be trained or saved.
         """
-        if not self.adaln_cached:
+        if not self.is_prepared:
             blocks = [cast(Block, block) for block in self.blocks]
             self.adaln = nn.Embedding.from_pretrained(torch.cat([time_rows(block) for block in blocks], 1))
             self.blocks = nn.ModuleList(FusedBlock(block, last=block is blocks[-1]) for block in blocks)
         return self
 
     @property
-    def adaln_cached(self) -> bool:
+    def is_prepared(self) -> bool:
         return hasattr(self, "adaln")
 
     def place_of(self, name: str) -> tuple[str, slice]:

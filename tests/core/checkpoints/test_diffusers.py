@@ -323,7 +323,7 @@ import sys
 from pathlib import Path
 from vqdiffusion_core.checkpoints.build import Dtypes
 from vqdiffusion_core.checkpoints.diffusers_layout import load_transformer
-assert load_transformer(Path(sys.argv[1]), Dtypes(None)).cache_adaln().adaln_cached
+assert load_transformer(Path(sys.argv[1]), Dtypes(None)).prepare_for_inference().is_prepared
 print("torch._dynamo" in sys.modules)
 """
     command = [sys.executable, "-c", code, str(folder / "transformer")]

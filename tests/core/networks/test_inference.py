@@ -57,7 +57,7 @@ def test_every_kind_of_network_says_fast_what_it_says_plainly(condition, given, 
     with torch.no_grad():
         expected = plain(fast)(masked_in_part(), index, given)
         read = fast.precompute_kv(given) if condition == "text" else given
-        here = fast.cache_adaln().to_logits(fast.hidden(masked_in_part(), index, read, positions))
+        here = fast.prepare_for_inference().to_logits(fast.hidden(masked_in_part(), index, read, positions))
     for image, of_one in enumerate(positions):
         torch.testing.assert_close(here[image], expected[image, of_one], atol=1e-4, rtol=1e-4)
 
@@ -86,14 +86,16 @@ def test_asking_for_some_tokens_gives_what_asking_for_all_does(mlp):
 
 
 def test_a_table_of_times_is_the_layers_that_it_replaces():
-    fast, table, x, index = network(), network().cache_adaln(), masked_in_part(), torch.tensor([6])
+    fast, table, x, index = network(), network().prepare_for_inference(), masked_in_part(), torch.tensor([6])
     with torch.no_grad():
         memory = fast.precompute_kv(tiny.text(1).expand(2, -1, -1))
         torch.testing.assert_close(table(x, index, memory), fast(x, index, memory), atol=1e-4, rtol=1e-4)
     held = dict(table.named_parameters())
     assert held["adaln.weight"].shape == (WIDE.num_timesteps, WIDE.layers * 2 * 2 * WIDE.width)
     assert not any(".ln1" in name for name in held)
-    assert table.cache_adaln() is table and held.keys() == dict(table.named_parameters()).keys()  # again does nothing
+    assert (
+        table.prepare_for_inference() is table and held.keys() == dict(table.named_parameters()).keys()
+    )  # again does nothing
 
 
 @pytest.mark.parametrize("mlp", ["linear", "conv"])
@@ -103,7 +105,7 @@ def test_every_weight_of_an_attention_is_found_again_by_its_published_name(condi
     fast = tiny.transformer(spec=replace(WIDE, condition=condition, class_rows=5, mlp=mlp))
     published = {name: tensor.clone() for name, tensor in fast.state_dict().items() if ".attn" in name}
     assert all(fast.place_of(name) == (name, slice(None)) for name in published)
-    here = fast.cache_adaln().state_dict()
+    here = fast.prepare_for_inference().state_dict()
     for name, tensor in published.items():
         place, rows = fast.place_of(name)
         assert torch.equal(here[place][rows], tensor), name
@@ -126,7 +128,7 @@ def test_the_same_tokens_as_the_readable_network_for_the_same_seed():
     def truncated(log_p_MK):
         return apply_truncation(log_p_MK, 0.86)
 
-    denoiser = Denoiser(network().cache_adaln(), schedule, cfg(cond, null, 3.0))
+    denoiser = Denoiser(network().prepare_for_inference(), schedule, cfg(cond, null, 3.0))
     runs = []
     for predict in (readable, lambda *state: truncated(denoiser(*state))):
         masked = torch.full((4, WIDE.num_tokens), WIDE.mask_id)

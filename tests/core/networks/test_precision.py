@@ -22,7 +22,7 @@ SETTINGS = Settings(steps=4, guidance=3.0, sampler="confidence")
 
 def network(dtype, *, loud=False, mlp="linear"):
     network = tiny.transformer(spec=replace(WIDE, mlp=mlp))
-    return (tiny.beyond_float16(network) if loud else network).to(dtype).cache_adaln()
+    return (tiny.beyond_float16(network) if loud else network).to(dtype).prepare_for_inference()
 
 
 def draw(network, x_BN=MASKED, seeds=(3, 4), said=None):
