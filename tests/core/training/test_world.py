@@ -360,6 +360,7 @@ def test_the_recipe_makes_a_model_that_draws_the_world(cache, tmp_path, monkeypa
     for name in ("SMALL", "CODEC", "DIFFUSION", "DECODER"):
         monkeypatch.setattr(recipe, f"{name}_BATCH", 2)
     command = ["train", "world", str(tmp_path / "runs"), "--steps", "2", "--save-as", str(tmp_path / "model")]
+    assert main([*command[:5], "--as-it-is"]) == 1 and "expected --save-as too" in capsys.readouterr().err
     assert main([*command, "--as-it-is"]) == 1 and "has learned nothing yet" in capsys.readouterr().err
     assert main(command) == 0
     for name in ("small", "codec", "diffusion", "decoder"):
@@ -388,7 +389,7 @@ def untrained(cache, tmp_path, monkeypatch):
     subjects = (*FEW, BY_NAME["kite"], BY_NAME["airplane"])  # another that flies for each that does
     monkeypatch.setattr(recipe, "CHOSEN", subjects)
     torch.manual_seed(0)
-    codec = VQGAN(VQGANSpec((8, 8, 8), 1, (), 8, 4, codebook_size=16, norm_groups=4))
+    codec = VQGAN(VQGANSpec((8, 8, 8, 8), 1, (), 8, 4, codebook_size=16, norm_groups=4))
     model = new_model(codec, World(96, 8, subjects), tmp_path / "run", ALONE, Shape(1, 16, 2), "absorbing")
     save(model, tmp_path / "untrained", torch.float32)
     return tmp_path / "untrained"
