@@ -6,7 +6,7 @@ import pytest
 import torch
 from pack.tests.core import tiny
 
-SPEC = replace(tiny.SPEC, grid=(12, 12), class_rows=5)  # long enough for a CPU's own attention
+SPEC = replace(tiny.SPEC, grid=(24, 24), class_rows=5)  # large enough for a CPU's own attention
 H_BNW = torch.randn(2, SPEC.num_tokens, SPEC.width, generator=torch.Generator().manual_seed(0))
 KINDS = [("text", "linear", torch.cat([tiny.text(1), tiny.text(2)])), ("class", "conv", torch.tensor([3, 0]))]
 

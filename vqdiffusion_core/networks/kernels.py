@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 X86 = platform.machine() in ("x86_64", "AMD64")
 ONEDNN = X86 and torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
-LONG = 64  # keys: below, the products of one head are too small to be worth a call each
+SMALL = 1 << 21  # multiplications for the scores of one head: below, its products are not worth a call each
 SCORES = 16 << 20  # bytes of one head's: above, they would not stay in the cache, and take memory without bound
 INNER_BYTES = {True: 8 << 20, False: 128 << 20}  # of an MLP's inner tensor on a CPU, and elsewhere
 QUICK = 1.702  # of QuickGELU
@@ -49,8 +49,8 @@ def attention(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
 
     On a CPU one head at a time, so that its scores stay in the cache.
     """
-    scores = queries.shape[2] * keys.shape[2] * queries.itemsize
-    worthwhile = keys.shape[2] >= LONG and scores <= SCORES
+    scores = queries.shape[2] * keys.shape[2]
+    worthwhile = scores * queries.shape[3] >= SMALL and scores * queries.itemsize <= SCORES
     # The threads last: a compiler, which never gets to them, would break its graph at the question.
     if not (worthwhile and on_cpu(queries, keys) and torch.get_num_threads() <= FEW_THREADS):
         return F.scaled_dot_product_attention(queries, keys, values)
