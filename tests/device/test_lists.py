@@ -5,9 +5,9 @@ import string
 
 import numpy as np
 import pytest
+from pack.tests.core.noted_batches import note_batches
 from pack.tests.core.tiny_checkpoints import diffusers_folder
-from pack.vqdiffusion_core.cli import drawing, main
-from pack.vqdiffusion_core.pipeline import generate_each
+from pack.vqdiffusion_core.cli import main
 from PIL import Image
 
 from .fake import FakeDevice
@@ -22,15 +22,7 @@ def model(tmp_path_factory):
 
 @pytest.fixture
 def batches(monkeypatch):
-    """The seeds that are drawn in one run, run by run."""
-    seen = []
-
-    def generate_and_note(model, conditions, nulls, seeds, settings):
-        seen.append(list(seeds))
-        return generate_each(model, conditions, nulls, seeds, settings)
-
-    monkeypatch.setattr(drawing, "generate_each", generate_and_note)
-    return seen
+    return note_batches(monkeypatch)
 
 
 def draw(model, folder, device, lines):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from pack.tests.core.noted_batches import note_batches
 from pack.vqdiffusion_core.cli import drawing, main
 from pack.vqdiffusion_core.pipeline import generate_each
 
@@ -28,15 +29,7 @@ def names(folder):
 
 @pytest.fixture
 def batches(monkeypatch):
-    """The seeds of each batch that is drawn, when as many images go together as memory takes."""
-    seen = []
-
-    def generate_and_note(model, conditions, nulls, seeds, settings):
-        seen.append(list(seeds))
-        return generate_each(model, conditions, nulls, seeds, settings)
-
-    monkeypatch.setattr(drawing, "generate_each", generate_and_note)
-    return seen
+    return note_batches(monkeypatch)
 
 
 def test_images_of_a_batch_are_those_of_each_line_alone(tmp_path, monkeypatch, batches):
