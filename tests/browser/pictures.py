@@ -8,8 +8,9 @@ editor     the README's, painting on tokens
 help       those of the help pages, each node beside what it makes
 lora       those of the nodes that teach a character and draw it (minutes)
 world      what the next built-in model learns from
+compare    those of docs/compare.md: by steps beside token by token
 
-The first three and the last need the built-in model, ComfyUI or the icon sets alone, the others a browser as well.
+The first three and the last two need the built-in models, ComfyUI or the icon sets alone, the others a browser as well.
 """
 
 import json
@@ -41,7 +42,7 @@ pack = types.ModuleType("pack")
 pack.__path__ = [str(CHECKOUT)]
 sys.modules["pack"] = pack
 
-from pack.tests.bench import teach  # noqa: E402
+from pack.tests.bench import rivals, teach  # noqa: E402
 from pack.tests.browser import emblems, worlds  # noqa: E402
 from pack.tests.browser.editor import WINDOW, Editor, chromium  # noqa: E402
 from pack.tests.host.boot import as_command  # noqa: E402
@@ -82,6 +83,11 @@ def draw_world() -> None:
     save(worlds.random_scenes(seed=WORLD_SEED), DOCS / "world.png")
     save(worlds.looks_and_lands(), DOCS / "world_looks.png")
     save(worlds.all_subjects().quantize(128), DOCS / "world_subjects.png")
+
+
+def draw_comparison() -> None:
+    for name, image in rivals.pictures():
+        save(image, DOCS / name, quality=88)
 
 
 def draw_emblems() -> None:
@@ -257,6 +263,7 @@ PARTS: dict[str, Callable[[], None]] = {
     "help": photograph_help,
     "lora": photograph_lora,
     "world": draw_world,
+    "compare": draw_comparison,
 }
 
 if __name__ == "__main__":

@@ -5,12 +5,11 @@ import shutil
 import pytest
 import requests
 import torch
-from pack.tests.core import tiny, tiny_originals
+from pack.tests.core import tiny_originals
 from pack.tests.core.tiny_checkpoints import diffusers_folder
 from pack.tests.host import shipped
 from pack.tests.host.comfy import Interrupted, NodeError
 from pack.tests.host.shipped import node, save_latent, text_to_image
-from pack.vqdiffusion_core.checkpoints import POCKET_FOLDER, load, save
 from PIL import Image
 
 TILES = {"tile_size": 512, "overlap": 64, "temporal_size": 64, "temporal_overlap": 8}
@@ -250,16 +249,6 @@ def test_a_file_of_taming_transformers_draws_row_by_row(comfy):
     workflow["Sampler"]["inputs"]["sampler"] = "confidence"
     with pytest.raises(NodeError, match="Use the sampler 'autoregressive'"):
         comfy.run(workflow)
-
-
-def test_one_prompt_is_drawn_by_steps_and_token_by_token_in_one_workflow(comfy):
-    """The rival has the built-in model's codec and text encoder, so that one prompt and one canvas serve both."""
-    save(tiny.rival(load(POCKET_FOLDER, "float32")), comfy.base / "models" / "vq_diffusion" / "rival")
-    workflow = drawing(seed=11)
-    workflow["rival"] = node("VQDiffusionLoader", model="rival", dtype="float32")
-    workflow["drawn"] = also_drawn(workflow, vq_model=["rival", 0], sampler="autoregressive", guidance=2.0)
-    steps, tokens = token_grids(comfy, workflow, "Sampler", "drawn")
-    assert steps.shape == tokens.shape == (1, 12, 12) and not torch.equal(steps, tokens)
 
 
 # The queue and the editor

@@ -200,10 +200,10 @@ def inputs_of(content, sources):
     inputs = {}
     for part in content["inputs"]:
         if "widget" in part:
-            inputs[part["name"]] = next(values)
+            inputs[part["name"]] = next(values)  # also where a link speaks in its place
             if part["name"] == "seed":
                 assert next(values) == "fixed"  # the extra widget: what happens to the seed after a run
-        elif part["link"] is not None:
+        if part["link"] is not None:
             inputs[part["name"]] = sources[part["link"]]
     assert list(values) == []
     return inputs

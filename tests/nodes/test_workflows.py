@@ -37,9 +37,9 @@ def classes(imagenet):
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(sys.modules, "nodes", core)  # in place of the folder of this test
         specification.loader.exec_module(core)
-        from comfy_extras import nodes_latent, nodes_mask, nodes_post_processing
+        from comfy_extras import nodes_latent, nodes_mask, nodes_post_processing, nodes_primitive
 
-    modules = (core, nodes_latent, nodes_mask, nodes_post_processing)
+    modules = (core, nodes_latent, nodes_mask, nodes_post_processing, nodes_primitive)
     older = {name: node for module in modules for name, node in getattr(module, "NODE_CLASS_MAPPINGS", {}).items()}
     newer = [node for module in modules for node in vars(module).values() if hasattr(node, "GET_SCHEMA")]
     known = [node for node in newer if node is not io.ComfyNode]

@@ -25,6 +25,7 @@ from .write_diffusers import write_folder
 __all__ = [
     "BUILT_IN",
     "POCKET_FOLDER",
+    "RIVAL_FOLDER",
     "CheckpointError",
     "Found",
     "choose_dtype",
@@ -35,7 +36,9 @@ __all__ = [
 ]
 
 POCKET_FOLDER = Path(__file__).parents[1] / "pocket"
-BUILT_IN = {"pocket": POCKET_FOLDER}  # the models that come with this pack; the first is the default
+RIVAL_FOLDER = POCKET_FOLDER.with_name("pocket_autoregressive")
+# The models that come with this pack; the first is the default.
+BUILT_IN = {"pocket": POCKET_FOLDER, "pocket, token by token": RIVAL_FOLDER}
 
 
 def load(

@@ -13,13 +13,13 @@ from ..training.examples import fingerprint
 from ..training.measuring import measure, table
 from ..training.world import evaluate as world
 from ..training.world.card import card
-from .options import add_device
+from .options import add_device, parse_model
 
 
 def add_evaluate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     command = commands.add_parser("evaluate", help="measure how well a model draws the built-in scenes, or the world")
     command.set_defaults(run=run_evaluate)
-    command.add_argument("--model", type=Path, default=POCKET_FOLDER, help="folder; without it, the built-in model")
+    command.add_argument("--model", type=parse_model, default=POCKET_FOLDER, help="folder; without it, pocket")
     command.add_argument("--world", action="store_true", help="how well it draws stickers in landscapes")
     command.add_argument("--prompts", type=int, default=400, help="how many of each kind")
     command.add_argument(
