@@ -61,7 +61,7 @@ class VQDiffusionTeach(io.ComfyNode):
                 ),
                 io.Int.Input(
                     "steps",
-                    default=300,
+                    default=100,
                     min=1,
                     max=1_000_000,
                     tooltip="How long it learns. More steps keep to the images more closely.",
@@ -71,7 +71,7 @@ class VQDiffusionTeach(io.ComfyNode):
                 ),
                 io.Float.Input(
                     "learning_rate",
-                    default=1e-3,
+                    default=4e-3,
                     min=1e-6,
                     max=1.0,
                     step=1e-4,
@@ -79,7 +79,7 @@ class VQDiffusionTeach(io.ComfyNode):
                     tooltip="How far a step goes, at its largest. Halve it where teaching breaks down.",
                 ),
                 io.Int.Input(
-                    "batch", default=16, min=1, max=4096, tooltip="Images a step. Fewer take less memory and time."
+                    "batch", default=8, min=1, max=4096, tooltip="Images a step. Fewer take less memory and time."
                 ),
                 io.Int.Input(
                     "seed",

@@ -15,7 +15,7 @@ from ..files.image_folder import ImageFolder
 from ..lora import read_lora, write_lora
 from ..networks.specs import VQGANSpec
 from ..networks.vqgan import VQGAN
-from ..training import pocket
+from ..training import lora, pocket
 from ..training.autoregressive import AutoregressiveTraining
 from ..training.changes import check_data
 from ..training.checkpoint import find_run
@@ -23,7 +23,6 @@ from ..training.data import Folder, Source
 from ..training.diffusion import DiffusionTraining
 from ..training.growth import grow
 from ..training.loop import run
-from ..training.lora import STEPS as LORA_STEPS
 from ..training.lora import FolderOfWord, Lesson, lora_name, lora_training
 from ..training.memory import Estimated, check_memory
 from ..training.recipe import (
@@ -122,7 +121,7 @@ def add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     command.add_argument("--begin-with", type=Path, metavar="FILE", help="a LoRA to go on with")
     add_background(command)
     command.add_argument("--new-data", action="store_true", help="go on though the images or captions changed")
-    add_pace(command, batch=16, steps=LORA_STEPS)
+    add_pace(command, batch=lora.BATCH, steps=lora.STEPS)
     command.add_argument(
         "--checkpoint-activations", action="store_true", help="much less memory, for steps of a third more work"
     )
@@ -170,7 +169,7 @@ def add_pace(command: argparse.ArgumentParser, batch: int, steps: int) -> None:
     command.add_argument("--steps", type=int, default=steps)
     command.add_argument("--batch", type=int, default=batch, help="images a step, over all processes")
     command.add_argument(
-        "--learning-rate", type=float, help="at its highest (default 0.001; of a decoder alone 0.0003)"
+        "--learning-rate", type=float, help="at its highest (default 0.001; of a LoRA 0.004, of a decoder alone 0.0003)"
     )
     command.add_argument("--seed", type=int, default=0)
     command.add_argument("--save-every", type=int, default=200, help="steps between checkpoints")

@@ -74,7 +74,7 @@ class AutoregressiveTraining(TokenTraining[GPTNetworks]):
 
     def draw_batch(self, step: int) -> Batch:
         generator = step_generator(self.seed, step)
-        x_BN, ids_BL = self.draw_examples(generator)
+        x_BN, ids_BL = self.draw_examples(step, generator)
         drop_B = torch.rand(self.batch, generator=generator) < NULL_SHARE
         return Batch(x_BN, ids_BL, self.processes.shard(drop_B))
 

@@ -154,7 +154,7 @@ class DiffusionTraining(TokenTraining[Networks]):
     def noisy_batch(self, step: int, token_share: float) -> Batch:
         generator, shard = step_generator(self.seed, step), self.processes.shard
         all_t_B, all_p_B = self.times.sample(self.batch, generator)
-        x0_BN, ids_BL = self.draw_examples(generator)
+        x0_BN, ids_BL = self.draw_examples(step, generator)
         coin_BN = torch.rand(self.batch, self.examples.tokens_SN.shape[1], generator=generator, dtype=torch.float64)
         drop_B = torch.rand(self.batch, generator=generator) < self.null_share
         t_B = shard(all_t_B)
@@ -192,25 +192,33 @@ class DiffusionTraining(TokenTraining[Networks]):
 
     def losses(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """(bound_B, auxiliary_B), means over the seen tokens of each image."""
-        where_BN = loss_mask(batch.xt_BN, self.schedule)
+        where_BN, device = loss_mask(batch.xt_BN, self.schedule), self.processes.device
         t_M = batch.t_B[:, None].expand_as(where_BN)[where_BN].numpy()
-        asked_M = where_BN.flatten().nonzero()[:, 0]
-        x0_M, xt_M = batch.x0_BN[where_BN], batch.xt_BN[where_BN]
-        index_B = batch.t_B - 1  # the network counts from 0
-        inputs = (batch.xt_BN, index_B, batch.ids_BL, batch.drop_B, asked_M, x0_M, xt_M, batch.position_BN)
-        xt_BN, index_B, ids_BL, drop_B, asked_M, x0_M, xt_M, position_BN = (
-            tensor.to(self.processes.device) for tensor in inputs
-        )
-        num_tokens = self.examples.tokens_SN.shape[1]
-        some = (position_BN,) if position_BN.shape[1] < num_tokens else ()  # a look-up of all would cost its gradient
-        with mixed_precision(self.processes.device, self.mixed):
-            logits_MK = self.predict(xt_BN, index_B, ids_BL, drop_B, asked_M, *some)
-        terms = loss_terms(logits_MK, x0_M, xt_M, t_M, self.schedule)
-        bound_B, auxiliary_B = (mean_by_image(term_M, asked_M, xt_BN.shape) for term_M in terms)
+        truth = self.truth(batch, batch.x0_BN[where_BN].to(device))
+        logits_MK = self.logits(self.predict, batch)
+        terms = loss_terms(logits_MK, truth, batch.xt_BN[where_BN].to(device), t_M, self.schedule)
+        asked_M = where_BN.flatten().nonzero()[:, 0].to(device)
+        bound_B, auxiliary_B = (mean_by_image(term_M, asked_M, where_BN.shape) for term_M in terms)
         return bound_B, auxiliary_B
 
+    def truth(self, batch: Batch, x0_M: Tensor) -> Tensor:
+        """What is to be said of the tokens that the loss asks for: x_0, or probabilities of it (M, K)."""
+        return x0_M
+
+    def logits(self, networks: nn.Module, batch: Batch) -> Tensor:
+        """What networks say of them (M, K)."""
+        asked_M = loss_mask(batch.xt_BN, self.schedule).flatten().nonzero()[:, 0]
+        index_B = batch.t_B - 1  # the network counts from 0
+        is_part = batch.position_BN.shape[1] < self.examples.tokens_SN.shape[1]
+        some = (batch.position_BN,) if is_part else ()  # a look-up of all would cost its gradient
+        inputs = (batch.xt_BN, index_B, batch.ids_BL, batch.drop_B, asked_M, *some)
+        with mixed_precision(self.processes.device, self.mixed):
+            return networks(*(rows.to(self.processes.device) for rows in inputs))
+
     def model(self, name: str) -> VQDiffusion:
-        networks = self.ema
+        return self.model_of(self.ema, name)
+
+    def model_of(self, networks: Networks, name: str = "") -> VQDiffusion:
         return VQDiffusion(
             name, networks.transformer, self.schedule, self.vqgan, networks.text_encoder, networks.null_1LD.detach()
         )

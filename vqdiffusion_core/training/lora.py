@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image, ImageDraw
+from torch import Tensor
 
 from ..distributed import Processes
 from ..files.images import Colour
@@ -22,13 +24,15 @@ from ..networks.vqgan import VQGAN
 from ..notices import notify
 from .adapters import AdaptedNetworks
 from .data import Folder, Source, to_tensor
-from .diffusion import DiffusionTraining
+from .diffusion import Batch, DiffusionTraining
 from .examples import Examples, fingerprint, notify_of_cut_captions
+from .prior import OtherWords, Prior
 from .recipe import read_examples, text_networks
-from .tokens import NULL_SHARE
+from .tokens import frozen_copy
 
-STEPS = 300
+STEPS, BATCH, LEARNING_RATE = 100, 8, 4e-3
 MOST_RANK = 512
+UNKNOWN = -1  # in the place of x_0
 PLAIN = 12.0  # how far, on the average, the colours of a border may lie from their middle and still be one ground
 COLOURS = {  # what grounds are called
     "black": (20, 20, 20),
@@ -60,7 +64,11 @@ class Lesson:
 
 
 class LoraTraining(DiffusionTraining):
-    """One run in which a LoRA learns."""
+    """One run in which a LoRA learns.
+
+    Where it teaches a word, every second row is one of the prior, without that word. Of those it learns to say what the
+    networks said before (Li and Hoiem 2016): the same loss, with their probabilities in the place of x_0.
+    """
 
     def __init__(
         self,
@@ -70,6 +78,7 @@ class LoraTraining(DiffusionTraining):
         vqgan: VQGAN,
         processes: Processes,
         *,
+        learning_rate: float = LEARNING_RATE,
         mixed: bool = True,
         seed: int = 0,
         **settings: Any,
@@ -77,18 +86,49 @@ class LoraTraining(DiffusionTraining):
         assert model.text_encoder is not None
         lesson = with_room_for_start(lesson)
         self.lesson, self.base = lesson, (model.name, shape_of(model), weights_mark(model.transformer))
-        # Without it, the null stays what it was, and guidance pushes towards what is taught.
-        self.null_share = NULL_SHARE if lesson.learn_null else 0.0
         ids = tokens_of(lesson.word, model.text_encoder)
         networks = AdaptedNetworks(model, lesson.rank, ids, learn_null=lesson.learn_null, start=lesson.start, seed=seed)
         if mixed and processes.device.type != "cpu":  # where they would be turned into that at every step
             networks.freeze_in(torch.bfloat16)
-        super().__init__(networks, model.schedule, examples, vqgan, processes, mixed=mixed, seed=seed, **settings)
+        settings |= {"learning_rate": learning_rate, "mixed": mixed, "seed": seed}
+        super().__init__(networks, model.schedule, examples, vqgan, processes, **settings)
+        self.before, self.words = frozen_copy(self.networks), OtherWords(lesson.word, model.text_encoder)
+        self.prior = Prior(self.model_of(self.before), examples, self.words)
 
     @property
     def config(self) -> dict[str, Any]:
         lesson = {"rank": self.lesson.rank, "word": self.lesson.word, "null": self.lesson.learn_null}
         return {"lora": lesson, "base": self.base[1:]} | super().config
+
+    def prior_rows(self, step: int) -> Tensor:
+        """Which of this process's rows of a step are of the prior (B,)."""
+        second_B = (torch.arange(self.batch) + step) % 2 == 1
+        return self.processes.shard(second_B if self.prior.captions else torch.zeros_like(second_B))
+
+    def rows(self, step: int, tickets: list[int]) -> list[tuple[Tensor, Tensor]]:
+        rows = zip(self.prior_rows(step).tolist(), tickets, strict=True)
+        return [self.prior.draw(ticket) if is_prior else self.example(ticket) for is_prior, ticket in rows]
+
+    def example(self, ticket: int) -> tuple[Tensor, Tensor]:
+        """Of what is taught, with other words before the new one now and then."""
+        rng = random.Random(ticket)
+        x0_N, ids_L = self.examples.draw(rng.getrandbits(62))
+        return x0_N, self.words.before(ids_L, rng)
+
+    def noisy_batch(self, step: int, token_share: float) -> Batch:
+        """The null, too, stays what it was, so that guidance pushes towards what is taught, unless it is taught."""
+        batch, is_prior_B = super().noisy_batch(step, token_share), self.prior_rows(step)
+        x0_BN = torch.where(is_prior_B[:, None], UNKNOWN, batch.x0_BN)
+        return batch._replace(x0_BN=x0_BN, drop_B=batch.drop_B & (is_prior_B ^ self.lesson.learn_null))
+
+    def truth(self, batch: Batch, x0_M: Tensor) -> Tensor:
+        is_prior_B, is_prior_M = batch.x0_BN[:, 0] == UNKNOWN, x0_M == UNKNOWN
+        if not is_prior_B.any():
+            return x0_M
+        with torch.no_grad():
+            said_mK = self.logits(self.before, Batch(*(rows[is_prior_B] for rows in batch))).float().softmax(-1)
+        x0_MK = said_mK.new_zeros(len(x0_M), said_mK.shape[1]).scatter_(1, x0_M.clamp(min=0)[:, None], 1.0)
+        return x0_MK.masked_scatter_(is_prior_M[:, None], said_mK)
 
     def lora(self, name: str, steps: int) -> Lora:
         """What has been learned so far, with the averaged weights."""

@@ -15,30 +15,31 @@ AUXILIARY_WEIGHT = 5e-4  # the text releases; ImageNet and FFHQ were trained wit
 
 def loss_terms(
     logits_MK: Tensor,
-    x0_M: Tensor,
+    x0: Tensor,
     xt_M: Tensor,
     t_M: np.ndarray,
     schedule: Schedule,
     auxiliary_weight: float = AUXILIARY_WEIGHT,
 ) -> tuple[Tensor, Tensor]:
-    """(bound_M, auxiliary_M), in nats, of M tokens at whole times `t_M` in 1..T.
+    """(bound_M, auxiliary_M), in nats, of M tokens at whole times `t_M` in 1..T; of x_0 the tokens are known, (M,), or
+    their probabilities, (M, K).
 
     bound: KL(q(x_{t-1} | x_t, x_0) || p(x_{t-1} | x_t)), which at t = 1 is -log p(x_0 | x_1).
     auxiliary: -log p(x_0 | x_t), weighted 2 - (t - 1) / T, so that early, harder times do not drown the late ones.
     """
-    miss_M = F.cross_entropy(logits_MK.float(), x0_M, reduction="none")  # -log p(x_0 | x_t)
+    miss_M = F.cross_entropy(logits_MK.float(), x0, reduction="none")  # -log p(x_0 | x_t)
     weight_M = torch.from_numpy(2 - (t_M - 1) / schedule.num_timesteps).to(miss_M)
     if replaces(schedule):
-        bound_M = divergence(logits_MK.float().softmax(-1), x0_M, xt_M, t_M, schedule)
+        bound_M = divergence(logits_MK.float().softmax(-1), x0, xt_M, t_M, schedule)
     else:  # a mask becomes x_0 or stays, so that both posteriors have one chance each in common
         chance_M = torch.from_numpy(1 - schedule.bar(t_M - 1).gamma / schedule.bar(t_M).gamma).to(miss_M)
         bound_M = torch.where(xt_M == schedule.codebook_size, chance_M * miss_M, 0.0)
     return bound_M, auxiliary_weight * weight_M * miss_M
 
 
-def divergence(p_x0_MK: Tensor, x0_M: Tensor, xt_M: Tensor, t_M: np.ndarray, schedule: Schedule) -> Tensor:
+def divergence(p_x0_MK: Tensor, x0: Tensor, xt_M: Tensor, t_M: np.ndarray, schedule: Schedule) -> Tensor:
     """KL(q(x_{t-1} | x_t, x_0) || p(x_{t-1} | x_t)) of each token, for any kernel."""
-    truth_MK = torch.zeros_like(p_x0_MK).scatter_(-1, x0_M[:, None], 1.0)
+    truth_MK = x0 if x0.ndim == 2 else torch.zeros_like(p_x0_MK).scatter_(-1, x0[:, None], 1.0)
     q = q_posterior(truth_MK[:, None], xt_M[:, None], t_M - 1, t_M, schedule)
     p = q_posterior(p_x0_MK[:, None], xt_M[:, None], t_M - 1, t_M, schedule)
     tiny = torch.finfo(p.dtype).tiny

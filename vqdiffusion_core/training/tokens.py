@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from copy import deepcopy
 from typing import Any, Generic, TypeVar
 
@@ -57,8 +57,7 @@ class TokenTraining(Generic[Networks]):
         seed: int = 0,
     ):
         self.networks = networks.to(processes.device).train()
-        frozen = {id(weight): weight for weight in networks.parameters() if not weight.requires_grad}
-        self.ema = deepcopy(networks, frozen).eval().requires_grad_(False)
+        self.ema = frozen_copy(networks)
         self.examples = examples
         self.vqgan = vqgan
         self.processes = processes
@@ -97,10 +96,14 @@ class TokenTraining(Generic[Networks]):
         """What is kept of one image for the backward pass."""
         raise NotImplementedError
 
-    def draw_examples(self, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    def draw_examples(self, step: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """This process's rows of a batch: tokens (B, N) and captions (B, L)."""
         tickets_B = self.processes.shard(torch.randint(2**62, (self.batch,), generator=generator))
-        return stack(self.examples, tickets_B.tolist())
+        return stack(self.rows(step, tickets_B.tolist()))
+
+    def rows(self, step: int, tickets: list[int]) -> Iterable[tuple[Tensor, Tensor]]:
+        """Of a step, each as it follows from its number."""
+        return map(self.examples.draw, tickets)
 
     def update(self, step: int, progress: float) -> float:
         """A step down the gradient that the weights have, with their average; its norm."""
@@ -117,14 +120,11 @@ class TokenTraining(Generic[Networks]):
     @torch.no_grad()
     def sample_grid(self) -> Image.Image:
         """Images of the training as their tokens show them, and below them what is drawn from their captions."""
-        model, device, settings = self.model(""), self.processes.device, self.sheet_settings
-        assert model.text_encoder is not None
-        tokens_BN, ids_BL = (rows.to(device) for rows in stack(self.examples, range(GRID_IMAGES)))
-        guidance = cfg(model.text_encoder.embed(ids_BL), model.learned_null_1LD, settings.guidance)
-        canvas_BN = torch.full_like(tokens_BN, model.transformer.spec.mask_id)
-        *_, sampled = sample(model.transformer, model.schedule, guidance, canvas_BN, None, settings, range(GRID_IMAGES))
+        model, device, seeds = self.model(""), self.processes.device, range(GRID_IMAGES)
+        tokens_BN, ids_BL = (rows.to(device) for rows in stack(map(self.examples.draw, seeds)))
+        sampled_BN = draw_tokens(model, ids_BL, self.sheet_settings, seeds).to(device)
         grid = model.transformer.spec.grid
-        return to_grid(self.vqgan.decode(x_BN.unflatten(1, grid)) for x_BN in (tokens_BN, sampled.x_BN.to(device)))
+        return to_grid(self.vqgan.decode(x_BN.unflatten(1, grid)) for x_BN in (tokens_BN, sampled_BN))
 
     def state_dict(self) -> dict[str, Any]:
         return {
@@ -140,7 +140,24 @@ class TokenTraining(Generic[Networks]):
             optimizer.load_state_dict(kept)
 
 
-def stack(examples: Examples, tickets: Iterable[int]) -> tuple[Tensor, Tensor]:
-    """The tokens and captions of these tickets, a row each."""
-    tokens, ids = zip(*map(examples.draw, tickets), strict=True)
+def frozen_copy(networks: Networks) -> Networks:
+    """Which has those weights in common with these that do not learn."""
+    frozen = {id(weight): weight for weight in networks.parameters() if not weight.requires_grad}
+    return deepcopy(networks, frozen).eval().requires_grad_(False)
+
+
+def stack(rows: Iterable[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    """The tokens and the captions of some rows."""
+    tokens, ids = zip(*rows, strict=True)
     return torch.stack(tokens), torch.stack(ids)
+
+
+@torch.no_grad()
+def draw_tokens(model: VQDiffusion, ids_BL: Tensor, settings: Settings, seeds: Sequence[int]) -> Tensor:
+    """Tokens (B, N) of an image of each caption."""
+    assert model.text_encoder is not None
+    guidance = cfg(model.text_encoder.embed(ids_BL), model.learned_null_1LD, settings.guidance)
+    spec = model.transformer.spec
+    canvas_BN = torch.full((len(ids_BL), spec.num_tokens), spec.mask_id, device=ids_BL.device)
+    *_, sampled = sample(model.transformer, model.schedule, guidance, canvas_BN, None, settings, seeds)
+    return sampled.x_BN

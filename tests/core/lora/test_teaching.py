@@ -17,8 +17,8 @@ from pack.vqdiffusion_core.notices import notices_to
 from pack.vqdiffusion_core.training import optimization
 from pack.vqdiffusion_core.training.adapters import AdaptedNetworks
 from pack.vqdiffusion_core.training.data import Folder
-from pack.vqdiffusion_core.training.diffusion import Networks
-from pack.vqdiffusion_core.training.lora import Lesson, LoraTraining, lora_training, name_image
+from pack.vqdiffusion_core.training.diffusion import Batch, Networks
+from pack.vqdiffusion_core.training.lora import UNKNOWN, Lesson, LoraTraining, lora_training, name_image
 from PIL import Image
 
 PACE = ["--batch", "2", "--rank", "2", "--learning-rate", "0.02"]
@@ -159,6 +159,37 @@ def test_a_lora_is_gone_on_with(taught, folder, tmp_path, asked, rank):
     assert begun.tokens.keys() == first.tokens.keys()
     assert training.lora("pim", 0).about.rank == rank == training.networks.rank
     assert any("The rank stays 2, that of pim.safetensors" in line for line in said) == (asked < rank)
+
+
+@pytest.fixture
+def of_one_letter(folder, tmp_path):
+    """A training whose word has room in the captions of the tiny model, four rows a step."""
+    source = Folder(folder / "images", 16, captions=False)
+    source.listed = [["a o"], ["o"], ["o red"]]
+    return lora_training(load(folder / "model", "float32"), Lesson("o", 2), source, tmp_path, ALONE, batch=4)
+
+
+def test_half_of_what_is_learned_from_is_what_the_model_drew_without_the_word(of_one_letter):
+    (word,), seen = of_one_letter.words.word_ids, set()
+    for step in range(4):
+        batch = of_one_letter.noisy_batch(step, 1.0)
+        has_word_B = (batch.ids_BL == word).any(1)
+        assert has_word_B.tolist() == [step % 2 == 0, step % 2 == 1] * 2
+        assert ((batch.x0_BN == UNKNOWN).all(1) == ~has_word_B).all() and not batch.drop_B[has_word_B].any()
+        seen |= {tuple(ids_L) for ids_L in batch.ids_BL[has_word_B].tolist()}
+    assert len(seen) > 3  # other words stand beside the new one now and then
+
+
+def test_what_the_model_says_already_teaches_nothing(of_one_letter):
+    """Of the prior, until the lesson has changed something."""
+    batch = of_one_letter.noisy_batch(0, 1.0)
+    lesson, prior = (Batch(*(rows[i::2] for rows in batch)) for i in range(2))
+    gradients = []
+    for part in (lesson, prior):
+        of_one_letter.networks.zero_grad()
+        of_one_letter.backward(part, 2)
+        gradients.append(max(float(p.grad.abs().max()) for p in of_one_letter.weights if p.grad is not None))
+    assert gradients[1] < 1e-3 * gradients[0]
 
 
 def test_one_image_is_learned_and_said_to_be_few(folder, tmp_path, capsys):

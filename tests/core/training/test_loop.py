@@ -45,6 +45,17 @@ def test_the_bound_is_the_divergence_of_the_two_posteriors(t, schedule):
         assert bound.item() == pytest.approx(-log_likelihood, rel=1e-4)
 
 
+@pytest.mark.parametrize("schedule", [SCHEDULE, Schedule.absorbing(10, K)], ids=["replaces", "absorbing"])
+def test_what_is_known_of_x0_may_be_probabilities(schedule):
+    """Of one token, it is that; and nothing is more likely to be said than what is to be said."""
+    logits = torch.randn(8, K, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    x0, xt, t = torch.tensor([0, 1, 2, 0] * 2), torch.full((8,), K), np.arange(2, 10)
+    sure = torch.nn.functional.one_hot(x0, K).float()
+    torch.testing.assert_close(loss_terms(logits, sure, xt, t, schedule), loss_terms(logits, x0, xt, t, schedule))
+    sum(loss_terms(logits, logits.detach().softmax(-1), xt, t, schedule)).sum().backward()
+    assert logits.grad.abs().max() < 1e-5
+
+
 def test_a_perfect_prediction_costs_nothing():
     x0 = torch.tensor([0, 1, 2, 0])
     logits = 60.0 * torch.nn.functional.one_hot(x0, K).float()
