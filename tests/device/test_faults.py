@@ -66,7 +66,7 @@ OMISSIONS = {
     ),
     "what is drawn stays on the device": (
         (predictor, "draw", lambda log_p_MK, purity_M, uniform_M: torch.stack([purity_M, purity_M, purity_M], -1)),
-        "",
+        "same device",
     ),
     "the text stays on the CPU": (
         (FastTransformer, "precompute", lambda self, text: self.precompute_kv(text.cpu())),
