@@ -5,6 +5,7 @@ from comfy_api.latest import ComfyExtension, io
 from .download import VQDiffusionDownload
 from .inpainting import VQDiffusionTokenMask
 from .inspector import VQDiffusionTokenInspector
+from .load_images import VQDiffusionLoadImages
 from .loaders import VQDiffusionLoader
 from .lora import VQDiffusionLora
 from .options import VQDiffusionEditOptions, VQDiffusionGuidanceOptions, VQDiffusionSamplerOptions
@@ -17,6 +18,7 @@ from .tokens import VQDiffusionDecode, VQDiffusionEmptyTokens, VQDiffusionEncode
 NODES: list[type[io.ComfyNode]] = [
     VQDiffusionLoader,
     VQDiffusionLora,
+    VQDiffusionLoadImages,
     VQDiffusionTeach,
     VQDiffusionTextEncode,
     VQDiffusionClassEncode,

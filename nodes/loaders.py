@@ -23,6 +23,8 @@ from .sockets import VQ_DIFFUSION, schema
 FOLDER = "vq_diffusion"  # under ComfyUI's models, and the name that extra_model_paths.yaml uses
 LORAS = "loras"  # the host's own folder
 BUILT_IN = {f"{name} (built in)": folder for name, folder in checkpoints.BUILT_IN.items()}
+EXAMPLES = Path(__file__).parents[1] / "example_workflows"  # with what they open
+ZIMBO = "zimbo (built in)"
 
 # What some workflow still holds. Two loaders of one model share it, and it is read again only when its files change.
 LOADED: WeakValueDictionary[tuple[Any, ...], ManagedModel] = WeakValueDictionary()
@@ -148,6 +150,12 @@ def fingerprint(folder: Path | None) -> tuple[tuple[str, int, int], ...]:
         return ()
     files = sorted(path for pattern in ("*", "*/*") for path in folder.glob(pattern) if path.is_file())
     return tuple((path.name, path.stat().st_mtime_ns, path.stat().st_size) for path in files)
+
+
+def image_folders() -> dict[str, Path]:
+    """Name in the menu -> folder, the example first; nothing else is ever opened, whatever a workflow file says."""
+    place, names = Path(folder_paths.get_input_directory()), folder_paths.get_input_subfolders()
+    return {ZIMBO: EXAMPLES / "drawings" / "zimbo"} | {name: place / name for name in names}
 
 
 def lora_names() -> list[str]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from functools import wraps
 from pathlib import Path
-from typing import Literal, ParamSpec, TypeVar, cast
+from typing import Any, Literal, ParamSpec, TypeVar, cast
 
 import comfy.model_management as management
 import comfy.model_patcher
@@ -179,11 +179,22 @@ def with_notices(work: Callable[P, T]) -> Callable[P, T]:
 def show_notice(line: str) -> None:
     """Writes it to the log and on the running node, where the editor shows it until that node runs again."""
     logging.warning("VQ-Diffusion: %s", line)
-    running = get_executing_context()
-    if running is None:
-        return
+    running, server = get_executing_context(), listening_server()
+    if running and server:
+        message = {"prompt_id": running.prompt_id, "node": running.node_id, "line": line}
+        server.send_sync(NOTICE, message, server.client_id)
+
+
+def show_text(line: str) -> None:
+    """Writes it on the running node, in place of the one before."""
+    running, server = get_executing_context(), listening_server()
+    if running and server:
+        server.send_progress_text(line, running.node_id, server.client_id)
+
+
+def listening_server() -> Any:
+    """The host's server, where an editor has queued the run and listens."""
     from server import PromptServer  # here, where there is one
 
-    if PromptServer.instance.client_id is not None:  # else the run was queued by a program, and no editor asks for it
-        message = {"prompt_id": running.prompt_id, "node": running.node_id, "line": line}
-        PromptServer.instance.send_sync(NOTICE, message, PromptServer.instance.client_id)
+    server = getattr(PromptServer, "instance", None)
+    return server if server and server.client_id is not None else None

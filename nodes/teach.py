@@ -5,22 +5,26 @@ Training is imported where a lesson begins, so that ComfyUI's start does without
 
 from __future__ import annotations
 
+import logging
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from comfy_api.latest import io
 from PIL import Image, ImageOps
 from torch import Tensor
+from tqdm import tqdm
 
 from ..vqdiffusion_core.diffusion.noise import SEEDS
 from ..vqdiffusion_core.distributed import Processes
-from ..vqdiffusion_core.lora import read_lora, write_lora
+from ..vqdiffusion_core.lora import Lora, read_lora, write_lora
+from ..vqdiffusion_core.lora.file import to_tensors
 from ..vqdiffusion_core.notices import notify
 from . import runtime
-from .loaders import load_anew, new_lora_file
+from .load_images import to_image
+from .loaders import load_anew, lora_file, lora_names, new_lora_file
 from .lora import with_lora
 from .model import ManagedModel
 from .sockets import VQ_DIFFUSION, schema
@@ -30,6 +34,7 @@ if TYPE_CHECKING:
     from ..vqdiffusion_core.training.lora import Lesson, LoraTraining
 
 SHEET_EVERY = 50  # steps: samples that take as long as some five of them
+NO_LORA = "[None]"  # as the host's Train LoRA calls it
 
 
 class VQDiffusionTeach(io.ComfyNode):
@@ -56,8 +61,8 @@ class VQDiffusionTeach(io.ComfyNode):
                     "captions",
                     default="",
                     multiline=True,
-                    tooltip="What each image shows, a line an image, with the new word in it. Without any, an image is "
-                    "called by the word and the colour of its ground.",
+                    tooltip="What each image shows, a line or a text an image, with the new word in it. Without any, "
+                    "an image is called by the word and the colour of its ground.",
                 ),
                 io.Int.Input(
                     "steps",
@@ -95,6 +100,20 @@ class VQDiffusionTeach(io.ComfyNode):
                     tooltip="Of the file in models/loras; without it, the word. A file that is there stays, and the "
                     "new one gets a number.",
                 ),
+                io.Combo.Input(
+                    "existing_lora",
+                    options=[NO_LORA, *lora_names()],
+                    default=NO_LORA,
+                    optional=True,
+                    tooltip="A LoRA of this model to go on with. Its file stays as it is; without a word, its own is "
+                    "taught further.",
+                ),
+                io.Boolean.Input(
+                    "learn_null",
+                    default=False,
+                    optional=True,
+                    tooltip="Teach also what the model draws of no prompt at all, from which guidance leads away.",
+                ),
             ],
             outputs=[
                 VQ_DIFFUSION.Output(display_name="vq_model", tooltip="The model with the LoRA, for the sampler."),
@@ -103,6 +122,12 @@ class VQDiffusionTeach(io.ComfyNode):
                     tooltip="The text encoder that knows the new words: encode your prompts with it.",
                 ),
                 io.Image.Output(display_name="loss", tooltip="The loss over the steps, as a curve that should fall."),
+                io.Custom("LORA_MODEL").Output(
+                    display_name="lora", tooltip="What was learned, for ComfyUI's Save LoRA Weights."
+                ),
+                io.Custom("LOSS_MAP").Output(
+                    display_name="loss_map", tooltip="The loss of every step, for ComfyUI's Plot Loss Graph."
+                ),
             ],
         )
 
@@ -124,12 +149,16 @@ def teach_from(
     batch: int,
     seed: int,
     name: str,
+    existing_lora: str = NO_LORA,
+    learn_null: bool = False,
 ) -> io.NodeOutput:
     from ..vqdiffusion_core.training.lora import Lesson, lora_name, loss_curve
     from ..vqdiffusion_core.training.recipe import text_networks
 
     text_networks(vq_model.model)  # refuses a model that has none to teach
-    lesson = Lesson(word.strip(), rank)
+    start = None if existing_lora == NO_LORA else read_lora(lora_file(existing_lora))
+    known = start.about.words[-1:] if start else ()
+    lesson = Lesson(word.strip() or "".join(known), rank, learn_null, start)
     if not lesson.word:
         raise ValueError("word is empty; give a new word for what the images show, such as zimbo.")
     pictures = [picture for images_BHWC in images for picture in to_pictures(images_BHWC, vq_model)]
@@ -139,9 +168,9 @@ def teach_from(
         notify("The LoRAs that are on the model are not learned with: the model is taught as its files have it.")
     settings = {"learning_rate": learning_rate, "batch": batch, "seed": seed}
     with torch.inference_mode(False), torch.enable_grad():
-        losses = teach(vq_model, lesson, pictures, called, steps, file, settings)
-    patched = with_lora(vq_model, read_lora(file), 1.0)
-    return io.NodeOutput(patched, patched.clip, to_image(loss_curve(losses)))
+        losses, lora = teach(vq_model, lesson, pictures, called, steps, file, settings)
+    patched = with_lora(vq_model, lora, 1.0)
+    return io.NodeOutput(patched, patched.clip, to_image(loss_curve(losses)), to_tensors(lora), {"loss": losses})
 
 
 def to_pictures(images_BHWC: Tensor, vq_model: ManagedModel) -> list[Image.Image]:
@@ -160,31 +189,43 @@ def to_pictures(images_BHWC: Tensor, vq_model: ManagedModel) -> list[Image.Image
     return [ImageOps.fit(Image.fromarray(each), size, Image.Resampling.LANCZOS) for each in bytes_BHW3]
 
 
-def read_captions(texts: list[str], word: str, pictures: list[Image.Image]) -> list[str]:
-    """One an image: the lines of the texts, or what the images are called by the word."""
+def read_captions(texts: list[str], word: str, pictures: list[Image.Image]) -> list[list[str]]:
+    """Of each image: the lines of its text where every image has one, else one of all lines; where there are none, what
+    it is called by the word.
+    """
     from ..vqdiffusion_core.training.lora import name_image
 
-    lines = [line.strip() for text in texts for line in text.splitlines() if line.strip()]
+    of_text = [[line.strip() for line in text.splitlines() if line.strip()] for text in texts]
+    lines = [line for each in of_text for line in each]
     if not lines:
-        return [name_image(word, picture) for picture in pictures]
+        return [[name_image(word, picture)] for picture in pictures]
+    if len(texts) == len(pictures) > 1:
+        if missing := [f"{number}" for number, each in enumerate(of_text, 1) if not each]:
+            raise ValueError(
+                f"There is no caption for image {', '.join(missing)} of {len(pictures)}; expected a text for each "
+                "image, in their order, or none at all."
+            )
+        return of_text
     if len(lines) != len(pictures):
         raise ValueError(
             f"There are {len(lines)} captions and {len(pictures)} images; expected a line for each image, in their "
             "order, or none at all."
         )
-    return lines
+    return [[line] for line in lines]
 
 
 def teach(
     vq_model: ManagedModel,
     lesson: Lesson,
     pictures: list[Image.Image],
-    captions: list[str],
+    captions: list[list[str]],
     steps: int,
     file: Path,
     settings: dict[str, Any],
-) -> list[float]:
-    """Learns from images with captions into a file, alone on the host's device; the losses of the steps."""
+) -> tuple[list[float], Lora]:
+    """Learns from images with captions into a file, alone on the host's device; the losses of the steps, and what was
+    learned.
+    """
     from ..vqdiffusion_core.training.lora import check_new_word, lora_training_of
     from ..vqdiffusion_core.training.memory import quickest_that_fits
 
@@ -196,8 +237,8 @@ def teach(
         return learn(training, steps, file)
 
 
-def learn(training: LoraTraining, steps: int, file: Path) -> list[float]:
-    """The losses of the steps. However it ends, what was learned until then is in the file."""
+def learn(training: LoraTraining, steps: int, file: Path) -> tuple[list[float], Lora]:
+    """The losses of the steps, and the LoRA. However it ends, what was learned until then is in the file."""
     show, losses = progress_with_sheets(training, steps), list[float]()
     try:
         for step, batch in enumerate(training.batches(range(steps))):
@@ -208,24 +249,38 @@ def learn(training: LoraTraining, steps: int, file: Path) -> list[float]:
             f"Teaching broke down in step {len(losses) + 1} of {steps}: {error}. Give a lower learning_rate."
         ) from error
     finally:
+        lora = training.lora(file.name, len(losses))
         if losses:
-            write_lora(training.lora(file.name, len(losses)), file)
+            keep(lora, file)
         if 0 < len(losses) < steps:
             notify(f"Teaching stopped after step {len(losses)} of {steps}; what was learned is kept in {file.name}.")
-    return losses
+    return losses, lora
+
+
+def keep(lora: Lora, file: Path) -> None:
+    """Writes it; where that fails, the node's outputs still have it."""
+    try:
+        write_lora(lora, file)
+    except OSError as error:
+        notify(
+            f"{file.name} could not be written: {error}. Until ComfyUI ends, the node's outputs have what was learned: "
+            "make room, then connect lora to ComfyUI's Save LoRA Weights and run again."
+        )
 
 
 def progress_with_sheets(training: LoraTraining, steps: int) -> Callable[[int], None]:
-    """Shows how far it is, and now and then, where previews are wanted, images and what is drawn of their captions."""
-    progress, wanted = runtime.Progress(steps), runtime.previews_are_wanted()
+    """Shows how far it is and how long it will take; now and then, where previews are wanted, images and what is drawn
+    of their captions.
+    """
+    memory = training.memory(training.accumulate, training.checkpoint_activations)
+    logging.info("VQ-Diffusion: %d steps of teaching take some %s.", steps, memory)
+    runtime.show_text(f"Step 0 of {steps}; it takes some {memory.total / 1e9:.2g} GB.")
+    progress, wanted, begun = runtime.Progress(steps), runtime.previews_are_wanted(), time.monotonic()
 
     def show(done: int) -> None:
+        seconds = (time.monotonic() - begun) / done * (steps - done)
+        runtime.show_text(f"Step {done} of {steps}, {tqdm.format_interval(seconds)} to go.")
         is_due = wanted and (done % SHEET_EVERY == 0 or done == steps)
         progress(done, training.sample_grid() if is_due else None)
 
     return show
-
-
-def to_image(picture: Image.Image) -> Tensor:
-    """RGB -> what an IMAGE link carries, (1, H, W, 3) in 0..1."""
-    return torch.from_numpy(np.array(picture))[None].to(runtime.intermediate_device(), torch.float32) / 255

@@ -114,7 +114,7 @@ def phrase(subject: Subject | None, style: bool, colour: str) -> str:
 
 
 def write_character(folder: Path) -> None:
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
     for colour in sorted(set(COLOURS) - set(UNSEEN)):
         on_ground(zimbo(), colour).save(folder / f"{colour}.png")
 

@@ -2,6 +2,7 @@
 
 sheet      the README's, every prompt with seed 0 and the defaults, none left out
 emblems    icon and banner of the registry
+drawings   the character that an example workflow teaches
 gallery    what the example workflows draw, in files that carry the workflow
 templates  the example workflows as the template browser shows them
 editor     the README's, painting on tokens
@@ -10,7 +11,7 @@ lora       those of the nodes that teach a character and draw it (minutes)
 world      what the next built-in model learns from
 compare    those of docs/compare.md: by steps beside token by token
 
-The first three and the last two need the built-in models, ComfyUI or the icon sets alone, the others a browser as well.
+The first four and the last two need the built-in models, ComfyUI or the icon sets alone, the others a browser as well.
 """
 
 import json
@@ -35,7 +36,7 @@ SHEET = (  # rows of the README's images
 )
 SCALE = 2  # of an image of the sheet
 WORLD_SEED = 9
-LORA = "zimbo.safetensors"
+LORA, ZIMBO = "zimbo.safetensors", "zimbo (built in)"
 
 # tests/conftest.py says why the checkout is not on Python's path under its own name.
 pack = types.ModuleType("pack")
@@ -96,6 +97,10 @@ def draw_emblems() -> None:
     save(emblems.banner(model), DOCS / "banner.png")
 
 
+def draw_drawings() -> None:
+    teach.write_character(EXAMPLES / "drawings" / teach.CHARACTER)
+
+
 def draw_gallery() -> None:
     with Comfy() as comfy:
         for name in NAMES:
@@ -107,7 +112,7 @@ def draw_gallery() -> None:
 
 def saved_images(comfy: Comfy, workflow: dict) -> list[Image.Image]:
     """What the SaveImage nodes of a workflow save, in the order of the workflow."""
-    result = comfy.run(workflow, timeout=600)
+    result = comfy.run(workflow, timeout=1800)
     outputs = {name: result.outputs[name] for name in workflow if workflow[name]["class_type"] == "SaveImage"}
     return [image.convert("RGB") for image in comfy.images(replace(result, outputs=outputs))]
 
@@ -182,6 +187,7 @@ def photograph_results(editor: Editor, nodes: dict[str, dict], results: dict[str
     """Each node of `results` for the help page of its type, alone or beside another."""
     editor.open_api(nodes)
     editor.run()
+    assert editor.silent_nodes() == []  # which waits for the images
     for name, result in results.items():
         node_type = nodes[name]["class_type"]
         path = CHECKOUT / "web" / "docs" / node_type / "result.png"
@@ -195,16 +201,16 @@ def photograph_results(editor: Editor, nodes: dict[str, dict], results: dict[str
 
 def photograph_lora() -> None:
     with open_editor() as editor:
-        teach.write_drawings(editor.comfy.base / "input" / "drawings")
         editor.visit(**{"Comfy.NodeBadge.NodeSourceBadgeMode": "None"})
-        nodes = text_to_image(f"a {teach.WORD} on a pink background", seed=0)
+        nodes = text_to_image(f"a {teach.CHARACTER} on a pink background", seed=0)
         nodes["shows"] = node("PreviewImage", images=["Decode", 0])
-        nodes["drawings"] = node("LoadImageDataSetFromFolder", folder="drawings")
-        nodes["teach"] = node("VQDiffusionTeach", vq_model=["Loader", 0], images=["drawings", 0], word=teach.WORD)
+        nodes["drawings"] = node("VQDiffusionLoadImages", folder=ZIMBO)
+        nodes["drawings shows"] = node("PreviewImage", images=["drawings", 0])
+        nodes["teach"] = node("VQDiffusionTeach", vq_model=["Loader", 0], images=["drawings", 0], word=teach.CHARACTER)
         nodes["TextEncode"]["inputs"]["clip"] = ["teach", 1]
         nodes["Sampler"]["inputs"]["vq_model"] = ["teach", 0]
-        photograph_results(editor, nodes, {"teach": "shows"})
-        del nodes["drawings"], nodes["teach"]
+        photograph_results(editor, nodes, {"drawings": "drawings shows", "teach": "shows"})
+        del nodes["drawings"], nodes["drawings shows"], nodes["teach"]
         nodes["lora"] = node("VQDiffusionLora", vq_model=["Loader", 0], lora_name=LORA, strength=1.0)
         nodes["TextEncode"]["inputs"]["clip"] = ["lora", 1]
         nodes["Sampler"]["inputs"]["vq_model"] = ["lora", 0]
@@ -257,6 +263,7 @@ def all_nodes() -> tuple[dict[str, dict], dict[str, str | None]]:
 PARTS: dict[str, Callable[[], None]] = {
     "sheet": draw_sheet,
     "emblems": draw_emblems,
+    "drawings": draw_drawings,
     "gallery": draw_gallery,
     "templates": photograph_templates,
     "editor": photograph_editor,

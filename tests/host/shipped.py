@@ -26,6 +26,11 @@ def needs_other_model(name):
     return "imagenet" in json.dumps(load(name))
 
 
+def teaches(name):
+    """Whether it trains, which takes minutes, and gives other numbers on another device."""
+    return "VQDiffusionTeach" in json.dumps(load(name))
+
+
 def node(class_type, **inputs):
     return {"class_type": class_type, "inputs": inputs}
 

@@ -14,10 +14,11 @@ SCHEMAS = {schema.node_id: schema for schema in (node.GET_SCHEMA() for node in N
 CONTRACT = {
     "VQDiffusionLoader": ("model: COMBO, dtype: COMBO", "VQ_DIFFUSION, CLIP, VAE"),
     "VQDiffusionLora": ("vq_model: VQ_DIFFUSION, lora_name: COMBO, strength: FLOAT", "VQ_DIFFUSION, CLIP"),
+    "VQDiffusionLoadImages": ("folder: COMBO", "IMAGE, STRING"),
     "VQDiffusionTeach": (
         "vq_model: VQ_DIFFUSION, images: IMAGE, word: STRING, captions: STRING, steps: INT, rank: INT, "
-        "learning_rate: FLOAT, batch: INT, seed: INT, name: STRING",
-        "VQ_DIFFUSION, CLIP, IMAGE",
+        "learning_rate: FLOAT, batch: INT, seed: INT, name: STRING, existing_lora?: COMBO, learn_null?: BOOLEAN",
+        "VQ_DIFFUSION, CLIP, IMAGE, LORA_MODEL, LOSS_MAP",
     ),
     "VQDiffusionTextEncode": ("clip: CLIP, text: STRING", "CONDITIONING"),
     "VQDiffusionClassEncode": ("vq_model: VQ_DIFFUSION, class_label: STRING", "CONDITIONING"),

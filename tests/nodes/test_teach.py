@@ -1,5 +1,6 @@
 """The node that teaches, with two steps of a model of a few thousand weights."""
 
+import errno
 import gc
 import weakref
 
@@ -9,12 +10,15 @@ import folder_paths
 import pytest
 import torch
 from pack.nodes import teach
-from pack.nodes.lora import VQDiffusionLora
+from pack.nodes.lora import VQDiffusionLora, with_lora
 from pack.nodes.model import ManagedModel
 from pack.nodes.teach import VQDiffusionTeach
-from pack.tests.core import tiny
-from pack.vqdiffusion_core.lora import read_lora
+from pack.tests.core import tiny, tiny_lora
+from pack.vqdiffusion_core.checkpoints import CheckpointError
+from pack.vqdiffusion_core.lora import read_lora, write_lora
+from pack.vqdiffusion_core.lora.file import to_tensors
 from pack.vqdiffusion_core.model import VQDiffusion
+from safetensors.torch import save_file
 
 from .test_lora import drawn
 
@@ -45,11 +49,69 @@ def taught(model, **changes):
 
 def test_the_model_that_comes_out_draws_as_with_the_file_at_the_lora_node(model, loras):
     plain = drawn(model, model.clip)
-    vq_model, clip, loss = taught(model)
+    vq_model, clip, loss, *_ = taught(model)
     assert read_lora(loras / "zimbo.safetensors").about.words == ("zimbo",)
     assert torch.equal(drawn(vq_model, clip), drawn(*VQDiffusionLora.execute(model, "zimbo.safetensors", 1.0).args))
     assert torch.equal(drawn(model, model.clip), plain), "the model itself has changed"
     assert loss.ndim == 4 and loss.shape[-1] == 3 and 0 <= loss.min() < loss.max() <= 1
+
+
+def test_the_cores_nodes_save_what_was_learned_and_plot_the_losses(model, loras, tmp_path):
+    *_, lora, loss_map = taught(model)
+    save_file(lora, tmp_path / "saved.safetensors")  # what Save LoRA Weights does
+    ours, saved = read_lora(loras / "zimbo.safetensors"), read_lora(tmp_path / "saved.safetensors")
+    assert same(ours, saved) and len(loss_map["loss"]) == 2
+    assert torch.equal(*(drawn(*with_lora_of(model, lora)) for lora in (ours, saved)))
+
+
+def same(one, other):
+    """Whether two LoRAs have the same numbers."""
+    one, other = to_tensors(one), to_tensors(other)
+    return one.keys() == other.keys() and all(torch.equal(one[key], other[key]) for key in one)
+
+
+def with_lora_of(model, lora):
+    patched = with_lora(model, lora, 1.0)
+    return patched, patched.clip
+
+
+def test_an_earlier_lora_is_gone_on_with_and_stays_as_it_is(model, loras):
+    taught(model)
+    first = (loras / "zimbo.safetensors").read_bytes()
+    taught(model, existing_lora="zimbo.safetensors", learning_rate=1e-6, word="")
+    assert (loras / "zimbo.safetensors").read_bytes() == first
+    one, more = (read_lora(loras / name) for name in ("zimbo.safetensors", "zimbo_2.safetensors"))
+    before, after = to_tensors(one), to_tensors(more)
+    assert more.about.words == ("zimbo",) and not same(one, more)
+    assert all(torch.allclose(before[key], after[key], atol=1e-4) for key in before), "it began anew"
+
+
+def test_a_lora_of_another_model_cannot_be_gone_on_with(model, loras, tmp_path):
+    write_lora(tiny_lora.lora(tiny_lora.model(tmp_path / "run", width=24)), loras / "other.safetensors")
+    with pytest.raises(CheckpointError, match=r"other\.safetensors is a LoRA of another model than tiny"):
+        taught(model, existing_lora="other.safetensors")
+    with pytest.raises(ValueError, match=r"There is no LoRA '\.\./secret'"):
+        taught(model, existing_lora="../secret")
+    assert [path.name for path in loras.iterdir()] == ["other.safetensors"]
+
+
+def test_the_null_learns_where_that_is_asked_for(model, loras):
+    taught(model, learn_null=True)
+    assert read_lora(loras / "zimbo.safetensors").null_1LD is not None
+
+
+def test_a_full_disk_leaves_what_was_learned_on_the_outputs(model, loras, monkeypatch, caplog):
+    def full(lora, path):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(teach, "write_lora", full)
+        vq_model, clip, _, lora, _ = taught(model)
+    assert "zimbo.safetensors could not be written" in caplog.text and "Save LoRA Weights" in caplog.text
+    taught(model)
+    expected = read_lora(loras / "zimbo.safetensors")
+    assert all(torch.equal(tensor, to_tensors(expected)[key]) for key, tensor in lora.items())
+    assert torch.equal(drawn(vq_model, clip), drawn(*with_lora_of(model, expected)))
 
 
 def test_a_lora_learns_and_the_same_seed_learns_the_same(model, loras):
@@ -78,6 +140,7 @@ def test_a_name_that_is_no_file_s_or_of_another_folder_is_refused(name, model):
     [
         ({"word": " "}, "word is empty"),
         ({"captions": "a zimbo\na zimbo"}, "2 captions and 3 images"),
+        ({"captions": ["a zimbo", "", "a zimbo"]}, "no caption for image 2 of 3"),
         ({"images": images(side=SIDE - 1)}, "15 x 15 pixels; expected 16 x 16 or more"),
         ({"images": images() * float("nan")}, "not numbers"),
         ({"images": None}, r"images is \[None\]; expected images"),
@@ -121,7 +184,7 @@ def test_grey_transparent_and_larger_images_are_learned_from(shape, model, loras
     "given",
     [
         {"captions": "a zimbo\n\n two zimbos \nno zimbo\n"},
-        {"captions": ["a zimbo", "two zimbos", "no zimbo"], "images": [images(2), images(1, side=20)]},
+        {"captions": ["a zimbo", "two zimbos\n", " no zimbo"], "images": [images(2), images(1, side=20)]},
     ],
 )
 def test_captions_are_a_line_an_image_or_a_text_an_image(given, model, monkeypatch):
@@ -131,6 +194,13 @@ def test_captions_are_a_line_an_image_or_a_text_an_image(given, model, monkeypat
     tokenize = model.clip.cond_stage_model.tokenize
     ids = [ids_1L[0].tolist() for ids_1L in seen[0].examples.ids]
     assert ids == [tokenize(caption) for caption in ("a zimbo", "two zimbos", "no zimbo")]
+
+
+def test_an_image_may_be_called_by_every_line_of_its_text(model, monkeypatch):
+    seen, learn = [], teach.learn
+    monkeypatch.setattr(teach, "learn", lambda training, *given: seen.append(training) or learn(training, *given))
+    taught(model, captions=["a zimbo\na thing", "two zimbos", "no zimbo"])
+    assert [len(ids_CL) for ids_CL in seen[0].examples.ids] == [2, 1, 1]
 
 
 def test_captions_that_are_too_long_are_said_to_be_cut(model, caplog):

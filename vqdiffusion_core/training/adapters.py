@@ -104,12 +104,14 @@ class AdaptedNetworks(Networks):
         return super().load_state_dict(state_dict, strict=False, assign=assign)
 
     def lora(self, name: str, about: About) -> Lora:
-        """What has been learned."""
-        pairs = {
-            layer: (each.lora_A.weight.detach(), each.lora_B.weight.detach()) for layer, each in self.adapted.items()
-        }
-        tokens = dict(zip(self.token_ids, self.words.delta_nD.detach(), strict=True))
-        null_1LD = self.null_1LD.detach() - self.base_null_1LD
+        """What has been learned until now, in main memory."""
+
+        def kept(tensor: Tensor) -> Tensor:
+            return tensor.detach().cpu().clone()
+
+        pairs = {layer: (kept(each.lora_A.weight), kept(each.lora_B.weight)) for layer, each in self.adapted.items()}
+        tokens = dict(zip(self.token_ids, kept(self.words.delta_nD), strict=True))
+        null_1LD = kept(self.null_1LD - self.base_null_1LD)
         return Lora(name, pairs, about, tokens, null_1LD if null_1LD.any() else None)
 
 

@@ -6,6 +6,7 @@ import random
 import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -161,19 +162,20 @@ def lora_training_of(
     model: VQDiffusion,
     lesson: Lesson,
     images: Sequence[Image.Image],
-    captions: Sequence[str],
+    captions: Sequence[Sequence[str]],
     processes: Processes,
     **settings: Any,
 ) -> LoraTraining:
-    """As `lora_training`, from RGB images of the model's size that are open already, each with one caption: of such a
-    run nothing is kept.
+    """As `lora_training`, from RGB images of the model's size that are open already, each with what it may be called:
+    of such a run nothing is kept.
     """
     _, text_encoder = text_networks(model)
-    check_lesson(lesson, model, captions, len(images))
-    notify_of_cut_captions(captions, text_encoder)
+    every = [*chain.from_iterable(captions)]
+    check_lesson(lesson, model, every, len(images))
+    notify_of_cut_captions(every, text_encoder)
     vqgan = model.vqgan.to(processes.device).eval().requires_grad_(False)
     tokens = [vqgan.encode(to_tensor(image)[None].to(processes.device)).flatten(1).int().cpu() for image in images]
-    ids = [torch.tensor([text_encoder.tokenize(caption)]) for caption in captions]
+    ids = [torch.tensor([text_encoder.tokenize(caption) for caption in each]) for each in captions]
     examples = Examples(torch.cat(tokens), ids, fingerprint(vqgan))
     return LoraTraining(model, lesson, examples, vqgan, processes, **settings)
 

@@ -53,6 +53,51 @@ export function showBelow(node, element, getHeight) {
   node.setSize([Math.max(node.size[0], width), Math.max(node.size[1], height)]);
 }
 
+/** Hands what is dropped on a node outside of its widgets to `accept`, which says whether that was anything.
+ * @param {ComfyNode} node @param {(files: FileList | undefined) => boolean} accept */
+export function onDrop(node, accept) {
+  node.onDragOver = (event) => [...(event.dataTransfer?.items ?? [])].some((item) => item.kind === "file");
+  node.onDragDrop = (event) => accept(event.dataTransfer?.files);
+}
+
+/** Puts files into a folder of ComfyUI's input. Throws Error for what the server does not take.
+ * @param {File[]} files @param {string} folder */
+export async function upload(files, folder) {
+  for (const file of files) {
+    const body = new FormData();
+    body.append("image", file);
+    body.append("subfolder", folder);
+    const answer = await api.fetchApi("/upload/image", { method: "POST", body });
+    if (!answer.ok) throw new Error(`${file.name}: ${answer.status} ${answer.statusText}`);
+  }
+}
+
+/** The menu of a node. @param {ComfyNode} node @param {string} name */
+function menuOf(node, name) {
+  return /** @type {import("../types/comfy.js").Menu} */ (node.widgets?.find((widget) => widget.name === name));
+}
+
+/** A name that a menu does not have yet: "drawings 1", or a higher number.
+ * @param {ComfyNode} node @param {string} menu @param {string} name */
+export function newName(node, menu, name) {
+  const { values } = menuOf(node, menu).options;
+  const count = values.length + 1; // one of so many is new
+  return Array.from({ length: count }, (_, i) => `${name} ${i + 1}`).find((each) => !values.includes(each)) ?? name;
+}
+
+/** Adds a line to a menu and chooses it. @param {ComfyNode} node @param {string} menu @param {string} value */
+export function choose(node, menu, value) {
+  const widget = menuOf(node, menu);
+  if (!widget.options.values.includes(value)) widget.options.values.push(value);
+  widget.value = value;
+  recordChange();
+}
+
+/** Says in a corner of the editor what went wrong. @param {ComfyNode} node @param {string} detail */
+export function toastError({ title: summary }, detail) {
+  app.extensionManager.toast.add({ severity: "error", summary, detail, life: READ });
+}
+
 const DRAWN = 500; // milliseconds until the editor has drawn what is new
 const READ = 15_000; // milliseconds that a message stays in the corner
 

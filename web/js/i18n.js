@@ -26,6 +26,7 @@ export const ENGLISH = {
   runFirst: "Run once to see the image here.",
   connectVae: "Connect vae to see the image here.",
   unreadable: "The painting in this workflow cannot be read: {problem}. Clear it to paint anew.",
+  dropImages: "Drop images here, or click to choose them",
   paintCommand: "Paint on the tokens",
   viewer: "Tokens of the run",
   viewerKeys: "Arrow keys move from token to token.",

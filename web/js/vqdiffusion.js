@@ -3,17 +3,23 @@
 
 import {
   addWidget,
+  choose,
   loadMessages,
+  newName,
+  onDrop,
   onNotices,
   onOutput,
   recordChange,
   register,
   showBelow,
+  toastError,
   toastIfUnseen,
+  upload,
   viewUrl,
   visibleNodes,
 } from "./comfy.js";
 import { make } from "./dom.js";
+import { FileDrop } from "./FileDrop.js";
 import { InspectorWidget } from "./InspectorWidget.js";
 import { ENGLISH } from "./i18n.js";
 import { PaintWidget } from "./PaintWidget.js";
@@ -27,7 +33,9 @@ import { PaintWidget } from "./PaintWidget.js";
 
 const PAINTING = "VQ_DIFFUSION_PAINTING"; // as in nodes/inpainting.py
 const INSPECTOR = "VQDiffusionTokenInspector";
+const IMAGES = "VQDiffusionLoadImages";
 const HEIGHT = 300; // pixels, at least
+const DROP_HEIGHT = 60;
 const LINE = { height: 16, letter: 6.5, margin: 30 }; // pixels of a notice's lines, about
 
 let messages = ENGLISH;
@@ -47,6 +55,7 @@ register({
   getCustomWidgets: () => ({ [PAINTING]: (node, name) => ({ widget: addPainter(node, name) }) }),
   nodeCreated(node) {
     if (node.comfyClass === INSPECTOR) addViewer(node);
+    if (node.comfyClass === IMAGES) addFileDrop(node);
   },
   commands: [{ id: "VQDiffusion.Paint", label: ENGLISH.paintCommand, icon: "pi pi-pencil", function: paint }],
   keybindings: [{ commandId: "VQDiffusion.Paint", combo: { key: "p", alt: true } }],
@@ -82,6 +91,22 @@ function addViewer(node) {
   });
   const widget = addWidget(node, "run", viewer.element, { getMinHeight: () => HEIGHT });
   widget.serialize = false; // nothing of it is the workflow's
+}
+
+/** Lets a node take image files, into a new folder that it then opens. @param {ComfyNode} node */
+function addFileDrop(node) {
+  const drop = new FileDrop(messages.dropImages, async (files) => {
+    const folder = newName(node, "folder", "drawings");
+    try {
+      await upload(files, folder);
+      choose(node, "folder", folder);
+    } catch (error) {
+      toastError(node, `${error}`);
+    }
+  });
+  onDrop(node, (files) => drop.accept(files));
+  const options = { getMinHeight: () => DROP_HEIGHT, getMaxHeight: () => DROP_HEIGHT, serialize: false };
+  addWidget(node, "drop", drop.element, options).serialize = false;
 }
 
 /** Says on a node what its run has left out or changed. @param {ComfyNode} node @param {string[]} lines */

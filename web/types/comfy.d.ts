@@ -6,6 +6,11 @@ export interface Widget {
   serialize?: boolean;
 }
 
+/** A widget to choose from. */
+export interface Menu extends Widget {
+  options: { values: string[] };
+}
+
 export interface WidgetOptions {
   getValue?: () => string;
   setValue?: (value: string) => void;
@@ -40,6 +45,8 @@ export interface ComfyNode {
   setSize(size: [number, number]): void;
   removeWidget(widget: Widget): void;
   addDOMWidget(name: string, type: string, element: HTMLElement, options?: WidgetOptions): Widget;
+  onDragOver?(event: DragEvent): boolean;
+  onDragDrop?(event: DragEvent): boolean;
   onExecuted?(this: ComfyNode, output: object): void;
   onConfigure?(this: ComfyNode, ...data: unknown[]): void;
 }
@@ -77,6 +84,6 @@ export interface App {
 
 export interface Api {
   apiURL(path: string): string;
-  fetchApi(path: string): Promise<Response>;
+  fetchApi(path: string, request?: RequestInit): Promise<Response>;
   addEventListener(type: string, listen: (event: CustomEvent) => void): void;
 }
