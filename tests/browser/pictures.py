@@ -36,7 +36,7 @@ SHEET = (  # rows of the README's images
 )
 SCALE = 2  # of an image of the sheet
 WORLD_SEED = 9
-LORA, ZIMBO = "zimbo.safetensors", "zimbo (built in)"
+WORD, ZIMBO = "zimbo", "zimbo (built in)"
 
 # tests/conftest.py says why the checkout is not on Python's path under its own name.
 pack = types.ModuleType("pack")
@@ -98,7 +98,7 @@ def draw_emblems() -> None:
 
 
 def draw_drawings() -> None:
-    teach.write_character(EXAMPLES / "drawings" / teach.CHARACTER)
+    teach.write_character(EXAMPLES / "drawings" / WORD)
 
 
 def draw_gallery() -> None:
@@ -202,16 +202,16 @@ def photograph_results(editor: Editor, nodes: dict[str, dict], results: dict[str
 def photograph_lora() -> None:
     with open_editor() as editor:
         editor.visit(**{"Comfy.NodeBadge.NodeSourceBadgeMode": "None"})
-        nodes = text_to_image(f"a {teach.CHARACTER} on a pink background", seed=0)
+        nodes = text_to_image(f"a {WORD} on a pink background", seed=0)
         nodes["shows"] = node("PreviewImage", images=["Decode", 0])
         nodes["drawings"] = node("VQDiffusionLoadImages", folder=ZIMBO)
         nodes["drawings shows"] = node("PreviewImage", images=["drawings", 0])
-        nodes["teach"] = node("VQDiffusionTeach", vq_model=["Loader", 0], images=["drawings", 0], word=teach.CHARACTER)
+        nodes["teach"] = node("VQDiffusionTeach", vq_model=["Loader", 0], images=["drawings", 0], word=WORD)
         nodes["TextEncode"]["inputs"]["clip"] = ["teach", 1]
         nodes["Sampler"]["inputs"]["vq_model"] = ["teach", 0]
         photograph_results(editor, nodes, {"drawings": "drawings shows", "teach": "shows"})
         del nodes["drawings"], nodes["drawings shows"], nodes["teach"]
-        nodes["lora"] = node("VQDiffusionLora", vq_model=["Loader", 0], lora_name=LORA, strength=1.0)
+        nodes["lora"] = node("VQDiffusionLora", vq_model=["Loader", 0], lora_name=f"{WORD}.safetensors", strength=1.0)
         nodes["TextEncode"]["inputs"]["clip"] = ["lora", 1]
         nodes["Sampler"]["inputs"]["vq_model"] = ["lora", 0]
         photograph_results(editor, nodes, {"lora": "shows"})

@@ -1,27 +1,22 @@
 """Teaching as an artist does it: from dropped images to a LoRA's file, and an image drawn with it."""
 
 import base64
-import io
 import json
 
 import pytest
-from pack.tests.bench.teach import WORD, on_ground
 from pack.tests.host import shipped
 from pack.tests.host.shipped import node, text_to_image
 from pack.vqdiffusion_core.lora import read_lora
 
-GROUNDS = ("red", "blue")
+WORD, GROUNDS = "zimbo", ("red", "blue")
 FOLDER = "app.graph.nodes.find(node => node.type === 'VQDiffusionLoadImages').widgets[0].value"
 
 
-def files(captions=()):
-    """Drawings as files, some with a text: (name, content, type)."""
-    made = []
-    for colour in GROUNDS:
-        png = io.BytesIO()
-        on_ground((colour,)).save(png, "png")
-        made.append((f"{colour}.png", png.getvalue(), "image/png"))
-    return made + [(f"{colour}.txt", f"a {WORD} on {colour}".encode(), "text/plain") for colour in captions]
+def files():
+    """Two drawings, each with a text: (name, content, type)."""
+    drawings = shipped.EXAMPLES / "drawings" / WORD
+    images = [(f"{colour}.png", (drawings / f"{colour}.png").read_bytes(), "image/png") for colour in GROUNDS]
+    return images + [(f"{colour}.txt", f"a {WORD} on {colour}".encode(), "text/plain") for colour in GROUNDS]
 
 
 def drop(editor, dropped):
@@ -58,7 +53,7 @@ def test_from_images_to_a_lora_s_file_to_an_image_with_it(some_editor, bring):
     editor.open(graph)
     editor.show("VQDiffusionLoadImages")
     before = editor.page.evaluate(FOLDER)
-    bring(editor, files(captions=GROUNDS))
+    bring(editor, files())
     editor.page.wait_for_function(f"before => {FOLDER} !== before", arg=before)
     folder = editor.comfy.base / "input" / editor.page.evaluate(FOLDER)
     assert sorted(path.name for path in folder.iterdir()) == ["blue.png", "blue.txt", "red.png", "red.txt"]

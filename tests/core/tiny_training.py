@@ -5,12 +5,14 @@ from dataclasses import replace
 
 import torch
 from pack.vqdiffusion_core.distributed import ALONE
+from pack.vqdiffusion_core.model import VQDiffusion
 from pack.vqdiffusion_core.networks.gpt import GPT
 from pack.vqdiffusion_core.networks.inference import FastTransformer
 from pack.vqdiffusion_core.networks.specs import TextSpec, VQGANSpec
 from pack.vqdiffusion_core.networks.text_encoder import TextEncoder, clip_text_model
 from pack.vqdiffusion_core.networks.vqgan import VQGAN
 from pack.vqdiffusion_core.training import recipe
+from pack.vqdiffusion_core.training.adapters import AdaptedNetworks
 from pack.vqdiffusion_core.training.autoregressive import AutoregressiveTraining, GPTNetworks
 from pack.vqdiffusion_core.training.diffusion import DiffusionTraining, Networks
 from pack.vqdiffusion_core.training.examples import Examples
@@ -86,17 +88,25 @@ def autoregressive(folder, processes=ALONE, **settings):
     return recipe.autoregressive_training(model, Images(), folder, processes, **{"batch": 4} | settings)
 
 
-def on_tokens(spec, text=None, kernel="absorbing", **settings):
-    """Training of a network of this shape, on tokens at random with captions at random."""
+def on_tokens(spec, text=None, kernel="absorbing", rank=None, **settings):
+    """Training of a network of this shape, or of a LoRA of this rank, on tokens at random with captions at random."""
     text = text or TextSpec(vocabulary=50, length=10, width=24, layers=1, heads=2, mlp_width=96)
     torch.manual_seed(0)
     encoder = TextEncoder(clip_text_model(text), tokenizer=None)
     transformer = FastTransformer(replace(spec, text_width=text.width))
-    networks = Networks(transformer, encoder, torch.zeros(1, text.length, text.width))
+    null_1LD, schedule = (
+        torch.zeros(1, text.length, text.width),
+        recipe.KERNELS[kernel](spec.num_timesteps, spec.codebook_size),
+    )
+    codec = VQGAN(CODEC)
+    if rank is None:
+        networks = Networks(transformer, encoder, null_1LD)
+    else:
+        networks = AdaptedNetworks(VQDiffusion("tiny", transformer, schedule, codec, encoder, null_1LD), rank, [3])
+        networks.freeze_in(torch.bfloat16)
     tokens_SN = torch.randint(spec.codebook_size, (4, spec.num_tokens))
     examples = Examples(tokens_SN, [*torch.randint(text.vocabulary, (4, 1, text.length))], codec="")
-    schedule = recipe.KERNELS[kernel](spec.num_timesteps, spec.codebook_size)
-    return DiffusionTraining(networks, schedule, examples, VQGAN(CODEC), **settings)
+    return DiffusionTraining(networks, schedule, examples, codec, **settings)
 
 
 def causal_on_tokens(spec, **settings):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
-from typing import Protocol
+from typing import Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -135,6 +135,7 @@ def activation_bytes(
     N, W = spec.num_tokens, spec.width
     scores = score_bytes(spec.heads, N, N + length, fused)
     block = scores + block_bytes(N * W, "learned" if learned(transformer) else "frozen", mixed, fused)
+    block += N * adapter_bytes(transformer, mixed)
     logits = 4 * TABLES[replaces(schedule)] * asked_share(schedule) * N * spec.codebook_size
     texts = learned(text_encoder) * text_bytes(text_encoder, mixed, fused)
     if checkpoint:
@@ -152,10 +153,12 @@ def causal_activation_bytes(gpt: GPT, text_encoder: TextEncoder, mixed: bool, fu
 
 
 def text_bytes(text_encoder: TextEncoder, mixed: bool, fused: bool) -> int:
-    """What a text encoder that learns keeps of one prompt."""
+    """What a text encoder that learns, or the vectors of whose words do, keeps of one prompt."""
     spec, length = text_encoder.model.config, text_encoder.length
+    layers = (weight for name, weight in text_encoder.named_parameters() if ".layers." in name)
+    kind = "learned" if any(weight.requires_grad for weight in layers) else "frozen"
     scores = score_bytes(spec.num_attention_heads, length, length, fused)
-    return spec.num_hidden_layers * (scores + block_bytes(length * text_encoder.width, "learned", mixed, fused))
+    return spec.num_hidden_layers * (scores + block_bytes(length * text_encoder.width, kind, mixed, fused))
 
 
 def score_bytes(heads: int, queries: int, keys: int, fused: bool) -> int:
@@ -192,6 +195,12 @@ def convolution_bytes(network: nn.Module, run: Callable[[], object], mixed: bool
     with torch.no_grad():
         run()
     return kept
+
+
+def adapter_bytes(transformer: Transformer, mixed: bool) -> int:
+    """Of a token in a block: what the narrow side of each adapter there gives to the wide one."""
+    adapters = (part for name, part in transformer.blocks[0].named_modules() if name.endswith("lora_A"))
+    return (2 if mixed else 4) * sum(cast(nn.Linear, part).out_features for part in adapters)
 
 
 def learned(module: nn.Module) -> bool:

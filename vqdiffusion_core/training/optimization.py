@@ -74,7 +74,9 @@ def choose_optimizers(network: nn.Module, hidden: Iterable[nn.Module]) -> list[t
         chosen.append(Muon(matrices, weight_decay=0.01))
         learned -= set(matrices)
     others = [parameter for parameter in network.parameters() if parameter in learned]  # in an order that resumes
-    return [*chosen, torch.optim.AdamW(others, betas=(0.9, 0.96), weight_decay=0.01)]
+    if others:
+        chosen.append(torch.optim.AdamW(others, betas=(0.9, 0.96), weight_decay=0.01))
+    return chosen
 
 
 def cosine_schedule(progress: float, warm_up: float = 0.02, floor: float = 0.02) -> float:

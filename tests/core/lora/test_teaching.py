@@ -58,6 +58,15 @@ def test_what_was_learned_is_a_lora_of_the_model_that_draws(taught, folder):
     assert main([*draw, "-o", str(image)]) == 0 and Image.open(image).size == (16, 16)
 
 
+def test_adapters_alone_learn_where_no_word_is_taught(folder, tmp_path):
+    shutil.copytree(folder / "images", tmp_path / "images")
+    write_images(tmp_path / "images")
+    shutil.copytree(folder / "model", tmp_path / "model")
+    assert teach(tmp_path, tmp_path / "run", "--save-as", str(tmp_path / "run" / "pim.safetensors"), steps=1)
+    lora = read_lora(tmp_path / "run" / "pim.safetensors")
+    assert lora.about.words == () and not lora.tokens and any(B.any() for _, B in lora.pairs.values())
+
+
 def test_the_same_seed_is_the_same_file_and_another_is_not(taught, folder, tmp_path):
     assert teach(folder, tmp_path / "again", "--word", "pim") == taught
     assert teach(folder, tmp_path / "other", "--word", "pim", "--seed", "1") != taught

@@ -4,11 +4,23 @@ from dataclasses import replace
 
 import pytest
 import torch
+from pack.tests.core import full_size
 from pack.tests.core import tiny_training as tiny
 from pack.tests.core.allocations import Peak
+from pack.vqdiffusion_core.checkpoints import releases
+from pack.vqdiffusion_core.diffusion.schedule import Schedule
+from pack.vqdiffusion_core.distributed import Processes
+from pack.vqdiffusion_core.model import VQDiffusion
+from pack.vqdiffusion_core.networks.inference import FastTransformer
 from pack.vqdiffusion_core.networks.kernels import keep_freed_memory
 from pack.vqdiffusion_core.networks.specs import GPTSpec, TextSpec, TransformerSpec, VQGANSpec
+from pack.vqdiffusion_core.networks.text_encoder import TextEncoder, clip_text_model
+from pack.vqdiffusion_core.networks.vqgan import VQGAN
 from pack.vqdiffusion_core.training import memory
+from pack.vqdiffusion_core.training.adapters import AdaptedNetworks
+from pack.vqdiffusion_core.training.diffusion import DiffusionTraining
+from pack.vqdiffusion_core.training.examples import Examples
+from pack.vqdiffusion_core.training.lora import Lesson
 
 SPEC = TransformerSpec(codebook_size=50, grid=(8, 8), layers=4, width=64, heads=4, num_timesteps=100)
 WIDE = replace(SPEC, width=128)
@@ -28,6 +40,10 @@ CASES = {
     "checkpoints, float32": (SPEC, {"batch": 32, "checkpoint_activations": True, "mixed": False}),
     "the transformer alone": (SPEC, {"learn": "transformer"}),
     "the null alone": (SPEC, {"learn": "null"}),
+    "a LoRA": (WIDE, {"rank": 8}),
+    "a LoRA of high rank": (SPEC, {"rank": 64}),
+    "a LoRA, long text": (SPEC, {"rank": 8, "text": LONG_TEXT}),
+    "a LoRA, checkpoints": (WIDE, {"rank": 8, "batch": 32, "checkpoint_activations": True}),
 }
 
 
@@ -77,6 +93,26 @@ def test_of_a_decoder_nothing_takes_less(monkeypatch):
     assert "--" not in memory.check_memory(tiny.decoder(None)) and "--accumulate 4" in memory.check_memory(
         tiny.codec(None, batch=4)
     )
+
+
+@pytest.mark.parametrize(("name", "most"), [("ithq", 12e9), ("coco", 5e9)])
+def test_a_lora_of_a_published_model_is_taught_where_there_is_so_much(name, most):
+    """One image at a time, frozen weights in 16 bits; by the estimate, since no test has such a model."""
+    (release,) = (release for release in releases.RELEASES if release.name == name)
+    with torch.device("meta"):
+        encoder = TextEncoder(clip_text_model(full_size.CLIP), tokenizer=None)
+        transformer, codec = (
+            FastTransformer(full_size.transformer_spec(release)),
+            VQGAN(full_size.CODECS[release.vqgan]),
+        )
+        null_1LD = torch.zeros(1, encoder.length, encoder.width)
+    schedule = Schedule.linear(full_size.TIMESTEPS, release.codebook_size)
+    networks = AdaptedNetworks(VQDiffusion(name, transformer, schedule, codec, encoder, null_1LD), Lesson.rank, [3])
+    networks.freeze_in(torch.bfloat16)
+    examples, processes = Examples(torch.zeros(1, 1), [], codec=""), Processes(device=torch.device("meta"))
+    training = DiffusionTraining(networks, schedule, examples, codec, processes, batch=1)
+    plain, again = (training.memory(1, checkpoint).total for checkpoint in (False, True))
+    assert again < plain / 2 and plain < most
 
 
 def said(monkeypatch, available, **settings):
