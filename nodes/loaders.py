@@ -24,7 +24,8 @@ FOLDER = "vq_diffusion"  # under ComfyUI's models, and the name that extra_model
 LORAS = "loras"  # the host's own folder
 BUILT_IN = {f"{name} (built in)": folder for name, folder in checkpoints.BUILT_IN.items()}
 EXAMPLES = Path(__file__).parents[1] / "example_workflows"  # with what they open
-ZIMBO = "zimbo (built in)"
+ZIMBO = "zimbo (built in)"  # drawings of it, and a LoRA
+BUILT_IN_LORAS = {f"{name} (built in)": EXAMPLES / "loras" / f"{name}.safetensors" for name in ("zimbo", "moonlit")}
 
 # What some workflow still holds. Two loaders of one model share it, and it is read again only when its files change.
 LOADED: WeakValueDictionary[tuple[Any, ...], ManagedModel] = WeakValueDictionary()
@@ -159,7 +160,9 @@ def image_folders() -> dict[str, Path]:
 
 
 def lora_names() -> list[str]:
-    return [name for name in folder_paths.get_filename_list(LORAS) if name.endswith(".safetensors")]
+    """The menu: what the user has, then what comes along."""
+    own = [name for name in folder_paths.get_filename_list(LORAS) if name.endswith(".safetensors")]
+    return [*own, *BUILT_IN_LORAS]
 
 
 def lora_file(name: str) -> Path:
@@ -169,7 +172,7 @@ def lora_file(name: str) -> Path:
             f"There is no LoRA {name!r:.100}; put its .safetensors file into models/loras, then refresh the node "
             "definitions (R)."
         )
-    return Path(folder_paths.get_full_path_or_raise(LORAS, name))
+    return BUILT_IN_LORAS.get(name) or Path(folder_paths.get_full_path_or_raise(LORAS, name))
 
 
 def new_lora_file(name: str) -> Path:

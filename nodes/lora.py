@@ -36,7 +36,8 @@ class VQDiffusionLora(io.ComfyNode):
                 io.Combo.Input(
                     "lora_name",
                     options=lora_names(),
-                    tooltip="The files in models/loras. One of another model is refused, and the error says of which.",
+                    tooltip="The files in models/loras, and two for the pocket model that come with this pack. One of "
+                    "another model is refused, and the error says of which.",
                 ),
                 io.Float.Input(
                     "strength",

@@ -3,13 +3,14 @@
 import folder_paths
 import pytest
 import torch
-from pack.nodes import prompt, sampling, tokens
+from pack.nodes import loaders, prompt, sampling, tokens
+from pack.nodes.loaders import BUILT_IN_LORAS
 from pack.nodes.lora import VQDiffusionLora
 from pack.tests.core import tiny_lora
 from pack.vqdiffusion_core import apply_loras, generate
-from pack.vqdiffusion_core.checkpoints import CheckpointError, load
+from pack.vqdiffusion_core.checkpoints import POCKET_FOLDER, CheckpointError, load
 from pack.vqdiffusion_core.diffusion.settings import Settings
-from pack.vqdiffusion_core.lora import write_lora
+from pack.vqdiffusion_core.lora import read_lora, write_lora
 
 
 @pytest.fixture
@@ -71,7 +72,14 @@ def test_a_lora_of_another_model_is_refused_with_what_fits(model, loras):
 def test_only_what_is_in_the_menu_is_opened(name, model, loras):
     with pytest.raises(ValueError, match="There is no LoRA"):
         VQDiffusionLora.execute(model, name, 1.0)
-    assert set(VQDiffusionLora.define_schema().inputs[1].options) == set(loras)
+    assert VQDiffusionLora.define_schema().inputs[1].options == [*sorted(loras), *BUILT_IN_LORAS]
+
+
+@pytest.mark.parametrize("name", BUILT_IN_LORAS)
+def test_what_comes_along_fits_the_built_in_model(name):
+    lora = read_lora(loaders.lora_file(name))
+    lora.check_fit(load(POCKET_FOLDER, "float32"))
+    assert f"{lora.about.words[0]} (built in)" == name and lora.name.removesuffix(".safetensors") == lora.about.words[0]
 
 
 def test_the_menu_s_file_that_changes_is_another_lora(model, loras, tmp_path):
