@@ -59,7 +59,7 @@ def test_from_images_to_a_lora_s_file_to_an_image_with_it(some_editor, bring):
     assert sorted(path.name for path in folder.iterdir()) == ["blue.png", "blue.txt", "red.png", "red.txt"]
 
     editor.run()
-    assert editor.silent_nodes() == []
+    assert len(editor.shown_images()) == len(GROUNDS) + 1 + 4  # what it learned from, its loss, what it draws
     lora = read_lora(editor.comfy.base / "models" / "loras" / f"{name}.safetensors")
     assert lora.about.words == (WORD,) and lora.about.recipe["steps"] == 2
 
@@ -70,4 +70,4 @@ def test_from_images_to_a_lora_s_file_to_an_image_with_it(some_editor, bring):
     editor.open_api(drawing)
     editor.run()
     (image,) = editor.shown_images()
-    assert image.size == (96, 96) and editor.silent_nodes() == [] and editor.complaints == []
+    assert image.size == (96, 96) and editor.complaints == []
