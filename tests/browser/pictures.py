@@ -187,6 +187,7 @@ def photograph_results(editor: Editor, nodes: dict[str, dict], results: dict[str
     """Each node of `results` for the help page of its type, alone or beside another."""
     editor.open_api(nodes)
     editor.run()
+    editor.show(nodes[next(iter(results))]["class_type"], 0.25)  # nodes out of view load no images
     assert editor.silent_nodes() == []  # which waits for the images
     for name, result in results.items():
         node_type = nodes[name]["class_type"]
