@@ -48,13 +48,7 @@ class VQDiffusionLora(io.ComfyNode):
                     tooltip="How strongly it is added. 0 is the model as it was, below 0 takes away what was taught.",
                 ),
             ],
-            outputs=[
-                VQ_DIFFUSION.Output(display_name="vq_model", tooltip="The model with the LoRA, for the sampler."),
-                io.Clip.Output(
-                    display_name="clip",
-                    tooltip="The text encoder that knows the new words: encode your prompts with it.",
-                ),
-            ],
+            outputs=taught_outputs(),
         )
 
     @classmethod
@@ -68,6 +62,16 @@ class VQDiffusionLora(io.ComfyNode):
     def execute(cls, vq_model: ManagedModel, lora_name: str, strength: float) -> io.NodeOutput:
         patched = with_lora(vq_model, read_lora(lora_file(lora_name)), strength)
         return io.NodeOutput(patched, patched.clip)
+
+
+def taught_outputs() -> list[io.Output]:
+    """A model that has learned something, and what encodes its prompts."""
+    return [
+        VQ_DIFFUSION.Output(display_name="vq_model", tooltip="The model with the LoRA, for the sampler."),
+        io.Clip.Output(
+            display_name="clip", tooltip="The text encoder that knows the new words: encode your prompts with it."
+        ),
+    ]
 
 
 def with_lora(vq_model: ManagedModel, lora: Lora, strength: float) -> ManagedModel:

@@ -25,7 +25,7 @@ from ..vqdiffusion_core.notices import notify
 from . import runtime
 from .load_images import to_image
 from .loaders import load_anew, lora_file, lora_names, new_lora_file
-from .lora import with_lora
+from .lora import taught_outputs, with_lora
 from .model import ManagedModel
 from .sockets import VQ_DIFFUSION, schema
 from .validation import validate_inputs
@@ -116,11 +116,7 @@ class VQDiffusionTeach(io.ComfyNode):
                 ),
             ],
             outputs=[
-                VQ_DIFFUSION.Output(display_name="vq_model", tooltip="The model with the LoRA, for the sampler."),
-                io.Clip.Output(
-                    display_name="clip",
-                    tooltip="The text encoder that knows the new words: encode your prompts with it.",
-                ),
+                *taught_outputs(),
                 io.Image.Output(display_name="loss", tooltip="The loss over the steps, as a curve that should fall."),
                 io.Custom("LORA_MODEL").Output(
                     display_name="lora", tooltip="What was learned, for ComfyUI's Save LoRA Weights."
@@ -152,6 +148,7 @@ def teach_from(
     existing_lora: str = NO_LORA,
     learn_null: bool = False,
 ) -> io.NodeOutput:
+    from ..vqdiffusion_core.training.data import notify_of_cut
     from ..vqdiffusion_core.training.lora import Lesson, lora_name, loss_curve
     from ..vqdiffusion_core.training.recipe import text_networks
 
@@ -162,6 +159,7 @@ def teach_from(
     if not lesson.word:
         raise ValueError("word is empty; give a new word for what the images show, such as zimbo.")
     pictures = [picture for images_BHWC in images for picture in to_pictures(images_BHWC, vq_model)]
+    notify_of_cut([(each.shape[1], each.shape[0]) for batch_BHWC in images for each in batch_BHWC], pictures[0].size)
     called = read_captions(captions, lesson.word, pictures)
     file = new_lora_file(name.strip() or lora_name(lesson.word))
     if vq_model.patcher.patches:

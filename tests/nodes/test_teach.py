@@ -180,6 +180,11 @@ def test_grey_transparent_and_larger_images_are_learned_from(shape, model, loras
     assert (loras / "zimbo.safetensors").exists()
 
 
+def test_images_of_another_shape_are_said_to_be_cut(model, caplog):
+    taught(model, images=[images(2), torch.rand(1, SIDE, 2 * SIDE, 3)])
+    assert f"1 of 3 images are cut around their middle, to the shape of {SIDE} x {SIDE} pixels" in caplog.text
+
+
 @pytest.mark.parametrize(
     "given",
     [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any, Protocol
@@ -77,7 +77,7 @@ class Folder:
     `image_folder` says where their captions come from, `images` how files become RGB, on `background` where they are
     transparent. Every file is looked at before the work begins, by `processes` together; raises ValueError for a folder
     without images, and, naming all of them at once, for images that cannot be read, are too small, or have no caption
-    where captions are wanted. What is passed over is said as a notice.
+    where captions are wanted. What is passed over or cut is said as a notice.
     """
 
     def __init__(
@@ -95,11 +95,12 @@ class Folder:
         read = read_captions(found) if captions else Captions({path: [] for path in found.images})
         self.folder, self.paths, self.listed = folder, found.images, [*read.of.values()]
         shard = self.paths[processes.rank :: processes.count]
-        checked = processes.gather_objects([complaint(path, size) for path in shard])
-        if wrong := [*read.wrong, *filter(None, checked)]:
+        checked = processes.gather_objects([look_at(path, size) for path in shard])
+        if wrong := [*read.wrong, *(each for each in checked if isinstance(each, str))]:
             raise ValueError(summarize(folder, wrong))
         for line in found.notices() + read.notices:
             notify(line)
+        notify_of_cut([each for each in checked if not isinstance(each, str)], (size, size))
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -117,18 +118,27 @@ class Folder:
         return ImageOps.fit(open_image(path, self.background), (self.size, self.size), Image.Resampling.LANCZOS)
 
 
-def complaint(path: Path, size: int) -> str | None:
-    """Why an image cannot be learned from."""
+def look_at(path: Path, size: int) -> tuple[int, int] | str:
+    """An image's width and height, or why it cannot be learned from."""
     try:
         image = open_image(path)
     except ValueError as error:
         return str(error)
     if min(image.size) >= size:
-        return None
+        return image.size
     return (
         f"{path} is {image.width} x {image.height} pixels; expected {size} x {size} or more. "
         "Take it out, or train at a smaller size."
     )
+
+
+def notify_of_cut(sizes: Sequence[tuple[int, int]], kept: tuple[int, int]) -> None:
+    """Say of how many images, of these widths and heights, a part is lost where they are scaled and cut to `kept`."""
+    if cut := sum(width * kept[1] != height * kept[0] for width, height in sizes):
+        notify(
+            f"{cut} of {len(sizes)} images are cut around their middle, to the shape of {kept[0]} x {kept[1]} pixels; "
+            "cut them yourself where that loses something."
+        )
 
 
 def summarize(folder: Path, wrong: list[str]) -> str:

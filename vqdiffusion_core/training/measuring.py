@@ -37,9 +37,9 @@ Figures = dict[str, Any]
 
 def measure(parts: Mapping[str, Callable[[], Any]], file: Path | None, of: Figures) -> Figures:
     """The figures of every part, and `of` what they are. The file has them as soon as they are known; those that it has
-    already, of the same, are not measured again.
+    already, of the same, are not measured again. Raises ValueError, before any work, for a file of something else.
     """
-    kept = json.loads(file.read_text()) if file and file.exists() else {}
+    kept = read_figures(file) if file and file.exists() else {}
     figures = {"of": of} | (kept if kept.get("of") == of else {})
     for name, figure in tqdm(parts.items(), "measured", unit="part", disable=None):
         if name not in figures:
@@ -48,6 +48,16 @@ def measure(parts: Mapping[str, Callable[[], Any]], file: Path | None, of: Figur
                 with atomic_write(file) as unfinished:
                     unfinished.write_text(json.dumps(figures, indent=2) + "\n")
     return figures
+
+
+def read_figures(file: Path) -> Figures:
+    try:
+        kept = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError:
+        kept = None
+    if not isinstance(kept, dict):
+        raise ValueError(f"{file} has no figures of an evaluation in it and would be lost; give --json another file.")
+    return kept
 
 
 def table(figures: Figures) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from copy import deepcopy
 from typing import Any, Generic, TypeVar
@@ -30,7 +31,7 @@ GRID_IMAGES = 8
 Networks = TypeVar("Networks", bound=nn.Module)
 
 
-class TokenTraining(Generic[Networks]):
+class TokenTraining(ABC, Generic[Networks]):
     """One run: of `networks` those weights learn that ask for gradients. `batch` is that of all processes together;
     `vqgan` draws the sheets; `compiled`: by PyTorch's compiler, which takes a while to begin and a C++ compiler to be
     there. `accumulate` takes each process's rows of a batch in so many parts: the same steps, in less memory.
@@ -92,9 +93,9 @@ class TokenTraining(Generic[Networks]):
             activations=int(rows * self.image_bytes(checkpoint_activations)),
         )
 
+    @abstractmethod
     def image_bytes(self, checkpoint_activations: bool) -> float:
         """What is kept of one image for the backward pass."""
-        raise NotImplementedError
 
     def draw_examples(self, step: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """This process's rows of a batch: tokens (B, N) and captions (B, L)."""
@@ -113,9 +114,9 @@ class TokenTraining(Generic[Networks]):
         update_average([mean for mean, _ in learned], [weight for _, weight in learned], step, EMA_DECAY)
         return norm
 
+    @abstractmethod
     def model(self, name: str) -> VQDiffusion:
         """What has been learned so far, with the averaged weights."""
-        raise NotImplementedError
 
     @torch.no_grad()
     def sample_grid(self) -> Image.Image:

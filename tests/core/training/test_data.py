@@ -14,7 +14,7 @@ from PIL import Image
 @pytest.fixture
 def folder(tmp_path):
     for i, name in enumerate(("fox", "owl")):
-        Image.new("RGB", (24 + 8 * i, 20), (60 + 90 * i, 120, 30)).save(tmp_path / f"{name}.png")
+        Image.new("RGB", (20 + 8 * i, 20 + 8 * i), (60 + 90 * i, 120, 30)).save(tmp_path / f"{name}.png")
     return tmp_path
 
 
@@ -76,7 +76,7 @@ def test_an_image_that_cannot_be_read_is_refused(folder):
 
 
 def test_an_image_that_is_too_small_is_refused(folder):
-    with pytest.raises(ValueError, match=r"fox\.png is 24 x 20 pixels; expected 32 x 32 or more"):
+    with pytest.raises(ValueError, match=r"fox\.png is 20 x 20 pixels; expected 32 x 32 or more"):
         Folder(folder, 32, captions=False)
 
 
@@ -130,6 +130,15 @@ def test_a_text_file_that_holds_no_text_is_named(tmp_path):
         (tmp_path / "fox.txt").write_bytes(content)
         with pytest.raises(ValueError, match=r"fox\.txt is no text in UTF-8, UTF-16 or cp1252"):
             Folder(tmp_path, 16)
+
+
+def test_images_that_are_not_square_are_said_to_be_cut(tmp_path):
+    save(tmp_path / "square.png")
+    Image.new("RGB", (40, 30)).save(tmp_path / "photo.png")
+    for name in ("square", "photo"):
+        (tmp_path / f"{name}.txt").write_text(f"a {name}")
+    _, (notice,) = learned(tmp_path)
+    assert "1 of 2 images are cut around their middle, to the shape of 16 x 16 pixels" in notice
 
 
 # Layouts

@@ -32,6 +32,15 @@ def test_the_built_in_model_is_measured(tmp_path, capsys, monkeypatch):
     )
 
 
+@pytest.mark.parametrize("text", ["a shopping list", "[1, 2]"])
+def test_a_file_of_something_else_is_not_written_over(text, tmp_path, capsys):
+    file = tmp_path / "notes.json"
+    file.write_text(text)
+    assert main(["evaluate", "--prompts", "2", "--json", str(file)]) == 1
+    assert f"{file} has no figures" in capsys.readouterr().err
+    assert file.read_text() == text
+
+
 @needs_font
 def test_a_model_that_draws_token_by_token_is_measured_but_for_inpainting(monkeypatch):
     monkeypatch.setattr(evaluate, "CURVE_PICTURES", 2)
