@@ -62,7 +62,7 @@ def test_an_update_launches_so_many_kernels_whatever_the_number_of_layers(gpu, m
         assert gpu.launches == UPDATE, gpu.operators
 
 
-@pytest.mark.parametrize("settings", [{}, {"token_share": 0.5}, {"accumulate": 2}], ids=str)
+@pytest.mark.parametrize("settings", [{}, {"token_shares": [0.5]}, {"accumulate": 2}], ids=str)
 def test_a_step_waits_for_its_gradients_norm_and_for_its_losses(settings, gpu, monkeypatch):
     training = training_on(CUDA, "absorbing", batch=4, **settings)
 

@@ -86,8 +86,10 @@ def add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     command.add_argument(
         "--token-share",
         type=float,
-        default=1.0,
-        help="of each image's tokens, in a step: less is quicker; the last tenth of the steps sees all",
+        nargs="+",
+        default=[1.0],
+        help="of each image's tokens, in a step: less is quicker; several hold one after the other; the last tenth of "
+        "the steps sees all",
     )
     command.add_argument(
         "--checkpoint-activations", action="store_true", help="much less memory, for steps of a third more work"
@@ -247,7 +249,7 @@ def run_diffusion(options: argparse.Namespace) -> None:
         settings |= {
             "learn": learn,
             "compiled": options.compile,
-            "token_share": options.token_share,
+            "token_shares": options.token_share,
             "checkpoint_activations": options.checkpoint_activations,
         }
         training = diffusion_training(model, source, options.folder, processes, options.new_data, **settings)
@@ -336,7 +338,7 @@ def run_world(options: argparse.Namespace) -> None:
             batch=world.DIFFUSION_BATCH,
             mixed=mixed,
             compiled=options.compile,
-            token_share=world.TOKEN_SHARE,
+            token_shares=world.TOKEN_SHARES,
         )
         say_memory(training)
         run(training, diffusion, steps, save_every=world.SAVE_EVERY)

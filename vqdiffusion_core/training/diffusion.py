@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any, Literal, NamedTuple
 
@@ -90,9 +90,10 @@ class Batch(NamedTuple):
 
 
 class DiffusionTraining(TokenTraining[Networks]):
-    """With a `token_share` below 1 a step sees only so many of each image's tokens, drawn at random, which see each
-    other alone: quicker where there are many. The last tenth of a run's steps sees all. `checkpoint_activations` keeps
-    of every block its input alone: the same steps in less memory, for a third more work.
+    """With a token share below 1 a step sees only so many of each image's tokens, drawn at random, which see each other
+    alone: quicker where there are many. Each of `token_shares` holds for as many steps; the last tenth of a run's steps
+    sees all. `checkpoint_activations` keeps of every block its input alone: the same steps in less memory, for a third
+    more work.
     """
 
     saves_by: tuple[str, ...] = ("accumulate", "checkpoint_activations")
@@ -109,12 +110,12 @@ class DiffusionTraining(TokenTraining[Networks]):
         *,
         learn: Learn = "all",
         checkpoint_activations: bool = False,
-        token_share: float = 1.0,
+        token_shares: Sequence[float] = (1.0,),
         **settings: Any,
     ):
-        if not 0 < token_share <= 1:
-            raise ValueError(f"token share is {token_share}; expected more than 0 and at most 1.")
-        if token_share < 1 and networks.transformer.spec.mlp == "conv":
+        if wrong := [share for share in token_shares if not 0 < share <= 1]:
+            raise ValueError(f"token share is {wrong[0]}; expected more than 0 and at most 1.")
+        if min(token_shares) < 1 and networks.transformer.spec.mlp == "conv":
             raise ValueError("The convolutions of this model need all tokens; expected a token share of 1.")
         networks.learn(learn)
         blocks, text_encoder = networks.transformer.blocks, networks.text_encoder
@@ -122,7 +123,7 @@ class DiffusionTraining(TokenTraining[Networks]):
         self.schedule = schedule
         self.learn = learn
         self.take_steps_by(self.accumulate, checkpoint_activations)
-        self.token_share = token_share
+        self.token_shares = token_shares
         self.times = TimeSampler(schedule.num_timesteps)
 
     @property
@@ -131,7 +132,7 @@ class DiffusionTraining(TokenTraining[Networks]):
             "transformer": asdict(self.networks.transformer.spec),
             "kernel": self.schedule.summary,
             "learn": self.learn,
-            "token_share": self.token_share,
+            "token_share": list(self.token_shares),
             **super().config,
         }
 
@@ -148,8 +149,13 @@ class DiffusionTraining(TokenTraining[Networks]):
 
     def batches(self, steps: range) -> Iterator[Batch]:
         """Each drawn when its step begins: which times are drawn follows from the losses before."""
-        sees_all_from = (1 - WHOLE) * steps.stop
-        return (self.noisy_batch(step, self.token_share if step < sees_all_from else 1.0) for step in steps)
+        return (self.noisy_batch(step, self.token_share(step / steps.stop)) for step in steps)
+
+    def token_share(self, progress: float) -> float:
+        """Of the step at which this share of a run is over."""
+        if progress >= 1 - WHOLE:
+            return 1.0
+        return self.token_shares[int(progress / (1 - WHOLE) * len(self.token_shares))]
 
     def noisy_batch(self, step: int, token_share: float) -> Batch:
         generator, shard = step_generator(self.seed, step), self.processes.shard

@@ -329,7 +329,7 @@ def test_what_is_not_asked_for_costs_nothing():
 
 def test_a_step_may_see_some_of_the_tokens(tmp_path):
     """As many of each image, others in every step, each where it stands."""
-    training = tiny.diffusion(tmp_path, mixed=False, token_share=0.5)
+    training = tiny.diffusion(tmp_path, mixed=False, token_shares=[0.5])
     first, second = training.batches(range(2))
     positions = first.position_BN
     assert positions.shape == first.xt_BN.shape == (4, 32) and not positions.equal(second.position_BN)
@@ -344,19 +344,24 @@ def test_a_step_may_see_some_of_the_tokens(tmp_path):
 
 
 def test_the_last_steps_of_a_run_see_all_tokens(tmp_path):
-    batches = tiny.diffusion(tmp_path, token_share=0.5).batches(range(17, 20))
+    batches = tiny.diffusion(tmp_path, token_shares=[0.5]).batches(range(17, 20))
     assert [batch.xt_BN.shape[1] for batch in batches] == [32, 64, 64]
 
 
+def test_each_share_of_tokens_holds_for_as_many_steps(tmp_path):
+    batches = tiny.diffusion(tmp_path, token_shares=[0.25, 0.5, 0.75]).batches(range(10))
+    assert [batch.xt_BN.shape[1] for batch in batches] == [16] * 3 + [32] * 3 + [48] * 3 + [64]
+
+
 def test_the_share_of_tokens_may_change_when_a_run_goes_on(tmp_path):
-    run(tiny.diffusion(tmp_path, token_share=0.5), tmp_path / "run", steps=2, report=silent)
+    run(tiny.diffusion(tmp_path, token_shares=[0.5]), tmp_path / "run", steps=2, report=silent)
     run(tiny.diffusion(tmp_path), tmp_path / "run", steps=4, report=silent)
 
 
 @pytest.mark.parametrize("share", [0.0, 1.5, float("nan")])
 def test_a_share_of_tokens_is_one(share, tmp_path):
     with pytest.raises(ValueError, match="expected more than 0 and at most 1"):
-        tiny.diffusion(tmp_path, token_share=share)
+        tiny.diffusion(tmp_path, token_shares=[1.0, share])
 
 
 def test_a_step_is_the_same_in_a_program_that_lets_attention_take_fewer_bits(tmp_path):

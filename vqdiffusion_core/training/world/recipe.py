@@ -23,6 +23,7 @@ SMALL_CODEC = VQGANSpec(
 SIZE, CODEC_STEPS, CODEC_BATCH = 192, 14000, 4
 
 # The transformer on its tokens, then the decoder alone, for sharper images of the same tokens.
-SHAPE, DIFFUSION_STEPS, DIFFUSION_BATCH, TOKEN_SHARE = Shape(layers=6, width=256, heads=8), 10000, 32, 0.5
+SHAPE, DIFFUSION_STEPS, DIFFUSION_BATCH = Shape(layers=6, width=256, heads=8), 10000, 32
+TOKEN_SHARES = (0.25, 0.5)  # steps of 1.0, 2.5 and, in the end, some 6 seconds of one core
 DECODER_STEPS, DECODER_BATCH = 4000, 4
-SAVE_EVERY = 100  # steps of these two
+SAVE_EVERY = 200  # steps of these two
