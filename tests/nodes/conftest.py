@@ -8,6 +8,7 @@ from pack.tests.core.tiny_checkpoints import diffusers_folder
 from pack.tests.host.fetch import comfyui
 
 sys.path.append(str(comfyui()))
+import utils.extra_config  # noqa: F401 - first, as in main.py: nodes.py puts a folder with another utils first
 from comfy.cli_args import args
 
 args.cpu = True  # before anything asks which device there is
