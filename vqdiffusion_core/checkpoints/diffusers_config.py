@@ -55,6 +55,7 @@ def vqgan_config(spec: VQGANSpec) -> dict[str, Any]:
         "up_block_types": [f"{kind}UpDecoderBlock2D" for kind in reversed(attention)],
         "vq_embed_dim": spec.code_dim,
         **({"junk_code": True} if spec.junk_code else {}),
+        **({"cells_alone": True} if spec.cells_alone else {}),
     }
 
 

@@ -2,7 +2,7 @@
 layout has no word for is added to it:
 
 - model_index.json: `codec_of`, the folder beside the model whose vqvae/ is its own too
-- vqvae/: `quantize.proj` (Gumbel codecs); `junk_code` in config.json (see VQGANSpec)
+- vqvae/: `quantize.proj` (Gumbel codecs); `junk_code` and `cells_alone` in config.json (see VQGANSpec)
 - transformer/: `norm3.emb`, `norm3.linear` (class conditioning, the null class last); no `norm2`, `attn2` (no text);
   `ff.conv1`, `ff.conv2` (convolutional MLP); `sample_size` is the token grid, which the position tables may exceed
 - transformer/ of an autoregressive model: a GPT under the names of taming-transformers, and no scheduler/
@@ -125,7 +125,8 @@ def load_vqgan(folder: Path, dtypes: Dtypes) -> VQGAN:
     state, source = read_weights(folder)
     levels = len({name.split(".")[2] for name in state if name.startswith("encoder.down_blocks.")})
     weights = rename(key_maps.vqgan_diffusers(levels), state, source)
-    spec = vqgan_spec(weights, read_count(config, "norm_num_groups", 32, file), config.get("junk_code") is True)
+    groups, flags = read_count(config, "norm_num_groups", 32, file), ("junk_code", "cells_alone")
+    spec = vqgan_spec(weights, groups, **{flag: config.get(flag) is True for flag in flags})
     compare(config, vqgan_config(spec), file)
     return build(VQGAN, spec, weights, dtypes.others)
 

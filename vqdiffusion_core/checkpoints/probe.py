@@ -35,8 +35,8 @@ def count(weights: Weights, pattern: str) -> int:
     return len(numbers)
 
 
-def vqgan_spec(vqgan: Weights, norm_groups: int, junk_code: bool) -> VQGANSpec:
-    """Read off everything that the tensors tell; the groups of a norm they do not."""
+def vqgan_spec(vqgan: Weights, norm_groups: int, junk_code: bool, cells_alone: bool = False) -> VQGANSpec:
+    """Read off everything that the tensors tell: not the groups of a norm, nor how codes are chosen."""
     levels = count(vqgan, "encoder.down.{}")
     spec = VQGANSpec(
         level_channels=tuple(shape_of(vqgan, f"encoder.down.{i}.block.0.conv1.weight", 4)[0] for i in range(levels)),
@@ -48,6 +48,7 @@ def vqgan_spec(vqgan: Weights, norm_groups: int, junk_code: bool) -> VQGANSpec:
         norm_groups=norm_groups,
         gumbel="quantize.proj.weight" in vqgan.tensors,
         junk_code=junk_code,
+        cells_alone=cells_alone,
     )
     if odd := [channels for channels in spec.level_channels if channels % norm_groups]:
         raise CheckpointError(f"{vqgan.source}: {odd[0]} channels cannot be normed in {norm_groups} groups.")

@@ -55,6 +55,12 @@ def add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     command.add_argument(
         "--channels", type=parse_numbers, help=f"of each resolution of a new codec (default {channels})"
     )
+    command.add_argument(
+        "--cells-alone",
+        action="store_true",
+        help="a new codec sees the pixels of each token by themselves: what is the same has the same tokens anywhere, "
+        "which a transformer learns far sooner",
+    )
     command.add_argument("--codec", type=Path, help="go on from this one: a run's folder, a VQGAN, or a model")
     command.add_argument(
         "--grow",
@@ -222,9 +228,9 @@ def open_codec(options: argparse.Namespace) -> tuple[VQGAN | None, VQGANSpec]:
             given = "--grow" if options.grow else f"--learn {options.learn}"
             raise ValueError(f"{given} goes on from a codec; expected --codec too.")
         channels = options.channels or pocket.CODEC.level_channels
-        return None, codec_shape(channels, options.codes or pocket.CODEC.codebook_size)
-    if options.channels or options.codes:
-        raise ValueError("--codec has its own shape; expected no --channels and no --codes beside it.")
+        return None, codec_shape(channels, options.codes or pocket.CODEC.codebook_size, options.cells_alone)
+    if options.channels or options.codes or options.cells_alone:
+        raise ValueError("--codec has its own shape; expected no --channels, --codes and --cells-alone beside it.")
     codec = load_codec(options.codec)
     if options.grow and options.learn != "all":
         raise ValueError("A codec that grows gets other tokens, so all of it has to learn; expected no --learn.")

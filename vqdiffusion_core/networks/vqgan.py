@@ -26,7 +26,11 @@ class VQGAN(nn.Module):
 
     def latents(self, image_BCHW: Tensor) -> Tensor:
         """Image in -1..1 -> continuous latents (B, code_dim, h, w), before they are quantised."""
-        return self.quant_conv(self.encoder(image_BCHW))
+        if not self.spec.cells_alone:
+            return self.quant_conv(self.encoder(image_BCHW))
+        grid = [side // self.spec.downscale for side in image_BCHW.shape[2:]]
+        latents_MD11 = self.quant_conv(self.encoder(cells(image_BCHW, self.spec.downscale)))
+        return latents_MD11.view(len(image_BCHW), *grid, -1).permute(0, 3, 1, 2)
 
     def encode(self, image_BCHW: Tensor) -> Tensor:
         """Image in -1..1, sides a multiple of `spec.downscale` -> token ids (B, h, w). Deterministic."""
@@ -40,6 +44,12 @@ class VQGAN(nn.Module):
     def render(self, latents_BDhw: Tensor) -> Tensor:
         """Quantised latents -> image, not clamped (what training compares)."""
         return self.decoder(self.post_quant_conv(latents_BDhw))
+
+
+def cells(image_BCHW: Tensor, side: int) -> Tensor:
+    """The squares of an image, row by row, each as one of its own: (B * h * w, C, side, side)."""
+    cells_BChywx = image_BCHW.unflatten(3, (-1, side)).unflatten(2, (-1, side))
+    return cells_BChywx.permute(0, 2, 4, 1, 3, 5).flatten(0, 2)
 
 
 class Codebook(nn.Module):

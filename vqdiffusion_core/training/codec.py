@@ -46,8 +46,11 @@ class ImageTraining:
 
     @property
     def config(self) -> dict[str, Any]:
+        codec = asdict(self.model.spec)
+        if not self.model.spec.cells_alone:
+            del codec["cells_alone"]  # runs of earlier versions, which go on, do not say so
         return {
-            "codec": asdict(self.model.spec),
+            "codec": codec,
             "size": self.source.size,
             "batch": self.batch,
             "seed": self.seed,

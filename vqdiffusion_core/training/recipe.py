@@ -63,11 +63,12 @@ class Shape:
             )
 
 
-def codec_shape(channels: tuple[int, ...], codes: int) -> VQGANSpec:
+def codec_shape(channels: tuple[int, ...], codes: int, cells_alone: bool = False) -> VQGANSpec:
     """A codec with self-attention at its lowest resolution. Raises ValueError for channels that cannot be grouped."""
     if len(channels) < 2 or any(count < GROUPS or count % GROUPS for count in channels):
         raise ValueError(f"channels are {channels}; expected two numbers or more, each a multiple of {GROUPS}.")
-    return VQGANSpec(channels, 1, (len(channels) - 1,), channels[-1], CODE_WIDTH, codes, GROUPS)
+    deepest = len(channels) - 1
+    return VQGANSpec(channels, 1, (deepest,), channels[-1], CODE_WIDTH, codes, GROUPS, cells_alone=cells_alone)
 
 
 def new_codec_training(

@@ -9,6 +9,8 @@ from pack.tests.core import tiny_checkpoints, tiny_originals
 from pack.tests.core.tiny_training import write_images
 from pack.vqdiffusion_core.checkpoints import load
 from pack.vqdiffusion_core.cli import main
+from pack.vqdiffusion_core.training.checkpoint import read_tensors
+from pack.vqdiffusion_core.training.recipe import load_codec
 
 CODEC = ["--size", "16", "--channels", "8,8", "--codes", "16", "--steps", "1", "--batch", "2"]
 DIFFUSION = ["--size", "16", "--layers", "1", "--width", "16", "--heads", "2", "--steps", "1", "--batch", "2"]
@@ -33,9 +35,12 @@ def vqvae(folder, data):
     return folder / "vqvae"
 
 
-def run_file(folder, data):
-    assert main(["train", "codec", str(folder / "run"), "--data", str(data), *CODEC]) == 0
-    return folder / "run" / "checkpoint.pt"
+def run_file(*options):
+    def write(folder, data):
+        assert main(["train", "codec", str(folder / "run"), "--data", str(data), *CODEC, *options]) == 0
+        return folder / "run" / "checkpoint.pt"
+
+    return write
 
 
 PLACES = {
@@ -44,7 +49,7 @@ PLACES = {
     "vqvae of diffusers": (vqvae, 11),
     "whole model": (lambda folder, data: tiny_checkpoints.diffusers_folder(folder / "model"), 11),
     "model of the authors": (lambda folder, data: tiny_originals.coco_folder(folder), 11),
-    "file of a run": (run_file, 16),
+    "file of a run": (run_file(), 16),
 }
 
 
@@ -56,6 +61,34 @@ def test_a_codec_of_any_origin_is_trained_on(write, codes, data, tmp_path):
     assert main([*run, "--save-as", str(tmp_path / "model")]) == 0
     model = load(tmp_path / "model")
     assert model.vqgan.spec.codebook_size == codes == model.transformer.spec.codebook_size
+    assert model.vqgan.spec.cells_alone == load_codec(place).spec.cells_alone
+
+
+def test_a_run_of_an_earlier_version_goes_on(data, tmp_path):
+    """Its checkpoint says nothing of what codecs have learned since."""
+    file = run_file()(tmp_path, data)
+    assert "cells_alone" not in read_tensors(file)["setup"]["codec"]
+
+
+def test_a_codec_of_cells_alone_is_trained_and_trained_on(data, tmp_path):
+    place = run_file("--cells-alone")(tmp_path, data)
+    assert (
+        main(
+            [
+                "train",
+                "codec",
+                str(tmp_path / "on"),
+                "--codec",
+                str(place),
+                "--data",
+                str(data),
+                *CODEC[:2],
+                *CODEC[-4:],
+            ]
+        )
+        == 0
+    )
+    assert load_codec(tmp_path / "on").spec == load_codec(place).spec and load_codec(place).spec.cells_alone
 
 
 def page(folder):

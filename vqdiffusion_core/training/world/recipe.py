@@ -17,8 +17,9 @@ SMALL_CODEC = VQGANSpec(
     attention_levels=(2,),
     latent_channels=64,
     code_dim=16,
-    codebook_size=1024,
+    codebook_size=2048,
     norm_groups=8,
+    cells_alone=True,  # or an object would have other tokens on each ground: docs/world.md
 )
 SIZE, CODEC_STEPS, CODEC_BATCH = 192, 14000, 4
 
