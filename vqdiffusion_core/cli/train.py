@@ -325,7 +325,7 @@ def run_world(options: argparse.Namespace) -> None:
     if options.as_it_is and not options.save_as:
         raise ValueError("--as-it-is saves what has been learned; expected --save-as too.")
     folder, mixed = options.folder, options.precision == "mixed"
-    images, scenes = World(world.SIZE, 0), World(world.SIZE, world.SCENES, world.CHOSEN)
+    images, scenes = World(world.SIZE, 0), World(world.SIZE, world.SCENES, world.CHOSEN, looks=world.LOOKS)
     diffusion, decoder = folder / "diffusion", folder / "decoder"
     steps, decoder_steps = options.steps, world.DECODER_STEPS
     check_folders(options)

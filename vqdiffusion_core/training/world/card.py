@@ -49,7 +49,7 @@ def card(model: VQDiffusion, figures: Figures) -> str:
     facts = {
         "Asked for": 'in the words of its captions: "a 3D fox in a meadow at sunset", "three flat sunflowers on a '
         'yellow background", "a tent and a tree in the mountains". Where no look or ground is named, it chooses one.',
-        "Looks": listed(f'{look} ("{words.media[0]}")' for look, words in LOOK_WORDS.items()),
+        "Looks": listed(f'{look} ("{words.media[0]}")' for look, words in LOOK_WORDS.items() if look in recipe.LOOKS),
         "Lands": listed(f'"{standing[0]}"' for standing, _ in LAND_WORDS.values()),
         "Times of day": listed(f'"{words[0]}"' for words in TIME_WORDS.values()),
         "Colours": listed(" or ".join(COLOUR_NAMES.get(colour, (colour,))) for colour in COLOURS),

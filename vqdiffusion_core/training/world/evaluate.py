@@ -218,7 +218,7 @@ class Exam:
         """Scenes at random, what is held out among them."""
         rng, found = random.Random(seed), list[Scene]()
         while len(found) < count:
-            scene = any_scene(rng, self.subjects, kinds)
+            scene = any_scene(rng, self.subjects, recipe.LOOKS, kinds)
             if is_wanted(scene):
                 found.append(scene)
         return found

@@ -18,15 +18,20 @@ GROUND_SHARES = {"land": 0.55, "plain": 0.33, "gradient": 0.12}
 Arranged = tuple[tuple[Group, ...], str]  # the groups and the place of a scene
 
 
-def seen_scene(rng: random.Random, subjects: Sequence[Subject] = SUBJECTS) -> Scene:
+def seen_scene(
+    rng: random.Random, subjects: Sequence[Subject] = SUBJECTS, looks: Mapping[str, float] = LOOK_SHARES
+) -> Scene:
     """One of those that training may show."""
-    while not is_seen(scene := any_scene(rng, subjects)):
+    while not is_seen(scene := any_scene(rng, subjects, looks)):
         pass
     return scene
 
 
 def any_scene(
-    rng: random.Random, subjects: Sequence[Subject] = SUBJECTS, kinds: Mapping[Kind, float] | None = None
+    rng: random.Random,
+    subjects: Sequence[Subject] = SUBJECTS,
+    looks: Mapping[str, float] = LOOK_SHARES,
+    kinds: Mapping[Kind, float] | None = None,
 ) -> Scene:
     """One of all that there are, what is held out among them; only of these kinds."""
     kinds = kinds or KINDS
@@ -34,7 +39,7 @@ def any_scene(
     chosen = rng.sample(subjects, number)
     ground = any_ground(rng, chosen)
     groups, place = arrange(rng, chosen, isinstance(ground, Land))
-    return Scene(groups, pick(rng, LOOK_SHARES), ground, place)
+    return Scene(groups, pick(rng, looks), ground, place)
 
 
 def any_ground(rng: random.Random, subjects: Sequence[Subject]) -> Ground:
@@ -49,7 +54,7 @@ def any_ground(rng: random.Random, subjects: Sequence[Subject]) -> Ground:
     return land
 
 
-def pick(rng: random.Random, shares: dict[str, float]) -> str:
+def pick(rng: random.Random, shares: Mapping[str, float]) -> str:
     return rng.choices(list(shares), list(shares.values()))[0]
 
 

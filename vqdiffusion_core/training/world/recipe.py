@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from ...networks.specs import VQGANSpec
 from ..recipe import Shape
+from .random_scenes import LOOK_SHARES
 from .subjects import SUBJECTS
 
-CHOSEN = tuple(subject for subject in SUBJECTS if subject.chosen)  # the codec learns from all of them
-SCENES = 30000  # that the transformer learns from
+# What the transformer learns, where the codec learns all. Every subject in every look, at each of three sizes, is a
+# pattern of tokens of its own, which has to be shown some hundreds of times.
+CHOSEN = tuple(subject for subject in SUBJECTS if subject.chosen)
+LOOKS = {look: LOOK_SHARES[look] for look in ("3D", "flat", "noto", "twemoji")}
+SCENES = 30000
 
 # The codec: small images from nothing, then twice their size with as many tokens.
 SMALL_SIZE, SMALL_STEPS, SMALL_BATCH, CONTINUOUS_STEPS = 96, 2200, 12, 500
@@ -24,7 +28,7 @@ SMALL_CODEC = VQGANSpec(
 SIZE, CODEC_STEPS, CODEC_BATCH = 192, 14000, 4
 
 # The transformer on its tokens, then the decoder alone, for sharper images of the same tokens.
-SHAPE, DIFFUSION_STEPS, DIFFUSION_BATCH = Shape(layers=6, width=256, heads=8), 10000, 32
-TOKEN_SHARES = (0.25, 0.5)  # steps of 1.0, 2.5 and, in the end, some 6 seconds of one core
+SHAPE, DIFFUSION_STEPS, DIFFUSION_BATCH = Shape(layers=6, width=256, heads=8), 12000, 32
+TOKEN_SHARES = (0.25, 0.25, 0.25, 0.25, 0.5)  # steps of 1.0, 2.5 and, in the end, some 6 seconds of one core
 DECODER_STEPS, DECODER_BATCH = 4000, 4
 SAVE_EVERY = 200  # steps of these two

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from PIL import Image
@@ -11,9 +11,9 @@ from PIL import Image
 from . import captions, scenes
 from .grounds import CELLS, Gradient, Plain, draw
 from .layouts import LARGE, SMALL
-from .looks import LOOKS, Sprites
+from .looks import Sprites
 from .material import Icons
-from .random_scenes import any_ground, seen_scene
+from .random_scenes import LOOK_SHARES, any_ground, seen_scene
 from .subjects import SUBJECTS, Subject
 
 SCENES, WORDINGS = 60000, 6  # that a diffusion model learns from, and captions of each
@@ -28,14 +28,16 @@ class World:
         count: int = SCENES,
         subjects: Sequence[Subject] = SUBJECTS,
         cache: Path | None = None,
+        looks: Mapping[str, float] = LOOK_SHARES,
     ):
         if size % CELLS:
             raise ValueError(f"size is {size}; the world is {CELLS} cells wide: choose a multiple of that.")
         self.size = size
         self.subjects = tuple(subjects)
+        self.looks = looks
         self.sprites = Sprites(size // CELLS, Icons([subject.icon for subject in self.subjects], cache))
         rng = random.Random(0)
-        self.pool = [seen_scene(rng, self.subjects) for _ in range(count)]
+        self.pool = [seen_scene(rng, self.subjects, looks) for _ in range(count)]
         self.wordings = [[captions.say(scene, rng) for _ in range(WORDINGS)] for scene in self.pool]
 
     def captions(self) -> Iterator[str]:
@@ -51,12 +53,12 @@ class World:
     def random_image(self, rng: random.Random) -> Image.Image:
         """What a codec learns from: scenes, and one in six with objects of any place and colours that have no name."""
         if rng.random() < 5 / 6:
-            return scenes.render(seen_scene(rng, self.subjects), self.sprites)
+            return scenes.render(seen_scene(rng, self.subjects, self.looks), self.sprites)
         return self.strewn(rng)
 
     def strewn(self, rng: random.Random) -> Image.Image:
         """Objects off the grid of cells, on a scene's land or on any colour."""
-        look, subject = rng.choice(list(LOOKS)), rng.choice(self.subjects)
+        look, subject = rng.choice(list(self.looks)), rng.choice(self.subjects)
         ground = any_ground(rng, [subject])
         if isinstance(ground, (Plain, Gradient)):
             image = Image.new("RGB", (self.size, self.size), tuple(rng.randint(0, 255) for _ in range(3)))
