@@ -200,6 +200,15 @@ def test_training_never_sees_what_is_held_out(cache):
     assert not all(map(scenes.is_seen, SOME))
 
 
+def test_a_world_may_have_fewer_looks(cache):
+    world = World(24, 200, cache=cache, looks=recipe.LOOKS)
+    assert {scene.look for scene in world.pool} == {*recipe.LOOKS} < {*LOOKS}
+    few = {"flat": 1.0}
+    assert {any_scene(random.Random(seed), FEW, few).look for seed in range(20)} == {*few}
+    captions = " ".join(World(24, 20, FEW, cache, few).captions())
+    assert "flat" in captions and "3D" not in captions
+
+
 def test_objects_are_large_enough_and_do_not_cover_each_other():
     for scene in SOME:
         boxes = [box for _, box in scene.objects]
@@ -418,6 +427,7 @@ def test_a_model_of_the_world_is_measured_and_goes_on_where_it_was_cut_off(untra
     assert shares["odd pairs of true scenes"] < 0.2
     table, card = capsys.readouterr().out.strip(), (tmp_path / "README.md").read_text()
     assert "| inpainting: rest unchanged | 1 |" in table and table in card and "{" not in card
+    assert "a 3D render of" in card and "pixel art" not in card
     assert "# untrained\n" in card and "fox, owl" in card and "| @iconify-json/twemoji 1.2.5 | CC-BY-4.0 |" in card
     assert main([*command[:4], "--prompts", "3", *command[6:]]) == 130  # other figures are measured anew
     assert not {"inpainting", "outpainting"} & parts(tiny.rival(load(untrained, "float32")), 2).keys()
