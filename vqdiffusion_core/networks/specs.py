@@ -19,9 +19,7 @@ class VQGANSpec:
     norm_groups: int = 32
     gumbel: bool = False  # encode by the logits of a 1x1 projection, not by the nearest entry
     junk_code: bool = False  # code 0 stands for every unused code (reduced codebooks): never encode to it
-    cells_alone: bool = (
-        False  # encode the pixels of each token by themselves: the same ones have the same code anywhere
-    )
+    cells_alone: bool = False  # encode each token's pixels by themselves: the same ones have the same code anywhere
 
     @property
     def downscale(self) -> int:

@@ -132,7 +132,7 @@ class DiffusionTraining(TokenTraining[Networks]):
             "transformer": asdict(self.networks.transformer.spec),
             "kernel": self.schedule.summary,
             "learn": self.learn,
-            "token_share": list(self.token_shares),
+            "token_shares": list(self.token_shares),
             **super().config,
         }
 
