@@ -342,6 +342,7 @@ def run_world(options: argparse.Namespace) -> None:
             diffusion,
             processes,
             batch=world.DIFFUSION_BATCH,
+            learning_rate=world.DIFFUSION_RATE,
             mixed=mixed,
             compiled=options.compile,
             token_shares=world.TOKEN_SHARES,
