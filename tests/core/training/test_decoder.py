@@ -141,7 +141,8 @@ def test_the_codec_of_a_model_is_trained_on_and_drawn_with(data, tmp_path):
     ("options", "said"),
     [
         (["--learn", "decoder"], "--learn decoder goes on from a codec; expected --codec too"),
-        (["--codec", "CODEC", "--codes", "8"], "--codec has its own shape; expected no --channels and no --codes"),
+        (["--codec", "CODEC", "--codes", "8"], "--codec has its own shape; expected no --channels, --codes and"),
+        (["--codec", "CODEC", "--cells-alone"], "expected no --channels, --codes and --cells-alone beside it"),
         (["--codec", "CODEC", "--learn", "decoder", "--accumulate", "2"], "for less memory take a smaller --batch"),
         (["--grow"], "--grow goes on from a codec; expected --codec too"),
         (["--codec", "CODEC", "--grow", "--learn", "decoder"], "gets other tokens, so all of it has to learn"),
