@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from diffusers import VQModel
 from pack.tests.core import tiny_checkpoints
 from pack.tests.core.tiny import with_random_weights
 from pack.vqdiffusion_core.checkpoints import load, save
@@ -47,4 +48,9 @@ def test_a_saved_model_says_how_its_codec_sees(tmp_path):
     model.vqgan.spec = replace(model.vqgan.spec, cells_alone=True)
     save(model, tmp_path / "copy")
     again, image = load(tmp_path / "copy").vqgan, noise(3, side=16)
-    assert again.spec == model.vqgan.spec and torch.equal(again.encode(image), model.vqgan.encode(image))
+    tokens = model.vqgan.encode(image)
+    assert again.spec == model.vqgan.spec and torch.equal(again.encode(image), tokens)
+    peer = VQModel.from_pretrained(tmp_path / "copy" / "vqvae")  # draws the same, whatever it would encode
+    latents = peer.quantize.get_codebook_entry(tokens.flatten(), shape=(1, 4, 4, 5))
+    drawn = peer.decode(latents, force_not_quantize=True).sample.clamp(-1, 1)
+    torch.testing.assert_close(again.decode(tokens), drawn, atol=1e-5, rtol=0)

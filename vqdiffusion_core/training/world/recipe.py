@@ -8,7 +8,7 @@ from .random_scenes import LOOK_SHARES
 from .subjects import SUBJECTS
 
 # What the transformer learns, where the codec learns all. Every subject in every look, at each of three sizes, is a
-# pattern of tokens of its own, which has to be shown some hundreds of times.
+# pattern of tokens of its own: 2,028 of them, where the pocket model had 510 to learn.
 CHOSEN = tuple(subject for subject in SUBJECTS if subject.chosen)
 LOOKS = {look: LOOK_SHARES[look] for look in ("3D", "flat", "noto", "twemoji")}
 SCENES = 30000
