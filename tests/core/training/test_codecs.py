@@ -61,7 +61,6 @@ def test_a_codec_of_any_origin_is_trained_on(write, codes, data, tmp_path):
     assert main([*run, "--save-as", str(tmp_path / "model")]) == 0
     model = load(tmp_path / "model")
     assert model.vqgan.spec.codebook_size == codes == model.transformer.spec.codebook_size
-    assert model.vqgan.spec.cells_alone == load_codec(place).spec.cells_alone
 
 
 def test_a_run_of_an_earlier_version_goes_on(data, tmp_path):
@@ -72,25 +71,14 @@ def test_a_run_of_an_earlier_version_goes_on(data, tmp_path):
     assert {*read_tensors(run_file()(tmp_path, data))["setup"]["codec"]} == {*names.split()}
 
 
-def test_a_codec_of_cells_alone_is_trained_and_trained_on(data, tmp_path):
-    place = run_file("--cells-alone")(tmp_path, data)
-    assert (
-        main(
-            [
-                "train",
-                "codec",
-                str(tmp_path / "on"),
-                "--codec",
-                str(place),
-                "--data",
-                str(data),
-                *CODEC[:2],
-                *CODEC[-4:],
-            ]
-        )
-        == 0
-    )
-    assert load_codec(tmp_path / "on").spec == load_codec(place).spec and load_codec(place).spec.cells_alone
+def test_a_codec_of_cells_alone_is_trained_on_and_becomes_a_model_s(data, tmp_path):
+    place, given = run_file("--cells-alone")(tmp_path, data), ["--data", str(data)]
+    more = ["train", "codec", str(tmp_path / "on"), "--codec", str(place), *given]
+    assert main([*more, "--size", "16", "--steps", "1", "--batch", "2"]) == 0
+    run = ["train", "diffusion", str(tmp_path / "diffusion"), "--codec", str(tmp_path / "on"), *given, *DIFFUSION]
+    assert main([*run, "--save-as", str(tmp_path / "model")]) == 0
+    specs = [load_codec(place).spec, load_codec(tmp_path / "on").spec, load(tmp_path / "model").vqgan.spec]
+    assert specs == [specs[0]] * 3 and specs[0].cells_alone
 
 
 def page(folder):
