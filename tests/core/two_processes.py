@@ -16,7 +16,7 @@ def train(folder, processes, accumulate=1):
     settings = {"mixed": False, "accumulate": accumulate}
     codec = tiny.codec(folder, processes, **settings)
     decoder = tiny.decoder(folder, processes, mixed=False)
-    diffusion = tiny.diffusion(folder, processes, kernel="mask-and-replace", **settings)
+    diffusion = tiny.diffusion(folder, processes, kernel="mask-and-replace", token_shares=[0.5], **settings)
     seen = {}
     for name, training in (("codec", codec), ("decoder", decoder), ("diffusion", diffusion)):
         losses = []
@@ -25,7 +25,8 @@ def train(folder, processes, accumulate=1):
             if step == 0:
                 seen[f"{name} gradients"] = torch.cat([weight.grad.flatten() for weight in training.weights])
         seen[f"{name} losses"] = torch.stack(losses)
-    return seen | {"codebook": codec.model.quantize.embedding.weight, "times": diffusion.times.mean_square}
+    tables = {"times": diffusion.times.mean_square, "costs": diffusion.costs.mean_K}
+    return seen | tables | {"codebook": codec.model.quantize.embedding.weight}
 
 
 def mean_loss(metrics, processes):

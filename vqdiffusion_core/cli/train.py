@@ -94,8 +94,8 @@ def add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         type=float,
         nargs="+",
         default=[1.0],
-        help="of each image's tokens, in a step: less is quicker; several hold one after the other; the last tenth of "
-        "the steps sees all",
+        help="of each image's tokens, in a step, more where they are hard to predict: less is quicker; several hold one"
+        " after the other",
     )
     command.add_argument(
         "--checkpoint-activations", action="store_true", help="much less memory, for steps of a third more work"

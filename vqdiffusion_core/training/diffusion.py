@@ -23,11 +23,11 @@ from ..networks.vqgan import VQGAN
 from .examples import Examples
 from .log import Metrics
 from .memory import activation_bytes, attention_is_fused
-from .objective import TimeSampler, loss_mask, loss_terms
+from .objective import CodeCosts, TimeSampler, loss_mask, loss_terms
 from .optimization import checkpointed, mixed_precision, split_each, step_generator
 from .tokens import NULL_SHARE, TokenTraining
 
-WHOLE = 0.1  # share of a run, its end, in which every step sees all tokens of its images
+REGION = 5  # tokens across, over whose costs is averaged where a step chooses what it sees
 # The rows of the logits are filled up to a multiple of this: a CPU's kernels are compiled for every number of rows anew
 # and kept. At any number the pocket model's training took 6 GB after 2,000 steps, which had become a fifth slower.
 ROWS = 128
@@ -90,10 +90,10 @@ class Batch(NamedTuple):
 
 
 class DiffusionTraining(TokenTraining[Networks]):
-    """With a token share below 1 a step sees only so many of each image's tokens, drawn at random, which see each other
-    alone: quicker where there are many. Each of `token_shares` holds for as many steps; the last tenth of a run's steps
-    sees all. `checkpoint_activations` keeps of every block its input alone: the same steps in less memory, for a third
-    more work.
+    """With a token share below 1 a step sees only so many of each image's tokens, which see each other alone: quicker
+    where there are many. They are drawn at random, more of them where an image has been hard to predict. Each of the
+    `token_shares` holds for as many steps. `checkpoint_activations` keeps of every block its input alone: the same
+    steps in less memory, for a third more work.
     """
 
     saves_by: tuple[str, ...] = ("accumulate", "checkpoint_activations")
@@ -125,6 +125,7 @@ class DiffusionTraining(TokenTraining[Networks]):
         self.take_steps_by(self.accumulate, checkpoint_activations)
         self.token_shares = token_shares
         self.times = TimeSampler(schedule.num_timesteps)
+        self.costs = CodeCosts(schedule.codebook_size)
 
     @property
     def config(self) -> dict[str, Any]:
@@ -153,9 +154,7 @@ class DiffusionTraining(TokenTraining[Networks]):
 
     def token_share(self, progress: float) -> float:
         """Of the step at which this share of a run is over."""
-        if progress >= 1 - WHOLE:
-            return 1.0
-        return self.token_shares[int(progress / (1 - WHOLE) * len(self.token_shares))]
+        return self.token_shares[int(progress * len(self.token_shares))]
 
     def noisy_batch(self, step: int, token_share: float) -> Batch:
         generator, shard = step_generator(self.seed, step), self.processes.shard
@@ -166,38 +165,49 @@ class DiffusionTraining(TokenTraining[Networks]):
         t_B = shard(all_t_B)
         coins = zip(x0_BN, t_B.tolist(), shard(coin_BN), strict=True)
         xt_BN = torch.stack([q_sample(x0_N, t, self.schedule, coin_N) for x0_N, t, coin_N in coins])
-        position_BN = shard(self.seen_positions(token_share, generator))
+        position_BN = self.seen_positions(x0_BN, token_share, generator)
         x0_BN, xt_BN = (tokens_BN.gather(1, position_BN) for tokens_BN in (x0_BN, xt_BN))
         return Batch(x0_BN, xt_BN, t_B, shard(all_p_B), ids_BL, shard(drop_B), position_BN)
 
-    def seen_positions(self, token_share: float, generator: torch.Generator) -> Tensor:
-        """Of the tokens that a step sees of each image of the whole batch, in order."""
-        num_tokens = self.examples.tokens_SN.shape[1]
+    def seen_positions(self, x0_BN: Tensor, token_share: float, generator: torch.Generator) -> Tensor:
+        """Of the tokens that a step sees of each of this process's images, in order: drawn without replacement in
+        proportion to what the tokens around have cost (Gumbel's trick). Around, since by its own cost a token would be
+        seen the more often the rarer it is where it stands, and so be thought likelier than it is.
+        """
+        num_tokens = x0_BN.shape[1]
         if token_share == 1:
-            return torch.arange(num_tokens).expand(self.batch, -1)
-        order_BN = torch.rand(self.batch, num_tokens, generator=generator).argsort(1)
-        return order_BN[:, : math.ceil(token_share * num_tokens)].sort(1).values
+            return torch.arange(num_tokens).expand_as(x0_BN)
+        noise_BN = self.processes.shard(torch.rand(self.batch, num_tokens, generator=generator))
+        cost_BHW = self.costs.mean_K[x0_BN].unflatten(1, self.networks.transformer.spec.grid)
+        around_BHW = F.avg_pool2d(cost_BHW, REGION, 1, REGION // 2, count_include_pad=False)
+        key_BN = around_BHW.flatten(1).log() - noise_BN.log().neg().log()
+        return key_BN.topk(math.ceil(token_share * num_tokens)).indices.sort(1).values
 
     def step(self, step: int, progress: float, batch: Batch) -> Metrics:
         self.networks.zero_grad()
         parts = [Batch(*part) for part in split_each(batch, self.accumulate)]
         said = [self.backward(part, len(batch.t_B)) for part in self.processes.accumulate(self.predict, parts)]
-        norm, seen_2B = self.update(step, progress), torch.cat(said, 1)
-        bound_B, loss_B = seen_2B.cpu()  # the one time that a step waits for its device, beside the norm
+        losses, costs = zip(*said, strict=True)
+        norm, seen = self.update(step, progress), torch.cat([*losses, sum(costs)], 1)
+        seen = seen.cpu()  # the one time that a step waits for its device, beside the norm
+        (bound_B, loss_B), cost_2K = seen.split([len(batch.t_B), self.schedule.codebook_size], 1)
         gather = self.processes.all_gather
         self.times.update(gather(batch.t_B), gather(bound_B))
+        self.costs.update(gather(cost_2K[None]).sum(0))
         bound = (bound_B / batch.p_B.to(bound_B)).mean()
         return {"loss": loss_B.mean().item(), "bound": bound.item(), "gradient": norm}
 
-    def backward(self, part: Batch, count: int) -> Tensor:
-        """Add to the gradient what a part of `count` rows has to say; its (bound_B, loss_B)."""
-        bound_B, auxiliary_B = self.losses(part)
+    def backward(self, part: Batch, count: int) -> tuple[Tensor, Tensor]:
+        """Add to the gradient what a part of `count` rows has to say; its (bound_B, loss_B), and `cost_2K`."""
+        bound_B, auxiliary_B, cost_2K = self.losses(part)
         loss_B = (bound_B + auxiliary_B) / part.p_B.to(bound_B)
         (loss_B.sum() / count).backward()
-        return torch.stack([bound_B, loss_B]).detach()
+        return torch.stack([bound_B, loss_B]).detach(), cost_2K
 
-    def losses(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """(bound_B, auxiliary_B), means over the seen tokens of each image."""
+    def losses(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        """(bound_B, auxiliary_B), means over the seen tokens of each image; of each code how often it was asked for and
+        what that cost.
+        """
         where_BN, device = loss_mask(batch.xt_BN, self.schedule), self.processes.device
         t_M = batch.t_B[:, None].expand_as(where_BN)[where_BN].numpy()
         truth = self.truth(batch, batch.x0_BN[where_BN].to(device))
@@ -205,7 +215,11 @@ class DiffusionTraining(TokenTraining[Networks]):
         terms = loss_terms(logits_MK, truth, batch.xt_BN[where_BN].to(device), t_M, self.schedule)
         asked_M = where_BN.flatten().nonzero()[:, 0].to(device)
         bound_B, auxiliary_B = (mean_by_image(term_M, asked_M, where_BN.shape) for term_M in terms)
-        return bound_B, auxiliary_B
+        auxiliary_M = terms[1].detach()
+        each_2M = torch.stack([torch.ones_like(auxiliary_M), auxiliary_M])
+        codes_M = batch.x0_BN[where_BN].to(device)
+        cost_2K = each_2M.new_zeros(2, self.schedule.codebook_size).index_add(1, codes_M, each_2M)
+        return bound_B, auxiliary_B, cost_2K
 
     def truth(self, batch: Batch, x0_M: Tensor) -> Tensor:
         """What is to be said of the tokens that the loss asks for: x_0, or probabilities of it (M, K)."""
@@ -230,11 +244,13 @@ class DiffusionTraining(TokenTraining[Networks]):
         )
 
     def state_dict(self) -> dict[str, Any]:
-        return super().state_dict() | {"times": self.times.state_dict()}
+        return super().state_dict() | {"times": self.times.state_dict(), "costs": self.costs.mean_K}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         super().load_state_dict(state)
         self.times.load_state_dict(state["times"])
+        if "costs" in state:  # version 0.1.0 kept none
+            self.costs.mean_K.copy_(state["costs"])
 
 
 def mean_by_image(term_M: Tensor, asked_M: Tensor, shape: torch.Size) -> Tensor:

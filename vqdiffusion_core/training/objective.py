@@ -92,3 +92,16 @@ class TimeSampler:
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         self.mean_square.copy_(state["mean_square"])
         self.seen.copy_(state["seen"])
+
+
+class CodeCosts:
+    """What each code has cost of late where it was to be predicted, in parts of what all cost on average."""
+
+    def __init__(self, codebook_size: int):
+        self.mean_K = torch.ones(codebook_size)
+
+    def update(self, cost_2K: Tensor) -> None:
+        """By how often each code was asked for in a step, and the sum of what that cost."""
+        count_K, sum_K = cost_2K
+        now_K = sum_K / count_K.clamp(min=1) * (count_K.sum() / sum_K.sum().clamp(min=1e-30))
+        self.mean_K.lerp_(now_K, 1 - 0.98**count_K)

@@ -132,7 +132,7 @@ def test_images_that_worker_processes_open_ahead_teach_the_same(tmp_path, monkey
 
 KEYS = {  # of version 0.1.0, whose runs are gone on with
     tiny.codec: ["model", "optimizer", "code_uses", "code_sums"],
-    tiny.diffusion: ["networks", "ema", "optimizers", "times"],
+    tiny.diffusion: ["networks", "ema", "optimizers", "times", "costs"],  # 0.1.0 had no costs
 }
 
 
@@ -343,14 +343,44 @@ def test_a_step_may_see_some_of_the_tokens(tmp_path):
     assert np.mean(losses[-10:]) < np.mean(losses[:10])
 
 
-def test_the_last_steps_of_a_run_see_all_tokens(tmp_path):
-    batches = tiny.diffusion(tmp_path, token_shares=[0.5]).batches(range(17, 20))
-    assert [batch.xt_BN.shape[1] for batch in batches] == [32, 64, 64]
-
-
 def test_each_share_of_tokens_holds_for_as_many_steps(tmp_path):
-    batches = tiny.diffusion(tmp_path, token_shares=[0.25, 0.5, 0.75]).batches(range(10))
-    assert [batch.xt_BN.shape[1] for batch in batches] == [16] * 3 + [32] * 3 + [48] * 3 + [64]
+    batches = tiny.diffusion(tmp_path, token_shares=[0.25, 0.5, 1.0]).batches(range(9))
+    assert [batch.xt_BN.shape[1] for batch in batches] == [16] * 3 + [32] * 3 + [64] * 3
+
+
+def test_what_is_hard_to_predict_is_seen_more_often(tmp_path):
+    """And what is around it, each in proportion to its cost; all of it where all has been seen to cost the same."""
+    training = tiny.diffusion(tmp_path, token_shares=[0.25])
+    K, grid = training.schedule.codebook_size, training.networks.transformer.spec.grid
+    hard, easy = 0, 1
+    half = torch.full(grid, easy).index_fill(1, torch.arange(grid[1] // 2), hard)
+    x0_BN = half.flatten().expand(training.batch, -1)
+
+    def share_of_hard():
+        drawn = [training.seen_positions(x0_BN, 1 / 16, torch.Generator().manual_seed(i)) for i in range(200)]
+        return (x0_BN[0][torch.cat(drawn)] == hard).float().mean().item()
+
+    assert share_of_hard() == pytest.approx(0.5, abs=0.03)
+    for _ in range(400):
+        cost_2K = torch.zeros(2, K)
+        cost_2K[0, [hard, easy]], cost_2K[1, [hard, easy]] = 10.0, torch.tensor([90.0, 10.0])
+        training.costs.update(cost_2K)
+    assert training.costs.mean_K[[hard, easy]].tolist() == pytest.approx([1.8, 0.2], rel=1e-3)
+    assert 0.75 < share_of_hard() < 0.9, "nine times as often but for the border between the two"
+
+
+def test_what_codes_cost_is_learned_from_the_steps(tmp_path):
+    """Of the codes that were seen, and in the checkpoint; an older one has none, and its run goes on."""
+    training = tiny.diffusion(tmp_path, token_shares=[0.5])
+    list(tiny.take_steps(training, 40))
+    seen = torch.zeros(training.schedule.codebook_size, dtype=torch.bool)
+    seen[training.examples.tokens_SN.flatten().long()] = True
+    cost_K, state = training.costs.mean_K, training.state_dict()
+    assert (cost_K[~seen] == 1).all() and cost_K[seen].std() > 0.05 and (cost_K > 0).all()
+    resumed = tiny.diffusion(tmp_path, token_shares=[0.5])
+    resumed.load_state_dict(state)
+    assert resumed.costs.mean_K.equal(cost_K)
+    resumed.load_state_dict({key: value for key, value in state.items() if key != "costs"})
 
 
 def test_the_share_of_tokens_may_change_when_a_run_goes_on(tmp_path):

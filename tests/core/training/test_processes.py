@@ -43,10 +43,11 @@ def test_two_processes_learn_as_one(runs, part, accumulate):
 
 
 @pytest.mark.parametrize("accumulate", [1, 2])
-def test_two_processes_keep_one_codebook_and_one_table_of_times(runs, accumulate):
+def test_two_processes_keep_one_codebook_and_one_table_of_times_and_of_costs(runs, accumulate):
     alone, together = runs[0], runs[1][accumulate]
     torch.testing.assert_close(together["codebook"], alone["codebook"], rtol=1e-2, atol=1e-3)
     torch.testing.assert_close(together["times"], alone["times"], rtol=1e-2, atol=1e-6)
+    torch.testing.assert_close(together["costs"], alone["costs"], rtol=1e-2, atol=0)
 
 
 def test_two_processes_share_the_encoding_and_train_with_one_image_each(runs, tmp_path):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-LARGE, MEDIUM, SMALL = 18, 12, 8  # cells that a box is wide
+LARGE, SMALL = 12, 8  # cells that a box is wide: in each size an object is a pattern of tokens to be learned of its own
 
 
 class Box(NamedTuple):
@@ -15,33 +15,33 @@ class Box(NamedTuple):
 
 # As on a plain ground; on a land, what is in a row stands or flies.
 SINGLE = {  # size, place
-    ("large", ""): Box(3, 3, LARGE),
+    ("large", ""): Box(6, 6, LARGE),
     ("small", ""): Box(8, 8, SMALL),
     ("small", "left"): Box(1, 8, SMALL),
     ("small", "right"): Box(15, 8, SMALL),
     ("small", "top"): Box(8, 1, SMALL),
     ("small", "bottom"): Box(8, 15, SMALL),
-    ("medium", "left"): Box(1, 6, MEDIUM),
-    ("medium", "right"): Box(11, 6, MEDIUM),
+    ("large", "left"): Box(1, 6, LARGE),
+    ("large", "right"): Box(11, 6, LARGE),
 }
 ROWS: dict[tuple[str, ...], tuple[Box, ...]] = {  # the sizes from the left to the right
-    ("medium", "medium"): (Box(0, 6, MEDIUM), Box(12, 6, MEDIUM)),
-    ("large", "small"): (Box(1, 6, MEDIUM), Box(15, 8, SMALL)),
-    ("small", "large"): (Box(1, 8, SMALL), Box(11, 6, MEDIUM)),
+    ("large", "large"): (Box(0, 6, LARGE), Box(12, 6, LARGE)),
+    ("large", "small"): (Box(1, 6, LARGE), Box(15, 8, SMALL)),
+    ("small", "large"): (Box(1, 8, SMALL), Box(11, 6, LARGE)),
     ("small", "small"): (Box(3, 8, SMALL), Box(13, 8, SMALL)),
     ("small", "small", "small"): (Box(0, 8, SMALL), Box(8, 8, SMALL), Box(16, 8, SMALL)),
 }
-PYRAMID = (Box(6, 0, MEDIUM), Box(0, 12, MEDIUM), Box(12, 12, MEDIUM))
-SQUARE = (Box(0, 0, MEDIUM), Box(12, 0, MEDIUM), Box(0, 12, MEDIUM), Box(12, 12, MEDIUM))
+PYRAMID = (Box(6, 0, LARGE), Box(0, 12, LARGE), Box(12, 12, LARGE))
+SQUARE = (Box(0, 0, LARGE), Box(12, 0, LARGE), Box(0, 12, LARGE), Box(12, 12, LARGE))
 ABOVE: dict[tuple[int, ...], tuple[Box, ...]] = {  # so many above so many
-    (1, 1): (Box(6, 0, MEDIUM), Box(6, 12, MEDIUM)),
+    (1, 1): (Box(6, 0, LARGE), Box(6, 12, LARGE)),
     (1, 2): PYRAMID,
-    (1, 3): (Box(6, 1, MEDIUM), Box(0, 15, SMALL), Box(8, 15, SMALL), Box(16, 15, SMALL)),
+    (1, 3): (Box(6, 1, LARGE), Box(0, 15, SMALL), Box(8, 15, SMALL), Box(16, 15, SMALL)),
     (2, 2): SQUARE,
 }
 HERD = (Box(2, 7, SMALL), Box(12, 7, SMALL), Box(4, 15, SMALL), Box(14, 15, SMALL))  # two behind two, on a land
 
-FEET = {LARGE: 22, MEDIUM: 22, SMALL: 21}  # where objects of a width stand on a land
+FEET = {LARGE: 22, SMALL: 21}  # where objects of a width stand on a land
 SKY = 1  # where flying ones begin
 
 
@@ -57,8 +57,8 @@ def arrange(counts: tuple[int, ...], sizes: tuple[str, ...], place: str, on_land
     if counts == (3,) and sizes == ("",) and not on_land:
         return PYRAMID
     if total == 1:
-        return (SINGLE[sizes[0] or ("medium" if place else "large"), place],)
-    usual = "medium" if total == 2 else "small"
+        return (SINGLE[sizes[0] or "large", place],)
+    usual = "large" if total == 2 else "small"
     return ROWS[tuple(size or usual for count, size in zip(counts, sizes, strict=True) for _ in range(count))]
 
 

@@ -10,13 +10,13 @@ from PIL import Image
 
 from . import captions, scenes
 from .grounds import CELLS, Gradient, Plain, draw
-from .layouts import LARGE, SMALL
 from .looks import Sprites
 from .material import Icons
 from .random_scenes import LOOK_SHARES, any_ground, seen_scene
 from .subjects import SUBJECTS, Subject
 
 SCENES, WORDINGS = 60000, 6  # that a diffusion model learns from, and captions of each
+STREWN = 8, 18  # cells that an object off the grid is wide
 
 
 class World:
@@ -65,7 +65,7 @@ class World:
         else:
             image = draw(ground, self.size)
         for _ in range(rng.randint(1, 2)):
-            cells = rng.randint(SMALL, LARGE)
+            cells = rng.randint(*STREWN)
             sprite = self.sprites.draw(subject, look, cells)
             corner = (rng.randint(0, self.size - sprite.width), rng.randint(0, self.size - sprite.height))
             image.paste(sprite, corner, sprite)
