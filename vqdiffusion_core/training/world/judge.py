@@ -39,7 +39,6 @@ class Judge:
         self.subjects = tuple(subjects)
         self.sprites = Sprites(CELL, icons)
         self.kinds = [Verdict(subject, look) for subject in self.subjects for look in LOOKS]
-        self.flies_S = np.array([kind.subject.flies for kind in self.kinds])
         self.renderings = lru_cache(maxsize=None)(self.render)
 
     def __call__(self, image: Image.Image, scene: Scene) -> tuple[Ground, list[Verdict]]:
@@ -55,39 +54,31 @@ class Judge:
         distance: dict[int, float] = {}
         for count in range(1, 5):
             counted = replace(scene, groups=(replace(group, count=count),))
-            ground = nearest_ground(pixels_HW3, [box for _, box in counted.objects])
-            rendered = (render(replace(counted, look=look, ground=ground), self.sprites) for look in LOOKS)
-            distance[count] = min(float(((to_pixels(image) - pixels_HW3) ** 2).mean()) for image in rendered)
+            both = (Plain("white"), Land("sea", "day"))  # as the boxes differ on a land
+            arranged = (replace(counted, ground=ground) for ground in both)
+            grounds = {nearest_ground(pixels_HW3, [box for _, box in scene.objects]) for scene in arranged}
+            kinds = (replace(counted, look=look, ground=ground) for look in LOOKS for ground in grounds)
+            rendered = (to_pixels(render(kind, self.sprites)) for kind in kinds)
+            distance[count] = min(float(((image_HW3 - pixels_HW3) ** 2).mean()) for image_HW3 in rendered)
         return min(distance, key=distance.__getitem__)
 
     def nearest(self, pixels_HW3: np.ndarray, box: Box, ground: Ground) -> Verdict:
         """The subject and look whose rendering on this ground is nearest to the image in a box (mean square)."""
         part = box_slice(box)
         shown_HW3, ground_HW3 = pixels_HW3[part], to_pixels(drawn(ground, SIDE))[part]
-        standing_S = ~self.flies_S if isinstance(ground, Land) else np.zeros_like(self.flies_S)
-        distance_S = np.concatenate(
-            [
-                distances(self.renderings(box.cells, begin), standing_S[begin : begin + CHUNK], shown_HW3, ground_HW3)
-                for begin in range(0, len(self.kinds), CHUNK)
-            ]
-        )
+        chunks = (self.renderings(box.cells, begin) for begin in range(0, len(self.kinds), CHUNK))
+        distance_S = np.concatenate([distances(rendered, shown_HW3, ground_HW3) for rendered in chunks])
         return self.kinds[int(distance_S.argmin())]
 
     def render(self, cells: int, begin: int) -> np.ndarray:
-        """Some kinds in a box of so many cells, (2, S, height, width, 4), 0..255: as they stand on land, and raised."""
-        stands, raised = [], []
-        for subject, look in self.kinds[begin : begin + CHUNK]:
-            sprite = np.asarray(self.sprites.draw(subject, look, cells))
-            stands.append(sprite)
-            raised.append(np.roll(sprite, -CELL * (self.sprites.count_headroom(subject, look, cells) // 2), axis=0))
-        return np.stack([np.stack(stands), np.stack(raised)])
+        """Some kinds in a box of so many cells, (S, height, width, 4), 0..255."""
+        kinds = self.kinds[begin : begin + CHUNK]
+        return np.stack([np.asarray(self.sprites.draw(subject, look, cells)) for subject, look in kinds])
 
 
-def distances(
-    rendered_2SHW4: np.ndarray, standing_S: np.ndarray, shown_HW3: np.ndarray, ground_HW3: np.ndarray
-) -> np.ndarray:
+def distances(rendered_SHW4: np.ndarray, shown_HW3: np.ndarray, ground_HW3: np.ndarray) -> np.ndarray:
     """Mean square differences (S,) of what is shown from each rendering laid over the ground."""
-    rendered_SHW4 = np.where(standing_S[:, None, None, None], *rendered_2SHW4).astype(np.float32)
+    rendered_SHW4 = rendered_SHW4.astype(np.float32)
     colour, alpha = rendered_SHW4[..., :3], rendered_SHW4[..., 3:] / 255
     return ((ground_HW3 + alpha * (colour - ground_HW3) - shown_HW3) ** 2).mean(axis=(1, 2, 3))
 

@@ -1,4 +1,8 @@
-"""Where the objects of a scene are: boxes on the grid of cells, by their number, their sizes and their place."""
+"""Where the objects of a scene are: boxes on the grid of cells, by their number, their sizes and their place.
+
+They are in few places, a dozen of each size, since a transformer with a vector for each row and each column has to
+learn where in its box a token is.
+"""
 
 from __future__ import annotations
 
@@ -17,18 +21,18 @@ class Box(NamedTuple):
 SINGLE = {  # size, place
     ("large", ""): Box(6, 6, LARGE),
     ("small", ""): Box(8, 8, SMALL),
-    ("small", "left"): Box(1, 8, SMALL),
-    ("small", "right"): Box(15, 8, SMALL),
-    ("small", "top"): Box(8, 1, SMALL),
-    ("small", "bottom"): Box(8, 15, SMALL),
-    ("large", "left"): Box(1, 6, LARGE),
-    ("large", "right"): Box(11, 6, LARGE),
+    ("small", "left"): Box(0, 8, SMALL),
+    ("small", "right"): Box(16, 8, SMALL),
+    ("small", "top"): Box(8, 0, SMALL),
+    ("small", "bottom"): Box(8, 16, SMALL),
+    ("large", "left"): Box(0, 6, LARGE),
+    ("large", "right"): Box(12, 6, LARGE),
 }
 ROWS: dict[tuple[str, ...], tuple[Box, ...]] = {  # the sizes from the left to the right
     ("large", "large"): (Box(0, 6, LARGE), Box(12, 6, LARGE)),
-    ("large", "small"): (Box(1, 6, LARGE), Box(15, 8, SMALL)),
-    ("small", "large"): (Box(1, 8, SMALL), Box(11, 6, LARGE)),
-    ("small", "small"): (Box(3, 8, SMALL), Box(13, 8, SMALL)),
+    ("large", "small"): (Box(0, 6, LARGE), Box(16, 8, SMALL)),
+    ("small", "large"): (Box(0, 8, SMALL), Box(12, 6, LARGE)),
+    ("small", "small"): (Box(0, 8, SMALL), Box(16, 8, SMALL)),
     ("small", "small", "small"): (Box(0, 8, SMALL), Box(8, 8, SMALL), Box(16, 8, SMALL)),
 }
 PYRAMID = (Box(6, 0, LARGE), Box(0, 12, LARGE), Box(12, 12, LARGE))
@@ -36,13 +40,13 @@ SQUARE = (Box(0, 0, LARGE), Box(12, 0, LARGE), Box(0, 12, LARGE), Box(12, 12, LA
 ABOVE: dict[tuple[int, ...], tuple[Box, ...]] = {  # so many above so many
     (1, 1): (Box(6, 0, LARGE), Box(6, 12, LARGE)),
     (1, 2): PYRAMID,
-    (1, 3): (Box(6, 1, LARGE), Box(0, 15, SMALL), Box(8, 15, SMALL), Box(16, 15, SMALL)),
+    (1, 3): (Box(6, 0, LARGE), Box(0, 16, SMALL), Box(8, 16, SMALL), Box(16, 16, SMALL)),
     (2, 2): SQUARE,
 }
-HERD = (Box(2, 7, SMALL), Box(12, 7, SMALL), Box(4, 15, SMALL), Box(14, 15, SMALL))  # two behind two, on a land
+HERD = (Box(8, 8, SMALL), Box(16, 8, SMALL), Box(0, 16, SMALL), Box(8, 16, SMALL))  # two behind two, on a land
 
 FEET = {LARGE: 22, SMALL: 21}  # where objects of a width stand on a land
-SKY = 1  # where flying ones begin
+SKY = 0  # where flying ones begin
 
 
 def arrange(counts: tuple[int, ...], sizes: tuple[str, ...], place: str, on_land: bool) -> tuple[Box, ...]:

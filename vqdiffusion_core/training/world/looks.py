@@ -124,7 +124,6 @@ class Sprites:
         self.cell = cell
         self.icons = icons
         self.sprite = lru_cache(maxsize=8192)(self.draw)
-        self.headroom = lru_cache(maxsize=8192)(self.count_headroom)
         self.shadow = lru_cache(maxsize=8192)(self.shade)
 
     def __reduce__(self) -> tuple[type[Sprites], tuple[int, Icons]]:
@@ -134,11 +133,6 @@ class Sprites:
         """One subject in a look, RGBA, `cells` cells high and wide."""
         icon_set, finish = LOOKS[look]
         return finish(self.icons.image(icon_set, subject.icon), cells, self.cell)
-
-    def count_headroom(self, subject: Subject, look: str, cells: int) -> int:
-        """Whole cells of its box that are empty above an object."""
-        box = self.sprite(subject, look, cells).getbbox()
-        return box[1] // self.cell if box else 0
 
     def shade(self, subject: Subject, look: str, cells: int) -> Image.Image:
         """The soft shadow at an object's foot: a mask as wide as its box and two cells high, its middle the foot."""

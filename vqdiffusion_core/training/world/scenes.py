@@ -58,9 +58,8 @@ def render(scene: Scene, sprites: Sprites) -> Image.Image:
     image, cell = drawn(scene.ground, CELLS * sprites.cell).copy(), sprites.cell
     for subject, box in scene.objects:
         drawing = (subject, scene.look, box.cells)
-        stands = isinstance(scene.ground, Land) and not subject.flies
-        if stands and scene.look != "sticker":
+        if isinstance(scene.ground, Land) and not subject.flies and scene.look != "sticker":
             image.paste(INK, (box.left * cell, (box.top + box.cells - 1) * cell), sprites.shadow(*drawing))
-        sprite, raised = sprites.sprite(*drawing), 0 if stands else sprites.headroom(*drawing) // 2
-        image.paste(sprite, (box.left * cell, (box.top - raised) * cell), sprite)
+        sprite = sprites.sprite(*drawing)
+        image.paste(sprite, (box.left * cell, box.top * cell), sprite)
     return image
