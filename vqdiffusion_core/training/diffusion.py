@@ -217,8 +217,9 @@ class DiffusionTraining(TokenTraining[Networks]):
         bound_B, auxiliary_B = (mean_by_image(term_M, asked_M, where_BN.shape) for term_M in terms)
         auxiliary_M = terms[1].detach()
         each_2M = torch.stack([torch.ones_like(auxiliary_M), auxiliary_M])
-        codes_M = batch.x0_BN[where_BN].to(device)
-        cost_2K = each_2M.new_zeros(2, self.schedule.codebook_size).index_add(1, codes_M, each_2M)
+        codes_M = batch.x0_BN[where_BN].to(device)  # below 0 where `truth` has probabilities alone
+        each_2M = each_2M * (codes_M >= 0)
+        cost_2K = each_2M.new_zeros(2, self.schedule.codebook_size).index_add(1, codes_M.clamp(min=0), each_2M)
         return bound_B, auxiliary_B, cost_2K
 
     def truth(self, batch: Batch, x0_M: Tensor) -> Tensor:
