@@ -17,7 +17,7 @@ from .fake import CUDA, FakeDevice, OnDevice
 from .test_budgets import SMALL
 
 # Launches and uploads of the forward pass of a step with its loss, of two layers and one of the text encoder
-COST = {"absorbing": (119, 11), "mask-and-replace": (199, 28)}
+COST = {"absorbing": (119, 10), "mask-and-replace": (199, 27)}
 # Launches of an update, by optimizers and averages, of the pocket model's layers; by PyTorch's own Muon 1,950
 UPDATE = 218
 

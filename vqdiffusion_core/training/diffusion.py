@@ -210,17 +210,13 @@ class DiffusionTraining(TokenTraining[Networks]):
         """
         where_BN, device = loss_mask(batch.xt_BN, self.schedule), self.processes.device
         t_M = batch.t_B[:, None].expand_as(where_BN)[where_BN].numpy()
-        truth = self.truth(batch, batch.x0_BN[where_BN].to(device))
+        x0_M = batch.x0_BN[where_BN].to(device)
+        truth = self.truth(batch, x0_M)
         logits_MK = self.logits(self.predict, batch)
         terms = loss_terms(logits_MK, truth, batch.xt_BN[where_BN].to(device), t_M, self.schedule)
         asked_M = where_BN.flatten().nonzero()[:, 0].to(device)
         bound_B, auxiliary_B = (mean_by_image(term_M, asked_M, where_BN.shape) for term_M in terms)
-        auxiliary_M = terms[1].detach()
-        each_2M = torch.stack([torch.ones_like(auxiliary_M), auxiliary_M])
-        codes_M = batch.x0_BN[where_BN].to(device)  # below 0 where `truth` has probabilities alone
-        each_2M = each_2M * (codes_M >= 0)
-        cost_2K = each_2M.new_zeros(2, self.schedule.codebook_size).index_add(1, codes_M.clamp(min=0), each_2M)
-        return bound_B, auxiliary_B, cost_2K
+        return bound_B, auxiliary_B, cost_by_code(terms[1].detach(), x0_M, self.schedule.codebook_size)
 
     def truth(self, batch: Batch, x0_M: Tensor) -> Tensor:
         """What is to be said of the tokens that the loss asks for: x_0, or probabilities of it (M, K)."""
@@ -252,6 +248,12 @@ class DiffusionTraining(TokenTraining[Networks]):
         self.times.load_state_dict(state["times"])
         if "costs" in state:  # version 0.1.0 kept none
             self.costs.mean_K.copy_(state["costs"])
+
+
+def cost_by_code(term_M: Tensor, x0_M: Tensor, codebook_size: int) -> Tensor:
+    """How often each code was asked for, and what that cost in all; tokens below 0 are known as probabilities alone."""
+    each_2M = torch.stack([torch.ones_like(term_M), term_M]) * (x0_M >= 0)
+    return each_2M.new_zeros(2, codebook_size).index_add(1, x0_M.clamp(min=0), each_2M)
 
 
 def mean_by_image(term_M: Tensor, asked_M: Tensor, shape: torch.Size) -> Tensor:

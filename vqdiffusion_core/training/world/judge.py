@@ -54,9 +54,9 @@ class Judge:
         distance: dict[int, float] = {}
         for count in range(1, 5):
             counted = replace(scene, groups=(replace(group, count=count),))
-            both = (Plain("white"), Land("sea", "day"))  # as the boxes differ on a land
-            arranged = (replace(counted, ground=ground) for ground in both)
-            grounds = {nearest_ground(pixels_HW3, [box for _, box in scene.objects]) for scene in arranged}
+            both = (Plain("white"), Land("sea", "day"))  # objects have other boxes on a land, whichever it is
+            arranged = [replace(counted, ground=ground).objects for ground in both]
+            grounds = {nearest_ground(pixels_HW3, [box for _, box in objects]) for objects in arranged}
             kinds = (replace(counted, look=look, ground=ground) for look in LOOKS for ground in grounds)
             rendered = (to_pixels(render(kind, self.sprites)) for kind in kinds)
             distance[count] = min(float(((image_HW3 - pixels_HW3) ** 2).mean()) for image_HW3 in rendered)
