@@ -188,7 +188,7 @@ class DiffusionTraining(TokenTraining[Networks]):
         parts = [Batch(*part) for part in split_each(batch, self.accumulate)]
         said = [self.backward(part, len(batch.t_B)) for part in self.processes.accumulate(self.predict, parts)]
         losses, costs = zip(*said, strict=True)
-        norm, seen = self.update(step, progress), torch.cat([*losses, sum(costs)], 1)
+        norm, seen = self.update(step, progress), torch.cat([*losses, torch.stack(costs).sum(0)], 1)
         seen = seen.cpu()  # the one time that a step waits for its device, beside the norm
         (bound_B, loss_B), cost_2K = seen.split([len(batch.t_B), self.schedule.codebook_size], 1)
         gather = self.processes.all_gather
