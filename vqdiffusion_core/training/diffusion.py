@@ -28,6 +28,7 @@ from .optimization import checkpointed, mixed_precision, split_each, step_genera
 from .tokens import NULL_SHARE, TokenTraining
 
 REGION = 5  # tokens across, over whose costs is averaged where a step chooses what it sees
+ALIKE = 0.9  # of a run: from here on a step sees all of an image alike, so that the often seen isn't thought likely
 # The rows of the logits are filled up to a multiple of this: a CPU's kernels are compiled for every number of rows anew
 # and kept. At any number the pocket model's training took 6 GB after 2,000 steps, which had become a fifth slower.
 ROWS = 128
@@ -150,13 +151,13 @@ class DiffusionTraining(TokenTraining[Networks]):
 
     def batches(self, steps: range) -> Iterator[Batch]:
         """Each drawn when its step begins: which times are drawn follows from the losses before."""
-        return (self.noisy_batch(step, self.token_share(step / steps.stop)) for step in steps)
+        return (self.noisy_batch(step, step / steps.stop) for step in steps)
 
     def token_share(self, progress: float) -> float:
         """Of the step at which this share of a run is over."""
         return self.token_shares[int(progress * len(self.token_shares))]
 
-    def noisy_batch(self, step: int, token_share: float) -> Batch:
+    def noisy_batch(self, step: int, progress: float) -> Batch:
         generator, shard = step_generator(self.seed, step), self.processes.shard
         all_t_B, all_p_B = self.times.sample(self.batch, generator)
         x0_BN, ids_BL = self.draw_examples(step, generator)
@@ -165,22 +166,24 @@ class DiffusionTraining(TokenTraining[Networks]):
         t_B = shard(all_t_B)
         coins = zip(x0_BN, t_B.tolist(), shard(coin_BN), strict=True)
         xt_BN = torch.stack([q_sample(x0_N, t, self.schedule, coin_N) for x0_N, t, coin_N in coins])
-        position_BN = self.seen_positions(x0_BN, token_share, generator)
+        position_BN = self.seen_positions(x0_BN, progress, generator)
         x0_BN, xt_BN = (tokens_BN.gather(1, position_BN) for tokens_BN in (x0_BN, xt_BN))
         return Batch(x0_BN, xt_BN, t_B, shard(all_p_B), ids_BL, shard(drop_B), position_BN)
 
-    def seen_positions(self, x0_BN: Tensor, token_share: float, generator: torch.Generator) -> Tensor:
+    def seen_positions(self, x0_BN: Tensor, progress: float, generator: torch.Generator) -> Tensor:
         """Of the tokens that a step sees of each of this process's images, in order: drawn without replacement in
-        proportion to what the tokens around have cost (Gumbel's trick). Around, since by its own cost a token would be
-        seen the more often the rarer it is where it stands, and so be thought likelier than it is.
+        proportion to what the tokens around have cost (Gumbel's trick), at the end of a run all alike. Around, since by
+        its own cost a token would be seen the more often the rarer it is where it stands, and so be thought likelier
+        than it is.
         """
-        num_tokens = x0_BN.shape[1]
+        num_tokens, token_share = x0_BN.shape[1], self.token_share(progress)
         if token_share == 1:
             return torch.arange(num_tokens).expand_as(x0_BN)
         noise_BN = self.processes.shard(torch.rand(self.batch, num_tokens, generator=generator))
-        cost_BHW = self.costs.mean_K[x0_BN].unflatten(1, self.networks.transformer.spec.grid)
-        around_BHW = F.avg_pool2d(cost_BHW, REGION, 1, REGION // 2, count_include_pad=False)
-        key_BN = around_BHW.flatten(1).log() - noise_BN.log().neg().log()
+        key_BN = -noise_BN.log().neg().log()
+        if progress < ALIKE:
+            cost_BHW = self.costs.mean_K[x0_BN].unflatten(1, self.networks.transformer.spec.grid)
+            key_BN += F.avg_pool2d(cost_BHW, REGION, 1, REGION // 2, count_include_pad=False).flatten(1).log()
         return key_BN.topk(math.ceil(token_share * num_tokens)).indices.sort(1).values
 
     def step(self, step: int, progress: float, batch: Batch) -> Metrics:

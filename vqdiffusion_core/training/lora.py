@@ -116,9 +116,9 @@ class LoraTraining(DiffusionTraining):
         x0_N, ids_L = self.examples.draw(rng.getrandbits(62))
         return x0_N, self.words.before(ids_L, rng)
 
-    def noisy_batch(self, step: int, token_share: float) -> Batch:
+    def noisy_batch(self, step: int, progress: float) -> Batch:
         """The null, too, stays what it was, so that guidance pushes towards what is taught, unless it is taught."""
-        batch, is_prior_B = super().noisy_batch(step, token_share), self.prior_rows(step)
+        batch, is_prior_B = super().noisy_batch(step, progress), self.prior_rows(step)
         x0_BN = torch.where(is_prior_B[:, None], UNKNOWN, batch.x0_BN)
         return batch._replace(x0_BN=x0_BN, drop_B=batch.drop_B & (is_prior_B ^ self.lesson.learn_null))
 

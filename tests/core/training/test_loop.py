@@ -349,24 +349,27 @@ def test_each_share_of_tokens_holds_for_as_many_steps(tmp_path):
 
 
 def test_what_is_hard_to_predict_is_seen_more_often(tmp_path):
-    """And what is around it, each in proportion to its cost; all of it where all has been seen to cost the same."""
-    training = tiny.diffusion(tmp_path, token_shares=[0.25])
+    """And what is around it, each in proportion to its cost, until the run's end; all of it alike where all has been
+    seen to cost the same.
+    """
+    training = tiny.diffusion(tmp_path, token_shares=[1 / 16])
     K, grid = training.schedule.codebook_size, training.networks.transformer.spec.grid
     hard, easy = 0, 1
     half = torch.full(grid, easy).index_fill(1, torch.arange(grid[1] // 2), hard)
     x0_BN = half.flatten().expand(training.batch, -1)
 
-    def share_of_hard():
-        drawn = [training.seen_positions(x0_BN, 1 / 16, torch.Generator().manual_seed(i)) for i in range(200)]
+    def share_of_hard(progress):
+        drawn = [training.seen_positions(x0_BN, progress, torch.Generator().manual_seed(i)) for i in range(200)]
         return (x0_BN[0][torch.cat(drawn)] == hard).float().mean().item()
 
-    assert share_of_hard() == pytest.approx(0.5, abs=0.03)
+    assert share_of_hard(progress=0.0) == pytest.approx(0.5, abs=0.03)
     for _ in range(400):
         cost_2K = torch.zeros(2, K)
         cost_2K[0, [hard, easy]], cost_2K[1, [hard, easy]] = 10.0, torch.tensor([90.0, 10.0])
         training.costs.update(cost_2K)
     assert training.costs.mean_K[[hard, easy]].tolist() == pytest.approx([1.8, 0.2], rel=1e-3)
-    assert 0.75 < share_of_hard() < 0.9, "nine times as often but for the border between the two"
+    assert 0.75 < share_of_hard(progress=0.5) < 0.9, "nine times as often but for the border between the two"
+    assert share_of_hard(progress=0.95) == pytest.approx(0.5, abs=0.03)
 
 
 def test_what_codes_cost_is_learned_from_the_steps(tmp_path):
