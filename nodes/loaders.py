@@ -49,8 +49,8 @@ class VQDiffusionLoader(io.ComfyNode):
                     "model",
                     options=list(model_folders()),
                     default=next(iter(BUILT_IN)),
-                    tooltip="The pocket model comes with this pack and draws emoji. Others are the folders in "
-                    "models/vq_diffusion.",
+                    tooltip="Stickers and pocket come with this pack: stickers in landscapes, and emoji. Others are "
+                    "the folders in models/vq_diffusion.",
                 ),
                 io.Combo.Input(
                     "dtype",

@@ -83,7 +83,7 @@ def draw_sheet() -> None:
 def draw_world() -> None:
     save(worlds.random_scenes(seed=WORLD_SEED), DOCS / "world.png")
     save(worlds.looks_and_lands(), DOCS / "world_looks.png")
-    save(worlds.all_subjects().quantize(128), DOCS / "world_subjects.png")
+    save(worlds.all_subjects().quantize(128), CHECKOUT / "web" / "docs" / "VQDiffusionLoader" / "subjects.png")
 
 
 def draw_comparison() -> None:

@@ -42,7 +42,9 @@ def the(workflow, class_type):
 
 
 def text_to_image(text=TEDDY, batch_size=1, **settings):
-    """The shipped workflow with this prompt and these settings of its sampler; its nodes are named by their types."""
+    """The shipped workflow with this prompt and these settings of its sampler, for the pocket model, which is quick;
+    its nodes are named by their types.
+    """
     shipped = load("text_to_image")
     names = {old: content["class_type"].removeprefix("VQDiffusion") for old, content in shipped.items()}
     workflow = {names[old]: content for old, content in shipped.items()}
@@ -50,6 +52,7 @@ def text_to_image(text=TEDDY, batch_size=1, **settings):
         for key, value in content["inputs"].items():
             if isinstance(value, list):
                 content["inputs"][key] = [names[value[0]], value[1]]
+    workflow["Loader"]["inputs"]["model"] = "pocket (built in)"
     workflow["TextEncode"]["inputs"]["text"] = text
     workflow["EmptyTokens"]["inputs"]["batch_size"] = batch_size
     workflow["Sampler"]["inputs"] |= settings

@@ -35,10 +35,10 @@ __all__ = [
     "save",
 ]
 
-POCKET_FOLDER = Path(__file__).parents[1] / "pocket"
-RIVAL_FOLDER = POCKET_FOLDER.with_name("pocket_autoregressive")
+PACKAGE = Path(__file__).parents[1]
+POCKET_FOLDER, RIVAL_FOLDER = PACKAGE / "pocket", PACKAGE / "pocket_autoregressive"
 # The models that come with this pack; the first is the default.
-BUILT_IN = {"pocket": POCKET_FOLDER, "pocket, token by token": RIVAL_FOLDER}
+BUILT_IN = {"stickers": PACKAGE / "stickers", "pocket": POCKET_FOLDER, "pocket, token by token": RIVAL_FOLDER}
 
 
 def load(
