@@ -5,7 +5,7 @@ K codebook size (the mask is id K), L tokens of a text, D width of a text vector
 H and W pixels where C channels stand beside them.
 """
 
-from .checkpoints import POCKET_FOLDER, load
+from .checkpoints import POCKET_FOLDER, STICKERS_FOLDER, load
 from .diffusion.settings import Settings
 from .editing import Inpaint, RegionalPrompt
 from .lora import apply_loras, read_lora
@@ -14,6 +14,7 @@ from .pipeline import generate
 
 __all__ = [
     "POCKET_FOLDER",
+    "STICKERS_FOLDER",
     "Inpaint",
     "RegionalPrompt",
     "Settings",

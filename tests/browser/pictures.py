@@ -8,7 +8,7 @@ templates  the example workflows as the template browser shows them
 editor     the README's, painting on tokens
 help       those of the help pages, each node beside what it makes
 lora       those of the nodes that teach a character and draw it (minutes)
-world      what the next built-in model learns from
+world      what the built-in model learned from
 compare    those of docs/compare.md: by steps beside token by token
 
 The first four and the last two need the built-in models, ComfyUI or the icon sets alone, the others a browser as well.
@@ -29,12 +29,21 @@ CHECKOUT = Path(__file__).parents[2]
 DOCS, EXAMPLES = CHECKOUT / "docs", CHECKOUT / "example_workflows"
 THUMBNAIL, EDITOR, HELP = 640, 1100, 520  # pixels of width
 ROW = 192  # pixels of height of the gallery's images
-SHEET = (  # rows of the README's images
-    ("a fox on a white background", "an owl on a green background", "a teddy bear on a blue background"),
-    ("a strawberry on a yellow background", "a rocket on a background from purple to blue", "a guitar on pink"),
-    ("a tiger and a red apple on a pink background", "a penguin and a snowman on blue", "a small crown on red"),
+SHEET = (  # prompts of the README's images
+    "a 3D fox in a meadow at sunset",
+    "two penguin stickers in the snow",
+    "three flat sunflowers on a blue background",
+    "a comic drawing of a robot on a yellow background",
+    "a pixel-art castle in the mountains at night",
+    "a cartoon of an octopus in the sea",
+    "a tent and a fire in a desert at night",
+    "a 3D rocket above a beach in the morning",
+    "a flat strawberry on a gradient from pink to white",
+    "clip art of a panda on a green background",
+    "four 3D donuts on a white background",
+    "a sailboat on the sea at sunset",
 )
-SCALE = 2  # of an image of the sheet
+SHEET_COLUMNS = 4
 WORLD_SEED = 9
 WORD, ZIMBO = "zimbo", "zimbo (built in)"
 
@@ -70,14 +79,9 @@ def main() -> None:
 
 
 def draw_sheet() -> None:
-    model = checkpoints.load(checkpoints.POCKET_FOLDER)
-    rows = [[generate(model, prompt, seed=0)[0] for prompt in prompts] for prompts in SHEET]
-    width, height = (SCALE * length for length in rows[0][0].size)
-    sheet = Image.new("RGB", (width * len(rows[0]), height * len(rows)))
-    for y, row in enumerate(rows):
-        for x, image in enumerate(row):
-            sheet.paste(image.resize((width, height), Image.Resampling.BICUBIC), (x * width, y * height))
-    save(sheet, DOCS / "pocket.png")
+    model = checkpoints.load(checkpoints.STICKERS_FOLDER)
+    drawn = ((generate(model, prompt, seed=0)[0], prompt) for prompt in SHEET)
+    save(worlds.sheet(drawn, SHEET_COLUMNS), DOCS / "stickers.png")
 
 
 def draw_world() -> None:

@@ -1,4 +1,4 @@
-"""Sheets of the world that the built-in model learns: scenes at random with captions, every look on every land, every
+"""Sheets of the world that the built-in model draws: scenes at random with captions, every look on every land, every
 subject.
 """
 
@@ -27,7 +27,7 @@ SHOWN = ("fox", "sailboat", "snowman", "cactus", "tent", "whale")  # of each lan
 def random_scenes(seed: int) -> Image.Image:
     rng = random.Random(seed)
     chosen = [seen_scene(rng) for _ in range(COLUMNS * COLUMNS)]
-    return sheet(((scene, captions.say(scene, rng)) for scene in chosen), 120)
+    return rendered(((scene, captions.say(scene, rng)) for scene in chosen), 120)
 
 
 def looks_and_lands() -> Image.Image:
@@ -37,22 +37,28 @@ def looks_and_lands() -> Image.Image:
         for row, look in enumerate(LOOKS)
         for column, (land, name) in enumerate(zip(LANDS, SHOWN, strict=True))
     ]
-    return sheet(((scene, captions.caption(scene)) for scene in chosen), 96)
+    return rendered(((scene, captions.caption(scene)) for scene in chosen), 96)
 
 
-def sheet(captioned: Iterable[tuple[Scene, str]], size: int) -> Image.Image:
-    """Scenes of `size` pixels, each above its caption."""
-    sprites, shown = World(size, 0).sprites, list(captioned)
-    width, height, gap = size, size + LINES * LINE + 3, 4
-    rows = -(-len(shown) // COLUMNS)
-    image = Image.new("RGB", (COLUMNS * (width + gap) + gap, rows * (height + gap) + gap), "white")
-    paper, font = ImageDraw.Draw(image), ImageFont.load_default(10)
-    for i, (scene, caption) in enumerate(shown):
-        x, y = (gap + place * (side + gap) for place, side in ((i % COLUMNS, width), (i // COLUMNS, height)))
-        image.paste(scenes.render(scene, sprites), (x, y))
+def rendered(captioned: Iterable[tuple[Scene, str]], size: int) -> Image.Image:
+    sprites = World(size, 0).sprites
+    return sheet(((scenes.render(scene, sprites), caption) for scene, caption in captioned), COLUMNS)
+
+
+def sheet(captioned: Iterable[tuple[Image.Image, str]], columns: int) -> Image.Image:
+    """Square images of one size, each above its caption."""
+    shown = list(captioned)
+    size, gap = shown[0][0].width, 4
+    width, height = size, size + LINES * LINE + 3
+    rows = -(-len(shown) // columns)
+    sheet = Image.new("RGB", (columns * (width + gap) + gap, rows * (height + gap) + gap), "white")
+    paper, font = ImageDraw.Draw(sheet), ImageFont.load_default(10)
+    for i, (image, caption) in enumerate(shown):
+        x, y = (gap + place * (side + gap) for place, side in ((i % columns, width), (i // columns, height)))
+        sheet.paste(image, (x, y))
         lines = textwrap.wrap(caption, width // 5 - 1, max_lines=LINES, placeholder=" ...")
         paper.multiline_text((x, y + size + 1), "\n".join(lines), fill="black", font=font, spacing=0)
-    return image
+    return sheet
 
 
 def all_subjects() -> Image.Image:

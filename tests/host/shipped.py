@@ -10,8 +10,8 @@ from .fetch import CHECKOUT
 
 EXAMPLES = CHECKOUT / "example_workflows"
 NAMES = sorted(path.stem for path in EXAMPLES.glob("*.json"))
-POCKET = CHECKOUT / "vqdiffusion_core" / "pocket"
-CODES = json.loads((POCKET / "transformer" / "config.json").read_text())["num_vector_embeds"] - 1  # beside the mask
+STICKERS = CHECKOUT / "vqdiffusion_core" / "stickers"
+CODES = json.loads((STICKERS / "transformer" / "config.json").read_text())["num_vector_embeds"] - 1  # beside the mask
 TEDDY = "a teddy bear on a blue background"
 
 _spaces = itertools.count(1)
@@ -41,9 +41,9 @@ def the(workflow, class_type):
     return found
 
 
-def text_to_image(text=TEDDY, batch_size=1, **settings):
-    """The shipped workflow with this prompt and these settings of its sampler, for the pocket model, which is quick;
-    its nodes are named by their types.
+def text_to_image(text=TEDDY, batch_size=1, model="pocket (built in)", **settings):
+    """The shipped workflow with this prompt, this model, as quick as none, and these settings of its sampler; its nodes
+    are named by their types.
     """
     shipped = load("text_to_image")
     names = {old: content["class_type"].removeprefix("VQDiffusion") for old, content in shipped.items()}
@@ -52,7 +52,7 @@ def text_to_image(text=TEDDY, batch_size=1, **settings):
         for key, value in content["inputs"].items():
             if isinstance(value, list):
                 content["inputs"][key] = [names[value[0]], value[1]]
-    workflow["Loader"]["inputs"]["model"] = "pocket (built in)"
+    workflow["Loader"]["inputs"]["model"] = model
     workflow["TextEncode"]["inputs"]["text"] = text
     workflow["EmptyTokens"]["inputs"]["batch_size"] = batch_size
     workflow["Sampler"]["inputs"] |= settings

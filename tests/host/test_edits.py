@@ -34,8 +34,8 @@ def last(edits):
 def test_inpainting_changes_the_painted_tokens_alone(comfy, sampler):
     (first, second), edits = run(comfy, "inpaint", **{"12": {"sampler": sampler}})
     before, after = last(edits)
-    inside = np.zeros((12, 12), dtype=bool)
-    inside[1:-1, 1:-1] = True
+    inside = np.zeros((24, 24), dtype=bool)
+    inside[2:-2, 2:-2] = True
     assert (before == after)[0][~inside].all() and (before != after)[0][inside].any()
     pixels = inside.repeat(8, 0).repeat(8, 1)
     changed = (first != second).any(-1)
@@ -47,19 +47,19 @@ def test_inpainting_changes_the_painted_tokens_alone(comfy, sampler):
 def test_outpainting_keeps_the_image_and_draws_beside_it(comfy):
     (wide,), edits = run(comfy, "outpaint")
     first, (before, after) = edits["4"][1], edits["11"]
-    assert before.shape == after.shape == (1, 12, 24)
-    assert (before[..., :12] == after[..., :12]).all() and (before[..., 12:] != after[..., 12:]).any()
+    assert before.shape == after.shape == (1, 24, 48)
+    assert (before[..., :24] == after[..., :24]).all() and (before[..., 24:] != after[..., 24:]).any()
     assert after.max() < shipped.CODES, "no token is left masked"
     show = node("SaveImage", images=["5", 0], filename_prefix="outpaint-first")
     alone = np.asarray(shipped.image(comfy, shipped.load("outpaint") | {"14": show}))
-    assert first.shape == (1, 12, 12) and (wide[:, :96] == alone).all()
+    assert first.shape == (1, 24, 24) and (wide[:, :192] == alone).all()
 
 
 def test_image_to_image_keeps_another_share_of_the_tokens_in_each_variation(comfy):
     _, edits = run(comfy, "image_to_image", **{"10": {"denoise": 0.4}})
     before, after = edits["10"]
     kept = before == after
-    assert kept.shape == (4, 12, 12) and (kept.mean((1, 2)) > 0.5).all(), "0.4 of the tokens are taken back"
+    assert kept.shape == (4, 24, 24) and (kept.mean((1, 2)) > 0.5).all(), "0.4 of the tokens are taken back"
     assert len({grid.tobytes() for grid in after}) == 4 and not kept.all((1, 2)).any()
     _, untouched = last(run(comfy, "image_to_image", **{"10": {"denoise": 0.0}})[1])
     assert (untouched == before).all()
@@ -68,8 +68,8 @@ def test_image_to_image_keeps_another_share_of_the_tokens_in_each_variation(comf
 def test_two_regions_hear_their_own_prompts(comfy):
     """The right side obeys a change of its prompt, the left side does not; with one prompt twice there are no sides."""
     (image,), _ = run(comfy, "regions", **{"3": {"text": "an owl on a red background"}})
-    left, right = (image[:8, half].mean((0, 1)) for half in (slice(0, 80), slice(112, 192)))
-    assert image.shape == (96, 192, 3)
+    left, right = (image[:8, half].mean((0, 1)) for half in (slice(0, 160), slice(224, 384)))
+    assert image.shape == (192, 384, 3)
     assert left[1] > left[0] and right[0] > right[1], "green stays on the left, red has come on the right"
     one = {"2": {"text": "an owl on a red background"}, "3": {"text": "an owl on a red background"}}
     both = last(run(comfy, "regions", **one)[1])[1]
@@ -81,4 +81,4 @@ def test_an_upscaler_gets_the_image_and_its_work_comes_back_as_tokens(comfy):
     images, edits = run(comfy, "upscale_and_back")
     before, after = last(edits)
     assert before.shape == after.shape and after.max() < shipped.CODES
-    assert after.shape == (1, 12, 12) and {image.shape for image in images} == {(384, 384, 3)}
+    assert after.shape == (1, 24, 24) and {image.shape for image in images} == {(768, 768, 3)}

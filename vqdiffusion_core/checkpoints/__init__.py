@@ -26,6 +26,7 @@ __all__ = [
     "BUILT_IN",
     "POCKET_FOLDER",
     "RIVAL_FOLDER",
+    "STICKERS_FOLDER",
     "CheckpointError",
     "Found",
     "choose_dtype",
@@ -36,9 +37,10 @@ __all__ = [
 ]
 
 PACKAGE = Path(__file__).parents[1]
-POCKET_FOLDER, RIVAL_FOLDER = PACKAGE / "pocket", PACKAGE / "pocket_autoregressive"
+STICKERS_FOLDER, POCKET_FOLDER = PACKAGE / "stickers", PACKAGE / "pocket"
+RIVAL_FOLDER = PACKAGE / "pocket_autoregressive"
 # The models that come with this pack; the first is the default.
-BUILT_IN = {"stickers": PACKAGE / "stickers", "pocket": POCKET_FOLDER, "pocket, token by token": RIVAL_FOLDER}
+BUILT_IN = {"stickers": STICKERS_FOLDER, "pocket": POCKET_FOLDER, "pocket, token by token": RIVAL_FOLDER}
 
 
 def load(
