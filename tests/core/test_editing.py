@@ -11,7 +11,7 @@ from pack.vqdiffusion_core.editing import Inpaint, RegionalPrompt, initial_token
 from pack.vqdiffusion_core.pipeline import generate
 from PIL import Image
 
-QUICK = Settings(steps=3)
+QUICK, POCKET = Settings(steps=3), ["--model", str(POCKET_FOLDER)]
 CELL = 8  # pixels
 
 
@@ -131,7 +131,7 @@ def test_the_halves_of_a_canvas_are_drawn_from_their_own_prompts(pocket):
 def test_the_command_draws_parts_on_a_canvas(pocket, tmp_path):
     target = tmp_path / "two.png"
     where = (("0,0,0.5,1", "a fox on red"), ("0.5,0,1,1,0,0.5,2", "an owl on green"))
-    arguments = ["generate", "--size", "192x96", "--steps", "3", "-o", str(target)]
+    arguments = ["generate", *POCKET, "--size", "192x96", "--steps", "3", "-o", str(target)]
     assert main([*arguments, *(word for pair in where for word in ("--part", *pair))]) == 0
     parts = [RegionalPrompt(where[0][1], (0, 0, 0.5, 1)), RegionalPrompt(where[1][1], (0.5, 0, 1, 1), 0, 0.5, 2)]
     (expected,) = generate(pocket, parts=parts, size=(192, 96), settings=QUICK)
@@ -142,7 +142,7 @@ def test_the_command_edits_an_image(pocket, bear, tmp_path):
     bear.save(tmp_path / "bear.png")
     left_half().save(tmp_path / "mask.png")
     given = ["--picture", tmp_path / "bear.png", "--mask", tmp_path / "mask.png", "--grow", "1", "--feather", "3"]
-    arguments = ["generate", "a tiger on red", *map(str, given), "--steps", "3", "--sampler", "confidence"]
+    arguments = ["generate", *POCKET, "a tiger on red", *map(str, given), "--steps", "3", "--sampler", "confidence"]
     assert main([*arguments, "-o", str(tmp_path / "tiger.png")]) == 0
     (expected,) = generate(
         pocket,
@@ -157,7 +157,7 @@ def edited(folder, image, *options):
     """What the command makes of an image, without a word on stderr that is not progress."""
     image.save(folder / "picture.png")
     given = ["--picture", str(folder / "picture.png"), *map(str, options)]
-    assert main(["generate", "a tiger on red", *given, "--steps", "3", "-o", str(folder / "tiger.png")]) == 0
+    assert main(["generate", *POCKET, "a tiger on red", *given, "--steps", "3", "-o", f"{folder}/tiger.png"]) == 0
     return pixels(Image.open(folder / "tiger.png"))
 
 
@@ -218,6 +218,6 @@ def test_a_transparent_image_lies_on_white_or_a_chosen_colour(bear, tmp_path):
 )
 def test_a_mistake_in_an_edit_is_one_line(arguments, message, tmp_path, capsys):
     target = tmp_path / "none.png"
-    assert main(["generate", *arguments, "-o", str(target)]) == 1
+    assert main(["generate", *POCKET, *arguments, "-o", str(target)]) == 1
     error = capsys.readouterr().err
     assert message in error and error.count("\n") == 1 and not target.exists()

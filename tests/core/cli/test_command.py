@@ -4,7 +4,7 @@ import io
 import sys
 
 import pytest
-from pack.vqdiffusion_core.checkpoints import POCKET_FOLDER, load
+from pack.vqdiffusion_core.checkpoints import POCKET_FOLDER, STICKERS_FOLDER, load
 from pack.vqdiffusion_core.cli import main, train
 from pack.vqdiffusion_core.diffusion.settings import Settings
 from pack.vqdiffusion_core.networks.inference import FastTransformer
@@ -21,7 +21,7 @@ def test_generate_writes_what_the_pipeline_draws(tmp_path, capsys):
     target = tmp_path / "bear.png"
     assert main(["generate", PROMPT, "-o", str(target), "--steps", "4", "--seed", "3", "--count", "2"]) == 0
     drawn = [Image.open(tmp_path / f"bear_{i}.png") for i in range(2)]
-    expected = generate(load(POCKET_FOLDER), PROMPT, seed=3, count=2, settings=Settings(steps=4))
+    expected = generate(load(STICKERS_FOLDER), PROMPT, seed=3, count=2, settings=Settings(steps=4))
     for ours, theirs in zip(drawn, expected, strict=True):
         assert ImageChops.difference(ours, theirs).getbbox() is None
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bear_0.png", "bear_1.png"]
@@ -106,9 +106,9 @@ def test_a_terminal_shows_progress_to_its_end_and_a_file_gets_none(kind, tmp_pat
         assert (end in shown.getvalue()) if place == "terminal" else not shown.getvalue()
 
 
-def test_info_describes_the_pocket_model(capsys):
+def test_info_describes_the_built_in_model(capsys):
     assert main(["info"]) == 0
-    assert "96 x 96 pixels, 12 x 12 tokens of 1024 codes" in capsys.readouterr().out
+    assert "192 x 192 pixels, 24 x 24 tokens of 1024 codes" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 import torch
 from pack.tests.core.noted_batches import note_batches
+from pack.vqdiffusion_core.checkpoints import POCKET_FOLDER
 from pack.vqdiffusion_core.cli import drawing, main
 from pack.vqdiffusion_core.pipeline import generate_each
 
 CHECKOUT = Path(__file__).parents[3]
+POCKET = ["--model", str(POCKET_FOLDER)]
 ANIMALS = ("ant", "bee", "cat", "dog")
 
 
@@ -20,7 +22,7 @@ def command(folder, *lines):
     lines = [{"prompt": f"a {line}", "name": line} if isinstance(line, str) else line for line in lines]
     file = folder.parent / "list.jsonl"
     file.write_text("\n".join(map(json.dumps, lines)))
-    return ["generate", "--prompts", str(file), "-o", str(folder), "--steps", "2"]
+    return ["generate", *POCKET, "--prompts", str(file), "-o", str(folder), "--steps", "2"]
 
 
 def names(folder):
@@ -50,9 +52,8 @@ def test_images_of_a_batch_are_those_of_each_line_alone(tmp_path, monkeypatch, b
     assert batches[4:] == [[seed] for batch in batches[:4] for seed in batch]
     for path in (tmp_path / "alone").iterdir():
         assert path.read_bytes() == (tmp_path / "together" / path.name).read_bytes()
-    assert (
-        main(["generate", "a bee", "--negative", "blue", "--seed", "1", "--steps", "2", "-o", f"{tmp_path}/1.png"]) == 0
-    )
+    bee = ["generate", *POCKET, "a bee", "--negative", "blue", "--seed", "1", "--steps", "2"]
+    assert main([*bee, "-o", f"{tmp_path}/1.png"]) == 0
     assert (tmp_path / "1.png").read_bytes() == (tmp_path / "together" / "bee.png").read_bytes()
 
 
