@@ -9,7 +9,7 @@ from pack.tests.host.comfy import NodeError, Rejected
 from pack.tests.host.shipped import anew, node, text_to_image
 from pack.vqdiffusion_core.checkpoints import POCKET_FOLDER
 
-WEIGHTS = "transformer/diffusion_pytorch_model.safetensors"
+WEIGHTS, CODES = "transformer/diffusion_pytorch_model.safetensors", shipped.CODES["pocket"]
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +86,7 @@ RAISED_BY_A_NODE = {
             empty=node("VQDiffusionEmptyTokens", vq_model=["Loader", 0], batch_size=1),
             sum=node("LatentAdd", samples1=["Sampler", 0], samples2=["empty", 0]),
         ),
-        f"expected 0 to {shipped.CODES - 1}, or {shipped.CODES} for a masked token",
+        f"expected 0 to {CODES - 1}, or {CODES} for a masked token",
     ),
     "a canvas that nobody has drawn on": (
         with_nodes_before_decoding(empty=node("VQDiffusionEmptyTokens", vq_model=["Loader", 0], batch_size=1)),

@@ -49,7 +49,7 @@ def test_outpainting_keeps_the_image_and_draws_beside_it(comfy):
     first, (before, after) = edits["4"][1], edits["11"]
     assert before.shape == after.shape == (1, 24, 48)
     assert (before[..., :24] == after[..., :24]).all() and (before[..., 24:] != after[..., 24:]).any()
-    assert after.max() < shipped.CODES, "no token is left masked"
+    assert after.max() < shipped.CODES["stickers"], "no token is left masked"
     show = node("SaveImage", images=["5", 0], filename_prefix="outpaint-first")
     alone = np.asarray(shipped.image(comfy, shipped.load("outpaint") | {"14": show}))
     assert first.shape == (1, 24, 24) and (wide[:, :192] == alone).all()
@@ -80,5 +80,5 @@ def test_two_regions_hear_their_own_prompts(comfy):
 def test_an_upscaler_gets_the_image_and_its_work_comes_back_as_tokens(comfy):
     images, edits = run(comfy, "upscale_and_back")
     before, after = last(edits)
-    assert before.shape == after.shape and after.max() < shipped.CODES
+    assert before.shape == after.shape and after.max() < shipped.CODES["stickers"]
     assert after.shape == (1, 24, 24) and {image.shape for image in images} == {(768, 768, 3)}
