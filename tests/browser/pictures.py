@@ -31,10 +31,10 @@ THUMBNAIL, EDITOR, HELP = 640, 1100, 520  # pixels of width
 ROW = 192  # pixels of height of the gallery's images
 SHEET = (  # prompts of the README's images
     "a 3D fox in a meadow at sunset",
-    "two penguin stickers in the snow",
+    "two noto penguins in the snow",
     "three flat sunflowers on a blue background",
-    "a comic drawing of a robot on a yellow background",
-    "a pixel-art castle in the mountains at night",
+    "a twemoji robot on a yellow background",
+    "a noto castle in the mountains at night",
     "a cartoon of an octopus in the sea",
     "a tent and a fire in a desert at night",
     "a 3D rocket above a beach in the morning",

@@ -13,7 +13,7 @@ from ...vqdiffusion_core.training.world import captions, scenes
 from ...vqdiffusion_core.training.world.grounds import CELLS, LANDS, TIMES, Land, draw
 from ...vqdiffusion_core.training.world.looks import LOOKS
 from ...vqdiffusion_core.training.world.random_scenes import seen_scene
-from ...vqdiffusion_core.training.world.recipe import CHOSEN
+from ...vqdiffusion_core.training.world.recipe import CHOSEN, LOOKS as LEARNED
 from ...vqdiffusion_core.training.world.scenes import Group, Scene
 from ...vqdiffusion_core.training.world.source import World
 from ...vqdiffusion_core.training.world.subjects import SUBJECTS
@@ -62,8 +62,8 @@ def sheet(captioned: Iterable[tuple[Image.Image, str]], columns: int) -> Image.I
 
 
 def all_subjects() -> Image.Image:
-    """What the built-in model learns, each subject in the next of the looks; below, every land at every time of day."""
-    sprites, looks = World(TILE_CELL * CELLS, 0, CHOSEN).sprites, list(LOOKS)
+    """What the built-in model learns, each subject in the next of its looks; below, every land at every time of day."""
+    sprites, looks = World(TILE_CELL * CELLS, 0, CHOSEN).sprites, list(LEARNED)
     tile = TILE_CELL * TILE_CELLS
     side, top = ACROSS * tile // len(LANDS), -(-len(CHOSEN) // ACROSS) * tile
     image = Image.new("RGB", (ACROSS * tile, top + side * len(TIMES)), "white")
