@@ -14,22 +14,22 @@ from PIL import Image, ImageChops
 
 from .. import tiny_originals
 
-PROMPT = "a teddy bear on a blue background"
+PROMPT = "a penguin on a blue background"
 
 
 def test_generate_writes_what_the_pipeline_draws(tmp_path, capsys):
-    target = tmp_path / "bear.png"
+    target = tmp_path / "penguin.png"
     assert main(["generate", PROMPT, "-o", str(target), "--steps", "4", "--seed", "3", "--count", "2"]) == 0
-    drawn = [Image.open(tmp_path / f"bear_{i}.png") for i in range(2)]
+    drawn = [Image.open(tmp_path / f"penguin_{i}.png") for i in range(2)]
     expected = generate(load(STICKERS_FOLDER), PROMPT, seed=3, count=2, settings=Settings(steps=4))
     for ours, theirs in zip(drawn, expected, strict=True):
         assert ImageChops.difference(ours, theirs).getbbox() is None
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["bear_0.png", "bear_1.png"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["penguin_0.png", "penguin_1.png"]
 
 
 @pytest.mark.parametrize("negative", [[], ["--negative", "a fox"]])
 def test_a_model_in_sixteen_bits_draws_from_prompts(negative, tmp_path):
-    target = tmp_path / "bear.png"
+    target = tmp_path / "penguin.png"
     arguments = ["generate", PROMPT, *negative, "--dtype", "bfloat16", "--steps", "2", "-o", str(target)]
     assert main(arguments) == 0 and target.exists()
 
@@ -108,7 +108,7 @@ def test_a_terminal_shows_progress_to_its_end_and_a_file_gets_none(kind, tmp_pat
 
 def test_info_describes_the_built_in_model(capsys):
     assert main(["info"]) == 0
-    assert "192 x 192 pixels, 24 x 24 tokens of 1024 codes" in capsys.readouterr().out
+    assert "192 x 192 pixels, 24 x 24 tokens of 2048 codes" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
