@@ -13,7 +13,8 @@ from ...vqdiffusion_core.training.world import captions, scenes
 from ...vqdiffusion_core.training.world.grounds import CELLS, LANDS, TIMES, Land, draw
 from ...vqdiffusion_core.training.world.looks import LOOKS
 from ...vqdiffusion_core.training.world.random_scenes import seen_scene
-from ...vqdiffusion_core.training.world.recipe import CHOSEN, LOOKS as LEARNED
+from ...vqdiffusion_core.training.world.recipe import CHOSEN
+from ...vqdiffusion_core.training.world.recipe import LOOKS as LEARNED
 from ...vqdiffusion_core.training.world.scenes import Group, Scene
 from ...vqdiffusion_core.training.world.source import World
 from ...vqdiffusion_core.training.world.subjects import SUBJECTS
