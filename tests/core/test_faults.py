@@ -72,7 +72,7 @@ def test_a_full_disk_leaves_the_image_that_was_there(tmp_path):
     assert "File too large" in said(imported_command(*draw, limit=1000))
     assert image.read_bytes() == before
     assert command(*draw).returncode == 0
-    assert Image.open(image).size == (96, 96)
+    assert Image.open(image).size == (192, 192)
 
 
 TRAIN = """

@@ -181,7 +181,7 @@ def of_one_letter(folder, tmp_path):
 def test_half_of_what_is_learned_from_is_what_the_model_drew_without_the_word(of_one_letter):
     (word,), seen = of_one_letter.words.word_ids, set()
     for step in range(4):
-        batch = of_one_letter.noisy_batch(step, 1.0)
+        batch = of_one_letter.noisy_batch(step, progress=0.0)
         has_word_B = (batch.ids_BL == word).any(1)
         assert has_word_B.tolist() == [step % 2 == 0, step % 2 == 1] * 2
         assert ((batch.x0_BN == UNKNOWN).all(1) == ~has_word_B).all() and not batch.drop_B[has_word_B].any()
@@ -191,7 +191,7 @@ def test_half_of_what_is_learned_from_is_what_the_model_drew_without_the_word(of
 
 def test_what_the_model_says_already_teaches_nothing(of_one_letter):
     """Of the prior, until the lesson has changed something."""
-    batch = of_one_letter.noisy_batch(0, 1.0)
+    batch = of_one_letter.noisy_batch(0, progress=0.0)
     lesson, prior = (Batch(*(rows[i::2] for rows in batch)) for i in range(2))
     gradients = []
     for part in (lesson, prior):
