@@ -1,6 +1,6 @@
 """Makes the images of the pack's own pages anew: ./dev images [PART ...]
 
-sheet      the README's, every prompt with seed 0 and the defaults, none left out
+sheet      the README's, every prompt with seed 0, none left out
 emblems    icon and banner of the registry
 drawings   the character that an example workflow teaches
 gallery    what the example workflows draw, in files that carry the workflow
@@ -43,7 +43,7 @@ SHEET = (  # prompts of the README's images
     "four 3D donuts on a white background",
     "a sailboat on the sea at sunset",
 )
-SHEET_COLUMNS = 4
+SHEET_COLUMNS, SHEET_TRUNCATION = 4, 0.5  # as in the example workflows
 WORLD_SEED = 9
 WORD, ZIMBO = "zimbo", "zimbo (built in)"
 
@@ -67,6 +67,7 @@ from pack.tests.host.shipped import (  # noqa: E402
     text_to_image,
 )
 from pack.vqdiffusion_core import checkpoints  # noqa: E402
+from pack.vqdiffusion_core.diffusion.settings import Settings  # noqa: E402
 from pack.vqdiffusion_core.pipeline import generate  # noqa: E402
 
 
@@ -80,7 +81,8 @@ def main() -> None:
 
 def draw_sheet() -> None:
     model = checkpoints.load(checkpoints.STICKERS_FOLDER)
-    drawn = ((generate(model, prompt, seed=0)[0], prompt) for prompt in SHEET)
+    settings = Settings(truncation=SHEET_TRUNCATION)
+    drawn = ((generate(model, prompt, seed=0, settings=settings)[0], prompt) for prompt in SHEET)
     save(worlds.sheet(drawn, SHEET_COLUMNS), DOCS / "stickers.png")
 
 
