@@ -27,7 +27,7 @@ class VQDiffusionTextEncode(io.ComfyNode):
                     multiline=True,
                     dynamic_prompts=True,
                     tooltip="The prompt. Upper and lower case are the same. What is longer than the model reads (75 "
-                    "tokens, the built-in model 25) is left out, and a line on the node says so.",
+                    "tokens, stickers 34, pocket 25) is left out, and a line on the node says so.",
                 ),
             ],
             outputs=[io.Conditioning.Output(tooltip="The prompt, for the sampler.")],

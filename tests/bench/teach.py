@@ -1,4 +1,4 @@
-"""A character and a style that the built-in model never had, taught and judged, alone and together:
+"""A character and a style that the pocket model never had, taught and judged, alone and together:
 .venv/bin/python -m tests.bench.teach [--count 100] [--keep FOLDER] [options of `train lora`]
 
 The zimbo is drawn by this file, on eight of the ten grounds that the model knows; twenty subjects are drawn moonlit, in

@@ -1,4 +1,4 @@
-"""The pack's icon and banner, images of the built-in model in the middle of their runs."""
+"""The pack's icon and banner, images of the pocket model in the middle of their runs."""
 
 import numpy as np
 import torch

@@ -52,14 +52,14 @@ def sheet(captioned: Iterable[tuple[Image.Image, str]], columns: int) -> Image.I
     size, gap = shown[0][0].width, 4
     width, height = size, size + LINES * LINE + 3
     rows = -(-len(shown) // columns)
-    sheet = Image.new("RGB", (columns * (width + gap) + gap, rows * (height + gap) + gap), "white")
-    paper, font = ImageDraw.Draw(sheet), ImageFont.load_default(10)
+    page = Image.new("RGB", (columns * (width + gap) + gap, rows * (height + gap) + gap), "white")
+    pen, font = ImageDraw.Draw(page), ImageFont.load_default(10)
     for i, (image, caption) in enumerate(shown):
         x, y = (gap + place * (side + gap) for place, side in ((i % columns, width), (i // columns, height)))
-        sheet.paste(image, (x, y))
+        page.paste(image, (x, y))
         lines = textwrap.wrap(caption, width // 5 - 1, max_lines=LINES, placeholder=" ...")
-        paper.multiline_text((x, y + size + 1), "\n".join(lines), fill="black", font=font, spacing=0)
-    return sheet
+        pen.multiline_text((x, y + size + 1), "\n".join(lines), fill="black", font=font, spacing=0)
+    return page
 
 
 def all_subjects() -> Image.Image:

@@ -137,7 +137,7 @@ def add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         "--save-as", dest="file", type=Path, metavar="FILE", help="the LoRA; without it, in the folder"
     )
 
-    command = kinds.add_parser("pocket", help="the built-in model from nothing: codec, then diffusion")
+    command = kinds.add_parser("pocket", help="the built-in model pocket from nothing: codec, then diffusion")
     command.set_defaults(run=run_pocket)
     command.add_argument("folder", type=Path, help="where the two runs are kept")
     add_end(command)

@@ -52,7 +52,7 @@ COLOURS = {  # what grounds are called
 
 @dataclass(frozen=True)
 class Lesson:
-    """What is taught, and how; the numbers are those that were measured best on the built-in model (docs/teach.md)."""
+    """What is taught, and how; the numbers are those that were measured best on the pocket model (docs/teach.md)."""
 
     word: str = ""  # the new one, whose vectors learn too; without it, adapters alone
     rank: int = 8

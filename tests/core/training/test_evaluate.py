@@ -1,4 +1,4 @@
-"""`vqdiffusion evaluate` on the built-in model."""
+"""`vqdiffusion evaluate` on the pocket model."""
 
 import json
 
