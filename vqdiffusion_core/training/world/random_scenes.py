@@ -13,7 +13,7 @@ from .subjects import SUBJECTS, Subject
 
 LUMINARIES = ("full-moon", "crescent-moon", "sun")  # subjects that no sky has besides
 LOOK_SHARES = dict(zip(LOOKS, (0.2, 0.17, 0.17, 0.17, 0.11, 0.09, 0.09), strict=True))
-GROUND_SHARES = {"land": 0.55, "plain": 0.33, "gradient": 0.12}
+GROUND_SHARES = {"land": 0.52, "plain": 0.3, "gradient": 0.18}
 
 Arranged = tuple[tuple[Group, ...], str]  # the groups and the place of a scene
 
