@@ -28,6 +28,8 @@ REAL_SCENES = 1000  # of the world, whose pairs of tokens are the real ones
 class PocketJury:
     """Of images of one subject each, each of another one."""
 
+    title, page, pictures = "Quality against steps: the pocket model", "docs/quality_pocket.md", ""
+
     explained = f"""The prompts ask for one subject each, each for another one. Each cell has three figures:
 
 - how often the subject asked for is the nearest of all {len(scenes.SUBJECTS)} renderings of subjects (mean square);
@@ -59,6 +61,17 @@ class PocketJury:
 
 class WorldJury:
     """Of images of two to four objects, half of them of one kind, whose prompts leave the look open."""
+
+    title, page = "Quality against steps", "docs/quality.md"
+    pictures = """
+One prompt, "three penguins in the snow at sunset", with seed 0; first by samplers and steps, at the defaults else:
+
+![Three samplers, each by 1 to 50 steps](quality_steps.jpg)
+
+Then by guidance and truncation, 16 steps of *confidence*:
+
+![Guidance 1, 1.5 and 3, each at four truncations](quality_guidance.jpg)
+"""
 
     explained = f"""The prompts ask for two to four objects on a ground, half of them for several of one kind, and
 leave the look open: "three owls in the snow at night". Each cell has four figures:
@@ -93,20 +106,26 @@ leave the look open: "three owls in the snow at night". Each cell has four figur
 
 
 Jury = PocketJury | WorldJury
-HEAD = """# Quality against steps
+HEAD = """# {title}
 
-What {images} images show, by `.venv/bin/python -m tests.bench.quality {options}--page docs/quality.md`. The judge
-is not the model. {explained}
+What {images} images show, by `.venv/bin/python -m tests.bench.quality {options}--page {page}`.
+The judge is not the model. {explained}
 
 Defaults but for what is named: truncation {truncation:g}. Steps are network evaluations an image. *Ancestral, other
 seeds* says how far apart two lines are by chance. *The authors' rule* and *diffusers' rule* are those by which the
 original code and diffusers take fewer steps than they were trained with, which this pack does not offer. A dash was not
-measured.
-
+measured. What follows from it for artists: [samplers.md](samplers.md).
+{pictures}
 """
 
 
 def head(jury: Jury, options: str) -> str:
     return HEAD.format(
-        images=len(jury.asked), options=options, explained=jury.explained, truncation=DEFAULTS.truncation
+        title=jury.title,
+        page=jury.page,
+        pictures=jury.pictures,
+        images=len(jury.asked),
+        options=options,
+        explained=jury.explained,
+        truncation=DEFAULTS.truncation,
     )

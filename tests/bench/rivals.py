@@ -1,6 +1,6 @@
 """The built-in model and its rival, judged on the same scenes: .venv/bin/python -m tests.bench.rivals [PART ...]
 
-drawn    scenes of one object, by the judge of quality.py: rows to be read beside docs/quality.md
+drawn    scenes of one object, by the judge of quality.py: rows to be read beside docs/quality_pocket.md
 mistake  when a quarter of an image is drawn, some of these tokens become others, and the drawing goes on
 hole     a quarter of a subject is drawn anew, from a prompt or from what lies around it alone
 """

@@ -10,8 +10,9 @@ help       those of the help pages, each node beside what it makes
 lora       those of the nodes that teach a character and draw it (minutes)
 world      what the built-in model learned from
 compare    those of docs/compare.md: by steps beside token by token
+quality    those of docs/quality.md: one prompt by samplers and steps, by guidance and truncation
 
-The first four and the last two need the built-in models, ComfyUI or the icon sets alone, the others a browser as well.
+The first four and the last three need the built-in models, ComfyUI or the icon sets alone, the others a browser too.
 """
 
 import json
@@ -45,6 +46,7 @@ SHEET = (  # prompts of the README's images
 )
 SHEET_COLUMNS, SHEET_TRUNCATION = 4, 0.5  # as in the example workflows
 WORLD_SEED = 9
+QUALITY_PROMPT = "three penguins in the snow at sunset"  # which leaves the look open
 WORD, ZIMBO = "zimbo", "zimbo (built in)"
 
 # tests/conftest.py says why the checkout is not on Python's path under its own name.
@@ -95,6 +97,23 @@ def draw_world() -> None:
 def draw_comparison() -> None:
     for name, image in rivals.pictures():
         save(image, DOCS / name, quality=88)
+
+
+def draw_quality() -> None:
+    model = checkpoints.load(checkpoints.STICKERS_FOLDER)
+    by_steps = {
+        f"{sampler}, {steps} step{'s' * (steps > 1)}": Settings(sampler=sampler, steps=steps)
+        for sampler in ("confidence", "ancestral", "purity")
+        for steps in (1, 2, 4, 8, 16, 50)
+    }
+    by_guidance = {
+        f"guidance {guidance:g}, truncation {truncation:g}": Settings(guidance=guidance, truncation=truncation)
+        for guidance in (1.0, 1.5, 3.0)
+        for truncation in (0.3, 0.5, 0.86, 1.0)
+    }
+    for name, columns, shown in (("steps", 6, by_steps), ("guidance", 4, by_guidance)):
+        drawn = ((generate(model, QUALITY_PROMPT, seed=0, settings=each)[0], said) for said, each in shown.items())
+        save(worlds.sheet(drawn, columns), DOCS / f"quality_{name}.jpg", quality=88)
 
 
 def draw_emblems() -> None:
@@ -278,6 +297,7 @@ PARTS: dict[str, Callable[[], None]] = {
     "lora": photograph_lora,
     "world": draw_world,
     "compare": draw_comparison,
+    "quality": draw_quality,
 }
 
 if __name__ == "__main__":
