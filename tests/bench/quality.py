@@ -38,11 +38,12 @@ OTHER_SEEDS = "ancestral, other seeds"  # how far apart two lines are by chance 
 OURS = {
     "confidence": Settings(sampler="confidence"),
     "confidence, truncation 0.5": Settings(sampler="confidence", truncation=0.5),
+    "confidence, truncation 1": Settings(sampler="confidence", truncation=1.0),
+    "confidence, luck 1": Settings(sampler="confidence", luck=1.0),
     "ancestral": Settings(sampler="ancestral"),
     OTHER_SEEDS: Settings(sampler="ancestral"),
     "exact count": Settings(sampler="exact count"),
     "purity": Settings(sampler="purity"),
-    "confidence, truncation 1": Settings(sampler="confidence", truncation=1.0),
     "remask, rescale 0.1": Settings(sampler="remask"),
     "remask, confidence 0.3": Settings(sampler="remask", remask="confidence", remask_strength=0.3),
     "remask, loop": Settings(sampler="remask", spacing="loop"),
