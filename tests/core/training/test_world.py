@@ -191,6 +191,16 @@ def test_one_combination_in_ten_is_held_out():
     assert scenes.held_out(FOX, "snow") == scenes.held_out(FOX, "snow")
 
 
+@pytest.mark.parametrize("page", ["README.md", "CHANGELOG.md", "docs/models.md", "docs/world.md"])
+def test_pages_say_how_many_subjects_the_model_knows(page):
+    numbers = re.findall(r"of \[?(\d+) (?:things|subjects)|learned (\d+) of|learns the (\d+) subjects", page_text(page))
+    assert {int("".join(found)) for found in numbers} == {len(recipe.CHOSEN)}
+
+
+def page_text(page: str) -> str:
+    return " ".join((CHECKOUT / page).read_text(encoding="utf-8").split())
+
+
 def test_training_never_sees_what_is_held_out(cache):
     world = World(24, 500, cache=cache)
     drawn = world.pool + [seen_scene(random.Random(seed)) for seed in range(500)]
