@@ -13,6 +13,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 
 import torch
@@ -32,8 +33,12 @@ from vqdiffusion_core.pipeline import decode
 
 from .juries import PocketJury, WorldJury, head
 
-STEPS = (16, 1, 4, 100, 2, 8, 25, 50)  # in the order in which they are measured
-GUIDANCES = {1.5: 100, 1.0: 25, 3.0: 25}  # -> up to so many steps
+MEASURED = (  # guidance and steps, in this order
+    *((1.5, steps) for steps in (16, 1, 4)),
+    *((guidance, steps) for guidance in (1.0, 3.0) for steps in (16, 1)),
+    *((1.5, steps) for steps in (100, 2, 8, 25, 50)),
+    *((guidance, steps) for guidance in (1.0, 3.0) for steps in (2, 4, 8, 25)),
+)
 OTHER_SEEDS = "ancestral, other seeds"  # how far apart two lines are by chance alone
 OURS = {
     "confidence": Settings(sampler="confidence"),
@@ -105,12 +110,13 @@ def tokens_of(model: VQDiffusion, rule: str, steps: int, guidance: float, prompt
 
 
 def table(found: dict[str, dict], cell: str) -> str:
-    columns = [steps for steps in sorted(STEPS) if any(f", {steps} steps, " in name for name in found)]
+    planned = sorted({steps for _, steps in MEASURED})
+    columns = [steps for steps in planned if any(f", {steps} steps, " in name for name in found)]
     lines = [
         "| guidance | sampler | " + " | ".join(f"{steps} step{'s' * (steps > 1)}" for steps in columns) + " |",
         "|---|---|" + "---|" * len(columns),
     ]
-    for guidance in sorted(GUIDANCES):
+    for guidance in sorted({guidance for guidance, _ in MEASURED}):
         for rule in (*OURS, *RULES):
             cells = []
             for steps in columns:
@@ -135,21 +141,19 @@ def main(arguments: list[str]) -> None:
     jury = (WorldJury if options.world else PocketJury)(model, options.images)
     spec = model.transformer.spec
     of = f"--world --model {options.model.name} --dtype {options.dtype} " if options.world else ""
-    for steps in STEPS:
-        for guidance, most in GUIDANCES.items():
-            for rule in (*OURS, *RULES):
-                name = f"{rule}, {steps} steps, guidance {guidance:g}"
-                if steps > most or name in found:
-                    continue
-                begin = time.perf_counter()
-                tokens_BN, asked = tokens_of(model, rule, steps, guidance, jury.prompts)
-                seconds = (time.perf_counter() - begin) / len(jury.prompts)
-                tokens_Bhw = tokens_BN.unflatten(1, spec.grid).clamp(max=spec.codebook_size - 1)  # masks may be left
-                figures = jury.figures(tokens_Bhw, decode(model, tokens_Bhw))
-                found[name] = {**figures, "evaluations": asked, "seconds": round(seconds, 3)}
-                print(f"{name}: {found[name]}", flush=True)
-                replace_text(options.output, json.dumps(found, indent=1) + "\n")
-                replace_text(options.page, head(jury, of) + table(found, jury.cell))
+    for (guidance, steps), rule in product(MEASURED, (*OURS, *RULES)):
+        name = f"{rule}, {steps} steps, guidance {guidance:g}"
+        if name in found:
+            continue
+        begin = time.perf_counter()
+        tokens_BN, asked = tokens_of(model, rule, steps, guidance, jury.prompts)
+        seconds = (time.perf_counter() - begin) / len(jury.prompts)
+        tokens_Bhw = tokens_BN.unflatten(1, spec.grid).clamp(max=spec.codebook_size - 1)  # masks may be left
+        figures = jury.figures(tokens_Bhw, decode(model, tokens_Bhw))
+        found[name] = {**figures, "evaluations": asked, "seconds": round(seconds, 3)}
+        print(f"{name}: {found[name]}", flush=True)
+        replace_text(options.output, json.dumps(found, indent=1) + "\n")
+        replace_text(options.page, head(jury, of) + table(found, jury.cell))
 
 
 def replace_text(path: Path, text: str) -> None:

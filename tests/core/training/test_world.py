@@ -55,7 +55,7 @@ from vqdiffusion_core.training.world import recipe, scenes
 icons = sys.argv[1].split(",")
 recipe.CHOSEN = tuple(subject for subject in recipe.SUBJECTS if subject.icon in icons)
 juries.REAL_SCENES = 20
-quality.STEPS, quality.GUIDANCES = (2,), {1.5: 2}
+quality.MEASURED = ((1.5, 2),)
 del quality.RULES["the authors' rule"]
 quality.OURS = {"confidence, truncation 0.5": quality.OURS["confidence, truncation 0.5"]}
 jury = juries.WorldJury(load(Path(sys.argv[4])), 4)
