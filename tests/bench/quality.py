@@ -93,7 +93,7 @@ def one_jump(predict, x_BN: Tensor, schedule, told: int, s: int, t: int, noise: 
 def tokens_of(model: VQDiffusion, rule: str, steps: int, guidance: float, prompts: list[str]) -> tuple[Tensor, int]:
     """The tokens (B, N) that a rule draws, and how often the network was asked."""
     spec, count = model.transformer.spec, len(prompts)
-    guided = cfg(model.text_encoder.encode(prompts), model.null(), guidance)
+    guided = cfg(model.text_encoder.encode(prompts).to(model.dtype), model.null(), guidance)
     masked_BN = torch.full((count, spec.num_tokens), spec.mask_id)
     if rule in OURS:
         settings = Settings(**OURS[rule].__dict__ | {"steps": steps, "guidance": guidance})

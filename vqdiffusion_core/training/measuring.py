@@ -95,7 +95,7 @@ def draw_tokens(
     for begin in range(0, len(prompts), BATCH):
         part = range(begin, min(begin + BATCH, len(prompts)))
         rows = slice(part.start, part.stop)
-        condition = text_encoder.encode([prompts[i] for i in part]).to(model.device)
+        condition = text_encoder.encode([prompts[i] for i in part]).to(model.device, model.dtype)
         *_, last = sample(
             model.transformer,
             model.schedule,
