@@ -28,7 +28,7 @@ SMALL_CODEC = VQGANSpec(
 SIZE, CODEC_STEPS, CODEC_BATCH = 192, 14000, 4
 
 # The transformer on its tokens, then the decoder alone, for sharper images of the same tokens.
-SHAPE, DIFFUSION_STEPS, DIFFUSION_BATCH = Shape(layers=6, width=256, heads=8), 22300, 32
+SHAPE, DIFFUSION_STEPS, DIFFUSION_BATCH = Shape(layers=6, width=256, heads=8), 31600, 32
 DIFFUSION_RATE = 1e-3
 TOKEN_SHARES = (0.25,)  # a step of 1.0 seconds of one core; all tokens would take 6
 DECODER_STEPS, DECODER_BATCH = 4000, 4
