@@ -108,8 +108,8 @@ leave the look open: "three owls in the snow at night". Each cell has four figur
 Jury = PocketJury | WorldJury
 HEAD = """# {title}
 
-What {images} images show, by `.venv/bin/python -m tests.bench.quality {options}--page {page}`.
-The judge is not the model. {explained}
+What {images} images show, by `.venv/bin/python -m tests.bench.quality {options}--images {images} --page
+{page}`. The judge is not the model. {explained}
 
 Defaults but for what is named: truncation {truncation:g}. Steps are network evaluations an image. *Ancestral, other
 seeds* says how far apart two lines are by chance. *The authors' rule* and *diffusers' rule* are those by which the

@@ -56,7 +56,7 @@ def setting(
 class Settings:
     """How an image is drawn. Raises ValueError where a value has no meaning.
 
-    The defaults are what measured best on the embedded model: docs/quality.md and the model's card.
+    The defaults are what measured best on the pocket model: docs/quality_pocket.md.
     """
 
     steps: int = setting(
