@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -61,9 +62,19 @@ TIME_WORDS = {
     "night": ("at night", "on a starry night", "under the stars"),
     "morning": ("in the morning", "at dawn", "at sunrise"),
 }
+LANDS_ALONE = {  # where nothing stands there
+    "meadow": ("a meadow", "an empty meadow", "a field"),
+    "beach": ("a beach", "an empty beach"),
+    "snow": ("a snowy landscape", "snow"),
+    "desert": ("a desert", "sand"),
+    "mountains": ("mountains", "a mountain landscape"),
+    "sea": ("the sea", "the open sea"),
+}
 SPARE_LANDS = {name: name for name in LAND_WORDS} | {"snow": "snowy landscape"}  # "a fox, meadow, night"
 PLAIN_WORDS = ("on a {} background", "on {}", "in front of a {} background", "with a {} background")
 GRADIENT_WORDS = ("on a gradient from {} to {}", "on a background from {} to {}", "on a {} to {} gradient")
+PLAIN_ALONE = ("a {} background", "a plain {} background", "plain {}")
+GRADIENT_ALONE = ("a gradient from {} to {}", "a background from {} to {}", "a {} to {} gradient")
 COLOUR_NAMES = {
     "gray": ("gray", "grey"),
     "purple": ("purple", "violet"),
@@ -132,6 +143,8 @@ def time_share(ground: Ground, said: bool) -> float:
 
 
 def compose(scene: Scene, said: Said, choose: Choose) -> str:
+    if not scene.groups:
+        return scenery(scene.ground, said, choose)
     words = LOOK_WORDS[scene.look]
     way = choose(ways(words)) if said.look else ""
     adjectives = (choose(words.adjectives),) if way == "adjective" else ()
@@ -186,11 +199,28 @@ def grounded(scene: Scene, said: Said, choose: Choose) -> str:
         return "".join(f" {words}" for words in told)
     if not said.ground:
         return ""
-    colours = [choose(COLOUR_NAMES.get(colour, (colour,))) for colour in ground.parts]
+    colours = colour_names(ground, choose)
     if choose(RARELY):
         return f", {' to '.join(colours)} background"
-    pattern = choose(PLAIN_WORDS if isinstance(ground, Plain) else GRADIENT_WORDS)
-    return " " + pattern.format(*colours).replace(" a orange", " an orange")
+    return f" {coloured(PLAIN_WORDS if isinstance(ground, Plain) else GRADIENT_WORDS, colours, choose)}"
+
+
+def scenery(ground: Ground, said: Said, choose: Choose) -> str:
+    """A ground alone, which is told in any case: "a meadow at sunset", "a gradient from red to blue"."""
+    if not isinstance(ground, Land):
+        patterns = PLAIN_ALONE if isinstance(ground, Plain) else GRADIENT_ALONE
+        return coloured(patterns, colour_names(ground, choose), choose)
+    land = choose(LANDS_ALONE[ground.name])
+    return f"{land} {choose(TIME_WORDS[ground.time])}" if said.time else land
+
+
+def colour_names(ground: Ground, choose: Choose) -> list[str]:
+    return [choose(COLOUR_NAMES.get(colour, (colour,))) for colour in ground.parts]
+
+
+def coloured(patterns: Sequence[str], colours: list[str], choose: Choose) -> str:
+    """One of the patterns with the colours of a ground in it."""
+    return re.sub(r"\ba orange", "an orange", choose(patterns).format(*colours))
 
 
 def styled(style: str) -> str:

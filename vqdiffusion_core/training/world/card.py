@@ -48,7 +48,8 @@ def card(model: VQDiffusion, figures: Figures) -> str:
     assert text_encoder is not None
     facts = {
         "Asked for": 'in the words of its captions: "a 3D fox in a meadow at sunset", "three flat sunflowers on a '
-        'yellow background", "a tent and a tree in the mountains". Where no look or ground is named, it chooses one.',
+        'yellow background", "a tent and a tree in the mountains", or a ground alone: "a beach at night". Where no '
+        "look or ground is named, it chooses one.",
         "Looks": listed(f'{look} ("{words.media[0]}")' for look, words in LOOK_WORDS.items() if look in recipe.LOOKS),
         "Lands": listed(f'"{standing[0]}"' for standing, _ in LAND_WORDS.values()),
         "Times of day": listed(f'"{words[0]}"' for words in TIME_WORDS.values()),

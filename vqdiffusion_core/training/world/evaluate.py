@@ -185,18 +185,18 @@ class Exam:
         return (down_h[:, None] & across_w).flatten()
 
     def outpainting(self) -> Figures:
-        """Lands drawn on to the right, to twice their width: pairs of neighbours across the seam that no real land has,
-        beside those elsewhere in the same images.
+        """Lands drawn on to the right, to twice their width, by a prompt that names the land alone: pairs of neighbours
+        across the seam that no real land has, beside those elsewhere in the same images.
         """
         (rows, columns), K = self.grid, self.model.transformer.spec.codebook_size
         count = -(-self.count // WIDE)
         asked = self.ask(7, count, ONE, lambda scene: isinstance(scene.ground, Land))
-        prompts = list(map(caption, asked))
-        left_Bhw = draw_tokens(self.model, prompts).unflatten(1, self.grid)
+        left_Bhw = draw_tokens(self.model, list(map(caption, asked))).unflatten(1, self.grid)
         wide_Bhw = torch.cat([left_Bhw, torch.full_like(left_Bhw, self.model.transformer.spec.mask_id)], 2)
         region_BN = (torch.arange(2 * columns) >= columns).repeat(count, rows)
         canvas = (rows, 2 * columns)
-        drawn_BN = draw_tokens(self.model, prompts, wide_Bhw.flatten(1), region_BN, canvas=canvas)
+        on = [caption(replace(scene, groups=())) for scene in asked]
+        drawn_BN = draw_tokens(self.model, on, wide_Bhw.flatten(1), region_BN, canvas=canvas)
         pairs_Bhv = beside(drawn_BN.unflatten(1, canvas), K)
         seam = columns - 1
         lands = self.ask(8, 2 * self.count, is_wanted=lambda scene: isinstance(scene.ground, Land))

@@ -54,6 +54,8 @@ def arrange(counts: tuple[int, ...], sizes: tuple[str, ...], place: str, on_land
     On a land rows are still to be moved to where their objects stand or fly.
     """
     total = sum(counts)
+    if not total:
+        return ()
     if place == "above":
         return ABOVE[counts]
     if total == 4:

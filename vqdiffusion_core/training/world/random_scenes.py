@@ -98,7 +98,19 @@ def may_rise(subject: Subject, on_land: bool) -> bool:
     return subject.flies or not on_land
 
 
+def nothing(rng: random.Random, subjects: Sequence[Subject], on_land: bool) -> Arranged:
+    """A ground alone."""
+    return (), ""
+
+
 Kind = tuple[Callable[[random.Random, Sequence[Subject], bool], Arranged], int]  # and the number of its subjects
-KINDS: dict[Kind, float] = {(one, 1): 0.4, (several, 1): 0.22, (two, 2): 0.24, (three, 3): 0.06, (two_kinds, 2): 0.08}
+KINDS: dict[Kind, float] = {
+    (one, 1): 0.38,
+    (several, 1): 0.21,
+    (two, 2): 0.23,
+    (three, 3): 0.06,
+    (two_kinds, 2): 0.07,
+    (nothing, 0): 0.05,
+}
 ONE, SEVERAL, TWO, *_ = ({kind: 1.0} for kind in KINDS)
-MANY = {kind: share for kind, share in KINDS.items() if kind not in ONE}
+MANY = {kind: share for kind, share in KINDS.items() if kind not in ONE and kind[1]}  # objects

@@ -1,4 +1,4 @@
-"""Scenes: up to four objects of one look on a ground, where each of them is, and the image of it all."""
+"""Scenes: none to four objects of one look on a ground, where each of them is, and the image of it all."""
 
 from __future__ import annotations
 
