@@ -98,6 +98,12 @@ def add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         " after the other",
     )
     command.add_argument(
+        "--blank-share",
+        type=float,
+        default=0.0,
+        help="of each batch, more images whose tokens are all masked: for what the first tokens decide, as directions",
+    )
+    command.add_argument(
         "--checkpoint-activations", action="store_true", help="much less memory, for steps of a third more work"
     )
     add_end(command)
@@ -146,7 +152,9 @@ def add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     command = kinds.add_parser("world", help="a model of stickers in landscapes from nothing, in four runs")
     command.set_defaults(run=run_world)
     command.add_argument("folder", type=Path, help="where its runs are kept: small, codec, diffusion, decoder")
-    command.add_argument("--codec", type=Path, help="begin with this one: a run's folder, a VQGAN, or a model")
+    start = command.add_mutually_exclusive_group()
+    start.add_argument("--codec", type=Path, help="begin with this one: a run's folder, a VQGAN, or a model")
+    start.add_argument("--model", type=parse_model, help="go on from this model of the world: its codec, and all else")
     command.add_argument(
         "--steps", type=int, default=world.DIFFUSION_STEPS, help=f"of the diffusion (default {world.DIFFUSION_STEPS})"
     )
@@ -256,6 +264,7 @@ def run_diffusion(options: argparse.Namespace) -> None:
             "learn": learn,
             "compiled": options.compile,
             "token_shares": options.token_share,
+            "blank_share": options.blank_share,
             "checkpoint_activations": options.checkpoint_activations,
         }
         training = diffusion_training(model, source, options.folder, processes, options.new_data, **settings)
@@ -334,18 +343,22 @@ def run_world(options: argparse.Namespace) -> None:
         if not steps:
             raise ValueError(f"{diffusion} has learned nothing yet; expected no --as-it-is.")
     with init_processes(options.device) as processes:
-        codec = options.codec or learn_codec(folder, images, processes, mixed)
-        model = new_model(load_codec(codec), scenes, diffusion, processes, world.SHAPE, "absorbing")
+        codec = options.model or options.codec or learn_codec(folder, images, processes, mixed)
+        if options.model:
+            model = load(options.model, "float32")
+        else:
+            model = new_model(load_codec(codec), scenes, diffusion, processes, world.SHAPE, "absorbing")
         training = diffusion_training(
             model,
             scenes,
             diffusion,
             processes,
             batch=world.DIFFUSION_BATCH,
-            learning_rate=world.DIFFUSION_RATE,
+            learning_rate=world.FINE_RATE if options.model else world.DIFFUSION_RATE,
             mixed=mixed,
             compiled=options.compile,
             token_shares=world.TOKEN_SHARES,
+            blank_share=world.BLANK_SHARE,
         )
         say_memory(training)
         run(training, diffusion, steps, save_every=world.SAVE_EVERY)

@@ -19,7 +19,7 @@ KINDS = {  # by what their config has
     "transformer": "a diffusion model",
     "gpt": "an autoregressive model",
 }
-MAY_CHANGE = ("learning_rate", "mixed", "token_shares")  # when a run goes on
+MAY_CHANGE = ("learning_rate", "mixed", "token_shares", "blank_share")  # when a run goes on
 
 
 class Resumable(Protocol):

@@ -112,10 +112,13 @@ class DiffusionTraining(TokenTraining[Networks]):
         learn: Learn = "all",
         checkpoint_activations: bool = False,
         token_shares: Sequence[float] = (1.0,),
+        blank_share: float = 0.0,
         **settings: Any,
     ):
         if wrong := [share for share in token_shares if not 0 < share <= 1]:
             raise ValueError(f"token share is {wrong[0]}; expected more than 0 and at most 1.")
+        if not 0 <= blank_share < 1:
+            raise ValueError(f"blank share is {blank_share}; expected 0 or more, and less than 1.")
         if min(token_shares) < 1 and networks.transformer.spec.mlp == "conv":
             raise ValueError("The convolutions of this model need all tokens; expected a token share of 1.")
         networks.learn(learn)
@@ -125,7 +128,7 @@ class DiffusionTraining(TokenTraining[Networks]):
         self.learn = learn
         self.take_steps_by(self.accumulate, checkpoint_activations)
         self.token_shares = token_shares
-        self.times = TimeSampler(schedule.num_timesteps)
+        self.times = TimeSampler(schedule.num_timesteps, blank_share)
         self.costs = CodeCosts(schedule.codebook_size)
 
     @property
@@ -135,6 +138,7 @@ class DiffusionTraining(TokenTraining[Networks]):
             "kernel": self.schedule.summary,
             "learn": self.learn,
             "token_shares": list(self.token_shares),
+            "blank_share": self.times.blank_share,
             **super().config,
         }
 

@@ -61,9 +61,13 @@ def loss_mask(xt_BN: Tensor, schedule: Schedule) -> Tensor:
 class TimeSampler:
     """Draws t in proportion to the root of the mean square of its loss, once every t has been seen more than ten times;
     uniform before that. Dividing a loss by `probability` keeps the bound's expectation.
+
+    `blank_share` of the draws are T instead, where all is masked, each weighed as any other: what the first token that
+    is drawn decides for all, as which of two colours is above, is a hundredth of the bound and is learned late by it.
     """
 
-    def __init__(self, num_timesteps: int):
+    def __init__(self, num_timesteps: int, blank_share: float = 0.0):
+        self.blank_share = blank_share
         self.mean_square = torch.zeros(num_timesteps, dtype=torch.float64)
         self.seen = torch.zeros(num_timesteps, dtype=torch.int64)
 
@@ -79,6 +83,8 @@ class TimeSampler:
         """(t_B, p(t_B))."""
         p = self.probabilities()
         index_B = torch.multinomial(p, count, replacement=True, generator=generator)
+        if self.blank_share:
+            index_B[torch.rand(count, generator=generator) < self.blank_share] = len(p) - 1
         return index_B + 1, p[index_B]
 
     def update(self, t_B: Tensor, loss_B: Tensor) -> None:

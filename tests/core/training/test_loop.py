@@ -1,6 +1,7 @@
 """The objective is the papers', and a run that was cut off goes on as if it had not been."""
 
 import csv
+from copy import deepcopy
 
 import numpy as np
 import pytest
@@ -74,6 +75,25 @@ def test_hard_times_are_drawn_more_often_and_the_mean_stays():
     t, p = sampler.sample(40_000, torch.Generator().manual_seed(0))
     estimate = (losses[t - 1] / p).mean()
     assert estimate.item() == pytest.approx(losses.sum().item(), rel=0.02)
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.0])
+def test_a_blank_share_that_leaves_nothing_else_is_refused(share, tmp_path):
+    with pytest.raises(ValueError, match=f"blank share is {share}; expected 0 or more, and less than 1."):
+        tiny.diffusion(tmp_path, blank_share=share)
+
+
+def test_a_share_of_the_draws_is_all_masked_and_weighs_as_much_as_the_others():
+    plain, sampler = TimeSampler(4), TimeSampler(4, blank_share=0.25)
+    for each in (plain, sampler):
+        for _ in range(20):
+            each.update(torch.arange(1, 5), torch.tensor([3.0, 3.0, 2.0, 1.0]))
+    t, p = sampler.sample(40_000, torch.Generator().manual_seed(0))
+    shares = torch.bincount(t, minlength=5)[1:] / len(t)
+    chances = plain.probabilities()
+    expected = 0.75 * chances + 0.25 * torch.tensor([0, 0, 0, 1])
+    assert shares.tolist() == pytest.approx(expected.tolist(), abs=0.01)
+    assert torch.equal(p, chances[t - 1])
 
 
 @pytest.mark.parametrize("seen", [0, 1, 10, 11])
@@ -269,22 +289,23 @@ def test_compiled_steps_are_the_same_steps(what, tmp_path):
     assert losses[1] == pytest.approx(losses[0], rel=1e-4)
 
 
-def learned(training, steps):
-    """The metrics of each step, and the gradient of the last."""
-    metrics = [*tiny.take_steps(training, steps)]
-    return metrics, torch.cat([weight.grad.flatten() for weight in training.weights])
+def gradient(training):
+    return torch.cat([weight.grad.flatten() for weight in training.weights])
 
 
 @pytest.mark.parametrize("parts", [2, 3, 9])
 @pytest.mark.parametrize("make", [tiny.diffusion, tiny.autoregressive, tiny.codec])
 def test_a_batch_in_parts_takes_the_steps_of_the_whole_batch(make, parts, tmp_path):
-    """But for rounding; 5 images are 3 and 2, 2 and 2 and 1, or one at a time."""
-    whole, in_parts = (
-        learned(make(tmp_path, batch=5, mixed=False, accumulate=count), steps=5) for count in (1, parts)
-    )  # the last two with a codebook
-    for ours, theirs in zip(in_parts[0], whole[0], strict=True):
+    """But for rounding; 5 images are 3 and 2, 2 and 2 and 1, or one at a time. Each step begins where the whole batch
+    is: rounding that adds up would choose another code here and there.
+    """
+    whole, in_parts = (make(tmp_path, batch=5, mixed=False, accumulate=count) for count in (1, parts))
+    both = (tiny.take_steps(training, 5) for training in (whole, in_parts))  # the last two with a codebook
+    for theirs, ours in zip(*both, strict=True):
         assert ours == pytest.approx(theirs, rel=1e-3)
-    torch.testing.assert_close(in_parts[1], whole[1], rtol=1e-3, atol=1e-4 * whole[1].norm().item())
+        expected, found = gradient(whole), gradient(in_parts)
+        torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4 * expected.norm().item())
+        in_parts.load_state_dict(deepcopy(whole.state_dict()))
 
 
 def test_a_batch_in_parts_takes_less_memory(tmp_path):
@@ -307,7 +328,7 @@ def test_activations_that_are_not_kept_are_the_same_and_take_less_memory(mixed, 
         settings = {"batch": 32, "mixed": mixed, "learn": learn, "checkpoint_activations": checkpoint}
         training = tiny.diffusion(tmp_path, layers=4, **settings)
         with Peak() as peak:
-            steps.append(learned(training, steps=2))
+            steps.append(([*tiny.take_steps(training, 2)], gradient(training)))
         peaks.append(peak.bytes)
     assert steps[0][0] == steps[1][0] and torch.equal(steps[0][1], steps[1][1])
     assert peaks[1] < 0.7 * peaks[0]

@@ -127,6 +127,9 @@ def test_articles_follow_the_word_that_they_stand_before():
          "a pixel-art fox above two tents on a gradient from red to blue"),
         (Scene((Group(OWL), Group(FOX), Group(TENT)), "outline", Plain("black")),
          "an outlined owl, a fox and a tent on a black background"),
+        (Scene((), "flat", Land("snow", "night")), "a snowy landscape at night"),
+        (Scene((), "flat", Plain("orange")), "an orange background"),
+        (Scene((), "flat", Gradient("red", "blue")), "a gradient from red to blue"),
     ],
 )  # fmt: skip
 def test_plain_captions(scene, caption):
@@ -175,6 +178,23 @@ def test_captions_name_the_sides_as_they_are():
         text = captions.say(column, random.Random(seed))
         turned = bool(re.search(r"owl (below|under)", text))
         assert (text.index("fox") < text.index("owl")) != turned, text
+
+
+@pytest.mark.parametrize("land", LANDS)
+def test_a_land_alone_is_told_in_words_of_its_own(land):
+    said = {captions.say(Scene((), "3D", Land(land, "day")), random.Random(seed)) for seed in range(200)}
+    times = "|".join(captions.TIME_WORDS["day"])
+    assert {re.sub(f" ({times})$", "", text) for text in said} == {*captions.LANDS_ALONE[land]}
+    assert said & {*captions.LANDS_ALONE[land]} and len(said) > len(captions.LANDS_ALONE[land])
+
+
+def test_one_scene_in_twenty_is_a_ground_alone(cache):
+    alone = [scene for scene in SOME if not scene.groups]
+    assert 0.03 < len(alone) / len(SOME) < 0.07
+    sprites = Sprites(1, material.Icons([], cache))
+    for scene in alone:
+        drawn = scenes.render(scene, sprites)
+        assert np.array_equal(drawn, grounds.drawn(scene.ground, 24))
 
 
 def test_wordings_are_many_and_the_barest_one_is_among_them():
@@ -386,6 +406,17 @@ def test_the_recipe_makes_a_model_that_draws_the_world(cache, tmp_path, monkeypa
         assert (tmp_path / "runs" / name / "sheets" / "0000002.png").exists(), name
     model = load(tmp_path / "model")
     assert model.transformer.spec.grid == (12, 12) and model.vqgan.spec.downscale == 4
+    assert not re.search(r"(?<!\w)kite", " ".join(model.text_encoder.known_words))
+
+    monkeypatch.setattr(recipe, "CHOSEN", (*FEW, BY_NAME["kite"]))
+    further = [*command[:2], str(tmp_path / "further"), "--steps", "1", "--save-as", str(tmp_path / "more")]
+    monkeypatch.setattr(recipe, "DECODER_STEPS", 0)
+    assert main([*further, "--model", str(tmp_path / "model")]) == 0
+    more = load(tmp_path / "more")
+    assert {"kite", *model.text_encoder.known_words} <= more.text_encoder.known_words
+    torch.testing.assert_close(more.transformer.state_dict(), model.transformer.state_dict(), atol=2e-3, rtol=0)
+    assert not (tmp_path / "further" / "small").exists()
+    monkeypatch.setattr(recipe, "DECODER_STEPS", 2)
     codec, sharpened = (load_codec(tmp_path / "runs" / name) for name in ("codec", "decoder"))
     image = World(48, 1, FEW, cache).random_image(random.Random(0))
     tokens_1hw = codec.encode(to_tensor(image)[None])

@@ -8,7 +8,7 @@ from .random_scenes import LOOK_SHARES
 from .subjects import SUBJECTS
 
 # What the transformer learns, where the codec learns all. Every subject in every look, at each of two sizes, is a
-# pattern of tokens of its own: 512 of them, where the pocket model had 510 to learn.
+# pattern of tokens of its own: 1,352 of them, where the pocket model had 510 to learn.
 CHOSEN = tuple(subject for subject in SUBJECTS if subject.chosen)
 LOOKS = {look: LOOK_SHARES[look] for look in ("3D", "flat", "noto", "twemoji")}
 SCENES = 30000
@@ -29,7 +29,8 @@ SIZE, CODEC_STEPS, CODEC_BATCH = 192, 14000, 4
 
 # The transformer on its tokens, then the decoder alone, for sharper images of the same tokens.
 SHAPE, DIFFUSION_STEPS, DIFFUSION_BATCH = Shape(layers=6, width=256, heads=8), 31600, 32
-DIFFUSION_RATE = 1e-3
+DIFFUSION_RATE, FINE_RATE = 1e-3, 6e-4  # from nothing; going on from a model
 TOKEN_SHARES = (0.25,)  # a step of 1.0 seconds of one core; all tokens would take 6
+BLANK_SHARE = 0.1  # of a batch: a gradient's direction had been told right half of the time
 DECODER_STEPS, DECODER_BATCH = 4000, 4
 SAVE_EVERY = 200  # steps of these two
