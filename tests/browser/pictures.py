@@ -91,6 +91,8 @@ def draw_sheet() -> None:
 def draw_world() -> None:
     save(worlds.random_scenes(seed=WORLD_SEED), DOCS / "world.png")
     save(worlds.looks_and_lands(), DOCS / "world_looks.png")
+    model = checkpoints.load(checkpoints.STICKERS_FOLDER, "float32")
+    save(worlds.through_codec(model.vqgan, 192, seed=WORLD_SEED), DOCS / "world_codec.jpg", quality=88)
     save(worlds.all_subjects().quantize(128), CHECKOUT / "web" / "docs" / "VQDiffusionLoader" / "subjects.png")
 
 

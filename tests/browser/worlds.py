@@ -1,18 +1,21 @@
 """Sheets of the world that the built-in model draws: scenes at random with captions, every look on every land, every
-subject.
+subject, and what its codec makes of them.
 """
 
 import random
 import textwrap
 from collections.abc import Iterable
-from itertools import product
+from itertools import count, islice, product
 
+import torch
 from PIL import Image, ImageDraw, ImageFont
 
+from ...vqdiffusion_core.networks.vqgan import VQGAN
+from ...vqdiffusion_core.training.data import to_grid, to_tensor
 from ...vqdiffusion_core.training.world import captions, scenes
 from ...vqdiffusion_core.training.world.grounds import CELLS, LANDS, TIMES, Land, draw
 from ...vqdiffusion_core.training.world.looks import LOOKS
-from ...vqdiffusion_core.training.world.random_scenes import seen_scene
+from ...vqdiffusion_core.training.world.random_scenes import any_scene, seen_scene
 from ...vqdiffusion_core.training.world.recipe import CHOSEN
 from ...vqdiffusion_core.training.world.recipe import LOOKS as LEARNED
 from ...vqdiffusion_core.training.world.scenes import Group, Scene
@@ -39,6 +42,16 @@ def looks_and_lands() -> Image.Image:
         for column, (land, name) in enumerate(zip(LANDS, SHOWN, strict=True))
     ]
     return rendered(((scene, captions.caption(scene)) for scene in chosen), 96)
+
+
+def through_codec(vqgan: VQGAN, size: int, seed: int) -> Image.Image:
+    """Two rows of scenes of which no training showed a part, each above what a codec makes of it."""
+    sprites, rng = World(size, 0).sprites, random.Random(seed)
+    unseen = islice((scene for _ in count() if not scenes.is_seen(scene := any_scene(rng))), 2 * COLUMNS)
+    shown = torch.stack([to_tensor(scenes.render(scene, sprites)) for scene in unseen])
+    with torch.no_grad():
+        drawn = vqgan.decode(vqgan.encode(shown))
+    return to_grid(row for rows in zip(shown.split(COLUMNS), drawn.split(COLUMNS), strict=True) for row in rows)
 
 
 def rendered(captioned: Iterable[tuple[Scene, str]], size: int) -> Image.Image:
