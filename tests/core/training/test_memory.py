@@ -1,6 +1,9 @@
 """What training says that it takes is what it takes, within a quarter; what is clearly too much is not begun."""
 
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -22,6 +25,38 @@ from pack.vqdiffusion_core.training.diffusion import DiffusionTraining
 from pack.vqdiffusion_core.training.examples import Examples
 from pack.vqdiffusion_core.training.lora import Lesson
 
+CHECKOUT = Path(__file__).parents[3]
+ENCODING = """
+import torch
+from PIL import Image
+from vqdiffusion_core.checkpoints import STICKERS_FOLDER, load
+from vqdiffusion_core.distributed import ALONE
+from vqdiffusion_core.training.examples import encode
+
+class Images:
+    size = 192
+    image = Image.effect_noise((192, 192), 60).convert("RGB")
+
+    def __init__(self, count):
+        self.count = count
+
+    def __len__(self):
+        return self.count
+
+    def __getitem__(self, index):
+        return self.image, ["a fox"] * 6
+
+def resident():
+    return int(open("/proc/self/statm").read().split()[1]) * 4096
+
+torch.set_num_threads(1)
+model = load(STICKERS_FOLDER, "float32")
+encode(Images(20), model.vqgan, model.text_encoder, ALONE)
+before = resident()
+tokens_SN, ids = encode(Images(150), model.vqgan, model.text_encoder, ALONE)
+print(resident() - before)
+assert tokens_SN.shape == (150, 576) and {tuple(each.shape) for each in ids} == {(6, 36)}
+"""
 SPEC = TransformerSpec(codebook_size=50, grid=(8, 8), layers=4, width=64, heads=4, num_timesteps=100)
 WIDE = replace(SPEC, width=128)
 MANY_TOKENS = replace(SPEC, grid=(16, 16), width=32)  # most is scores
@@ -164,3 +199,9 @@ def test_a_model_that_no_way_makes_fit_is_refused(monkeypatch):
     monkeypatch.setattr(memory, "device_bytes", lambda device: 10**6)
     with pytest.raises(ValueError, match=r"at least some .* but cpu has .* expected a smaller model"):
         memory.quickest_that_fits(tiny.on_tokens(SPEC, batch=64))
+
+
+def test_what_encoding_takes_does_not_grow_by_the_images():
+    """In a program of its own, whose memory nothing else has torn to pieces before."""
+    done = subprocess.run([sys.executable, "-c", ENCODING], cwd=CHECKOUT, capture_output=True, text=True, check=True)
+    assert int(done.stdout) < 40e6  # bytes; it was 0.7 MB an image
