@@ -112,7 +112,8 @@ def test_a_prompt_in_pieces_becomes_one_long_text_as_in_the_core(model):
     pieces = model.clip.tokenize("red")
     pieces["l"] += model.clip.tokenize("cat")["l"]
     long = model.clip.encode_from_tokens(pieces)
-    assert torch.equal(long, torch.cat([model.clip.encode("red"), model.clip.encode("cat")], dim=1))
+    apart = torch.cat([model.clip.encode("red"), model.clip.encode("cat")], dim=1)
+    torch.testing.assert_close(long, apart, atol=1e-5, rtol=0)  # two at once round otherwise on some CPUs
 
 
 @pytest.mark.parametrize(
