@@ -62,8 +62,8 @@ class TimeSampler:
     """Draws t in proportion to the root of the mean square of its loss, once every t has been seen more than ten times;
     uniform before that. Dividing a loss by `probability` keeps the bound's expectation.
 
-    `blank_share` of the draws are T instead, where all is masked, each weighed as any other: what the first token that
-    is drawn decides for all, as which of two colours is above, is a hundredth of the bound and is learned late by it.
+    `blank_share` of the draws are T instead, where all is masked, each weighed as any other, so that this is no longer
+    the bound: what the first tokens decide for all, as which of two colours is above, hardly weighs in that.
     """
 
     def __init__(self, num_timesteps: int, blank_share: float = 0.0):
