@@ -13,6 +13,7 @@ from ..diffusion.matrix_schedule import MATRIX_KERNELS
 from ..distributed import Processes, init_processes
 from ..files.image_folder import ImageFolder
 from ..lora import read_lora, write_lora
+from ..model import VQDiffusion
 from ..networks.specs import VQGANSpec
 from ..networks.vqgan import VQGAN
 from ..training import lora, pocket
@@ -20,7 +21,7 @@ from ..training.autoregressive import AutoregressiveTraining
 from ..training.changes import check_data
 from ..training.checkpoint import find_run
 from ..training.data import Folder, Source
-from ..training.diffusion import DiffusionTraining
+from ..training.diffusion import DiffusionTraining, check_shares
 from ..training.growth import grow
 from ..training.loop import run
 from ..training.lora import FolderOfWord, Lesson, lora_name, lora_training
@@ -101,7 +102,7 @@ def add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         "--blank-share",
         type=float,
         default=0.0,
-        help="of each batch, more images whose tokens are all masked: for what the first tokens decide, as directions",
+        help="of each batch, images that are all masked beyond those of the loss: for what the first tokens decide",
     )
     command.add_argument(
         "--checkpoint-activations", action="store_true", help="much less memory, for steps of a third more work"
@@ -149,7 +150,7 @@ def add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     add_end(command)
     add_machine(command)
 
-    command = kinds.add_parser("world", help="a model of stickers in landscapes from nothing, in four runs")
+    command = kinds.add_parser("world", help="a model of stickers in landscapes, from nothing in four runs")
     command.set_defaults(run=run_world)
     command.add_argument("folder", type=Path, help="where its runs are kept: small, codec, diffusion, decoder")
     start = command.add_mutually_exclusive_group()
@@ -249,6 +250,7 @@ def open_codec(options: argparse.Namespace) -> tuple[VQGAN | None, VQGANSpec]:
 def run_diffusion(options: argparse.Namespace) -> None:
     with init_processes(options.device) as processes:
         settings = training_settings(options, processes)
+        check_shares(options.token_share, options.blank_share)
         check_folders(options)
         find_run(options.folder, "transformer")
         if options.model:
@@ -345,7 +347,7 @@ def run_world(options: argparse.Namespace) -> None:
     with init_processes(options.device) as processes:
         codec = options.model or options.codec or learn_codec(folder, images, processes, mixed)
         if options.model:
-            model = load(options.model, "float32")
+            model = load_world(options.model)
         else:
             model = new_model(load_codec(codec), scenes, diffusion, processes, world.SHAPE, "absorbing")
         training = diffusion_training(
@@ -368,6 +370,18 @@ def run_world(options: argparse.Namespace) -> None:
             run(sharpened, decoder, decoder_steps, save_every=world.SAVE_EVERY)
             training.vqgan = sharpened.model
         save_model(training, options.save_as)
+
+
+def load_world(folder: Path) -> VQDiffusion:
+    """Raises ValueError for a model that draws images of another size than the world's."""
+    model = load(folder, "float32")
+    rows, columns = (side * model.vqgan.spec.downscale for side in model.transformer.spec.grid)
+    if (rows, columns) != (world.SIZE, world.SIZE):
+        raise ValueError(
+            f"{model.name} draws {columns} x {rows} pixels, the world has {world.SIZE} x {world.SIZE}; expected "
+            "--model stickers, or a folder that this command has saved."
+        )
+    return model
 
 
 def learn_codec(folder: Path, images: World, processes: Processes, mixed: bool) -> Path:

@@ -93,8 +93,8 @@ class Batch(NamedTuple):
 class DiffusionTraining(TokenTraining[Networks]):
     """With a token share below 1 a step sees only so many of each image's tokens, which see each other alone: quicker
     where there are many. They are drawn at random, more of them where an image has been hard to predict. Each of the
-    `token_shares` holds for as many steps. `checkpoint_activations` keeps of every block its input alone: the same
-    steps in less memory, for a third more work.
+    `token_shares` holds for as many steps. `blank_share` of each batch is all masked beyond what the loss asks for.
+    `checkpoint_activations` keeps of every block its input alone: the same steps in less memory, for a third more work.
     """
 
     saves_by: tuple[str, ...] = ("accumulate", "checkpoint_activations")
@@ -115,10 +115,7 @@ class DiffusionTraining(TokenTraining[Networks]):
         blank_share: float = 0.0,
         **settings: Any,
     ):
-        if wrong := [share for share in token_shares if not 0 < share <= 1]:
-            raise ValueError(f"token share is {wrong[0]}; expected more than 0 and at most 1.")
-        if not 0 <= blank_share < 1:
-            raise ValueError(f"blank share is {blank_share}; expected 0 or more, and less than 1.")
+        check_shares(token_shares, blank_share)
         if min(token_shares) < 1 and networks.transformer.spec.mlp == "conv":
             raise ValueError("The convolutions of this model need all tokens; expected a token share of 1.")
         networks.learn(learn)
@@ -255,6 +252,14 @@ class DiffusionTraining(TokenTraining[Networks]):
         self.times.load_state_dict(state["times"])
         if "costs" in state:  # version 0.1.0 kept none
             self.costs.mean_K.copy_(state["costs"])
+
+
+def check_shares(token_shares: Sequence[float], blank_share: float) -> None:
+    """Raise ValueError where no run can have them: for a command, before it encodes images for hours."""
+    if wrong := [share for share in token_shares if not 0 < share <= 1]:
+        raise ValueError(f"token share is {wrong[0]}; expected more than 0 and at most 1.")
+    if not 0 <= blank_share < 1:
+        raise ValueError(f"blank share is {blank_share}; expected 0 or more, and less than 1.")
 
 
 def cost_by_code(term_M: Tensor, x0_M: Tensor, codebook_size: int) -> Tensor:

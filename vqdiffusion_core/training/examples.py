@@ -60,14 +60,14 @@ def encode(
     """
     shard = load_shard(source, processes)
     tokens_SN = np.empty((len(shard), (source.size // vqgan.spec.downscale) ** 2), dtype=np.int32)
-    ids: list[list[list[int]]] = []
+    every_ids: list[list[list[int]]] = []
     progress_bar = tqdm(shard, "encoded", unit="image", disable=processes.quiet)
     for tokens_N, (image, captions) in zip(tokens_SN, progress_bar, strict=True):
         tokens_N[:] = vqgan.encode(to_tensor(image)[None].to(processes.device)).flatten().cpu()
-        ids.append([text_encoder.tokenize(caption) for caption in captions])
-    every = processes.gather_objects([*zip(tokens_SN, ids, strict=True)])
-    tokens, captions = zip(*every, strict=True) if every else ((), ())
-    return torch.from_numpy(np.array(tokens)), [torch.tensor(each) for each in captions]
+        every_ids.append([text_encoder.tokenize(caption) for caption in captions])
+    every = processes.gather_objects([*zip(tokens_SN, every_ids, strict=True)])
+    tokens, ids = zip(*every, strict=True) if every else ((), ())
+    return torch.from_numpy(np.array(tokens)), [torch.tensor(each) for each in ids]
 
 
 def fingerprint(module: nn.Module) -> str:

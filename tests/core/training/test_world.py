@@ -411,13 +411,13 @@ def test_the_recipe_makes_a_model_that_draws_the_world(cache, tmp_path, monkeypa
 
     monkeypatch.setattr(recipe, "CHOSEN", (*FEW, BY_NAME["kite"]))
     further = [*command[:2], str(tmp_path / "further"), "--steps", "1", "--save-as", str(tmp_path / "more")]
-    monkeypatch.setattr(recipe, "DECODER_STEPS", 0)
     assert main([*further, "--model", str(tmp_path / "model")]) == 0
     more = load(tmp_path / "more")
     assert {"kite", *known} <= more.text_encoder.known_words
     torch.testing.assert_close(more.transformer.state_dict(), model.transformer.state_dict(), atol=2e-3, rtol=0)
     assert not (tmp_path / "further" / "small").exists()
-    monkeypatch.setattr(recipe, "DECODER_STEPS", 2)
+    assert main([*further, "--model", "pocket"]) == 1
+    assert "pocket draws 96 x 96 pixels, the world has 48 x 48; expected --model stickers" in capsys.readouterr().err
     codec, sharpened = (load_codec(tmp_path / "runs" / name) for name in ("codec", "decoder"))
     image = World(48, 1, FEW, cache).random_image(random.Random(0))
     tokens_1hw = codec.encode(to_tensor(image)[None])

@@ -113,4 +113,4 @@ KINDS: dict[Kind, float] = {
     (nothing, 0): 0.05,
 }
 ONE, SEVERAL, TWO, *_ = ({kind: 1.0} for kind in KINDS)
-MANY = {kind: share for kind, share in KINDS.items() if kind not in ONE and kind[1]}  # objects
+MANY = {kind: share for kind, share in KINDS.items() if kind[1] and kind not in ONE}  # of two to four objects
