@@ -137,7 +137,7 @@ def test_one_image_trains_in_batches_of_any_size(batch, kernel, codec, data, tmp
         (["codec", "--accumulate", "0", "--size", "16"], "accumulate is 0; expected more than 0"),
         (["codec", "--steps", "0", "--size", "16"], "steps is 0"),
         (["diffusion", "--codec", "NOWHERE"], "is no folder and no file; expected those of a model"),
-        (["diffusion", "--codec", "NOWHERE", "--blank-share", "1"], "blank share is 1.0; expected 0 or more"),  # at once
+        (["diffusion", "--codec", "NOWHERE", "--blank-share", "1"], "blank share is 1.0; expected 0 or more"),
         (["diffusion", "--codec", "NOWHERE", "--token-share", "0.5", "2"], "token share is 2.0; expected more than 0"),
         (["diffusion", "--codec", "CODEC", "--size", "15"], "tokens are 2 pixels wide: choose a multiple"),
         (["diffusion", "--codec", "CODEC", "--width", "190"], "the width a multiple of the heads"),
