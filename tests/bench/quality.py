@@ -33,12 +33,6 @@ from vqdiffusion_core.pipeline import decode
 
 from .juries import PocketJury, WorldJury, head
 
-MEASURED = (  # guidance and steps, in this order
-    *((1.5, steps) for steps in (16, 1, 4)),
-    *((guidance, steps) for guidance in (1.0, 3.0) for steps in (16, 1)),
-    *((1.5, steps) for steps in (100, 2, 8, 25, 50)),
-    *((guidance, steps) for guidance in (1.0, 3.0) for steps in (2, 4, 8, 25)),
-)
 OTHER_SEEDS = "ancestral, other seeds"  # how far apart two lines are by chance alone
 OURS = {
     "confidence": Settings(sampler="confidence"),
@@ -80,6 +74,15 @@ def unshifted(predict, masked_BN: Tensor, schedule, steps: int, noise: Noise) ->
 
 RULES = {"the authors' rule": shifted, "diffusers' rule": unshifted}
 
+EVERY, CHIEF = (*OURS, *RULES), ("confidence", "ancestral")
+MEASURED = (  # guidance and steps, by which rules, in this order; what comes again is there already
+    *product(((1.5, 16), (1.5, 1), (1.5, 4)), EVERY),
+    *product(((1.5, 100), (1.5, 50), (1.5, 25), (1.5, 8), (1.5, 2)), CHIEF),
+    *product(((1.0, 16), (3.0, 16), (1.0, 1), (3.0, 1)), EVERY),
+    *product(((1.5, steps) for steps in (100, 2, 8, 25, 50)), EVERY),
+    *product(((guidance, steps) for guidance in (1.0, 3.0) for steps in (2, 4, 8, 25)), EVERY),
+)
+
 
 def one_jump(predict, x_BN: Tensor, schedule, told: int, s: int, t: int, noise: Noise) -> Tensor:
     coin_BN, pick_BN = noise.uniform(x_BN.shape[1]), noise.uniform(x_BN.shape[1])
@@ -110,14 +113,14 @@ def tokens_of(model: VQDiffusion, rule: str, steps: int, guidance: float, prompt
 
 
 def table(found: dict[str, dict], cell: str) -> str:
-    planned = sorted({steps for _, steps in MEASURED})
+    planned = sorted({steps for (_, steps), _ in MEASURED})
     columns = [steps for steps in planned if any(f", {steps} steps, " in name for name in found)]
     lines = [
         "| guidance | sampler | " + " | ".join(f"{steps} step{'s' * (steps > 1)}" for steps in columns) + " |",
         "|---|---|" + "---|" * len(columns),
     ]
-    for guidance in sorted({guidance for guidance, _ in MEASURED}):
-        for rule in (*OURS, *RULES):
+    for guidance in sorted({guidance for (guidance, _), _ in MEASURED}):
+        for rule in EVERY:
             cells = []
             for steps in columns:
                 each = found.get(f"{rule}, {steps} steps, guidance {guidance:g}")
@@ -141,7 +144,7 @@ def main(arguments: list[str]) -> None:
     jury = (WorldJury if options.world else PocketJury)(model, options.images)
     spec = model.transformer.spec
     of = f"--world --model {options.model.name} --dtype {options.dtype} " if options.world else ""
-    for (guidance, steps), rule in product(MEASURED, (*OURS, *RULES)):
+    for (guidance, steps), rule in MEASURED:
         name = f"{rule}, {steps} steps, guidance {guidance:g}"
         if name in found:
             continue

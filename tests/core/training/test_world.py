@@ -55,9 +55,7 @@ from vqdiffusion_core.training.world import recipe, scenes
 icons = sys.argv[1].split(",")
 recipe.CHOSEN = tuple(subject for subject in recipe.SUBJECTS if subject.icon in icons)
 juries.REAL_SCENES = 20
-quality.MEASURED = ((1.5, 2),)
-del quality.RULES["the authors' rule"]
-quality.OURS = {"confidence, truncation 0.5": quality.OURS["confidence, truncation 0.5"]}
+quality.MEASURED = [((1.5, 2), rule) for rule in ("confidence, truncation 0.5", "diffusers' rule")]
 jury = juries.WorldJury(load(Path(sys.argv[4])), 4)
 tokens = quality.torch.cat([jury.exam.encode(scene) for scene in jury.asked])
 print(json.dumps(jury.figures(tokens, [scenes.render(scene, jury.exam.sprites) for scene in jury.asked])))
