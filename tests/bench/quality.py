@@ -74,10 +74,10 @@ def unshifted(predict, masked_BN: Tensor, schedule, steps: int, noise: Noise) ->
 
 RULES = {"the authors' rule": shifted, "diffusers' rule": unshifted}
 
-EVERY, CHIEF = (*OURS, *RULES), ("confidence", "ancestral")
+EVERY, CHIEF = (*OURS, *RULES), ("confidence", "ancestral", "confidence, truncation 0.5")
 MEASURED = (  # guidance and steps, by which rules, in this order; what comes again is there already
     *product(((1.5, 16), (1.5, 1), (1.5, 4)), EVERY),
-    *product(((1.5, 100), (1.5, 50), (1.5, 25), (1.5, 8), (1.5, 2)), CHIEF),
+    *product(((1.5, 25), (1.5, 8), (1.5, 2), (1.0, 16), (3.0, 16), (1.5, 100), (1.5, 50)), CHIEF),
     *product(((1.0, 16), (3.0, 16), (1.0, 1), (3.0, 1)), EVERY),
     *product(((1.5, steps) for steps in (100, 2, 8, 25, 50)), EVERY),
     *product(((guidance, steps) for guidance in (1.0, 3.0) for steps in (2, 4, 8, 25)), EVERY),

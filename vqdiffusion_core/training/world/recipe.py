@@ -28,7 +28,7 @@ SMALL_CODEC = VQGANSpec(
 SIZE, CODEC_STEPS, CODEC_BATCH = 192, 14000, 4
 
 # The transformer on its tokens, then the decoder alone, for sharper images of the same tokens.
-SHAPE, DIFFUSION_STEPS, DIFFUSION_BATCH = Shape(layers=6, width=256, heads=8), 37600, 32
+SHAPE, DIFFUSION_STEPS, DIFFUSION_BATCH = Shape(layers=6, width=256, heads=8), 41000, 32
 DIFFUSION_RATE, FINE_RATE = 1e-3, 6e-4  # from nothing; going on from a model
 TOKEN_SHARES = (0.25,)  # a step of 1.0 seconds of one core; all tokens would take 6
 BLANK_SHARE = 0.3  # of a batch: a gradient's direction had been told right half of the time
