@@ -78,8 +78,8 @@ leave the look open: "three owls in the snow at night". Each cell has four figur
 
 - subjects: how many of all objects are nearest to a rendering of what was asked for, among those of
   {len(recipe.CHOSEN)} subjects in all looks (mean square);
-- coherence: how many images have all objects of one look; several of one kind, which one step may muddle in the
-  same way, are counted too;
+- coherence: how many images have all objects of one look; after one step several of one kind may be muddled alike, and
+  count;
 - number: how many of the images of one kind look most like so many objects as were asked for, of one to four;
 - odd pairs: the share of neighbouring tokens that none of {REAL_SCENES:,} real scenes has side by side."""
     cell = "{subjects:.0%} {coherence:.0%} {number:.0%} {odd pairs:.1%}"

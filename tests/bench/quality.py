@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from vqdiffusion_core.checkpoints import POCKET_FOLDER, load
+from vqdiffusion_core.cli.options import parse_model
 from vqdiffusion_core.diffusion.denoiser import Denoiser
 from vqdiffusion_core.diffusion.guidance import cfg
 from vqdiffusion_core.diffusion.inpainting import Region
@@ -132,7 +133,7 @@ def table(found: dict[str, dict], cell: str) -> str:
 
 def main(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", type=Path, default=POCKET_FOLDER)
+    parser.add_argument("--model", type=parse_model, default=POCKET_FOLDER)
     parser.add_argument("--world", action="store_true", help="it draws stickers in landscapes")
     parser.add_argument("--images", type=int, default=76)
     parser.add_argument("--output", type=Path, default=Path("quality.json"), help="figures, kept while it runs")
