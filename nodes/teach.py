@@ -62,11 +62,11 @@ class VQDiffusionTeach(io.ComfyNode):
                     default="",
                     multiline=True,
                     tooltip="What each image shows, a line or a text an image, with the new word in it. Without any, "
-                    "an image is called by the word and the colour of its ground.",
+                    "an image is called by the word and the colour of its ground, and is shown in other colours too.",
                 ),
                 io.Int.Input(
                     "steps",
-                    default=100,
+                    default=150,
                     min=1,
                     max=1_000_000,
                     tooltip="How long it learns. More steps keep to the images more closely.",
@@ -148,11 +148,12 @@ def teach_from(
     existing_lora: str = NO_LORA,
     learn_null: bool = False,
 ) -> io.NodeOutput:
+    from ..vqdiffusion_core.training.character import views
     from ..vqdiffusion_core.training.data import notify_of_cut
-    from ..vqdiffusion_core.training.lora import Lesson, lora_name, loss_curve
+    from ..vqdiffusion_core.training.lora import Lesson, lora_name, loss_curve, notify_of_one
     from ..vqdiffusion_core.training.recipe import text_networks
 
-    text_networks(vq_model.model)  # refuses a model that has none to teach
+    _, text_encoder = text_networks(vq_model.model)  # refuses a model that has none to teach
     start = None if existing_lora == NO_LORA else read_lora(lora_file(existing_lora))
     known = start.about.words[-1:] if start else ()
     lesson = Lesson(word.strip() or "".join(known), rank, learn_null, start)
@@ -160,13 +161,15 @@ def teach_from(
         raise ValueError("word is empty; give a new word for what the images show, such as zimbo.")
     pictures = [picture for images_BHWC in images for picture in to_pictures(images_BHWC, vq_model)]
     notify_of_cut([(each.shape[1], each.shape[0]) for batch_BHWC in images for each in batch_BHWC], pictures[0].size)
-    called = read_captions(captions, lesson.word, pictures)
+    notify_of_one(len(pictures))
+    called = read_captions(captions, len(pictures))
+    shown = (pictures, called) if called else views(pictures, lesson.word, text_encoder)
     file = new_lora_file(name.strip() or lora_name(lesson.word))
     if vq_model.patcher.patches:
         notify("The LoRAs that are on the model are not learned with: the model is taught as its files have it.")
     settings = {"learning_rate": learning_rate, "batch": batch, "seed": seed}
     with torch.inference_mode(False), torch.enable_grad():
-        losses, lora = teach(vq_model, lesson, pictures, called, steps, file, settings)
+        losses, lora = teach(vq_model, lesson, shown, steps, file, settings)
     patched = with_lora(vq_model, lora, 1.0)
     return io.NodeOutput(patched, patched.clip, to_image(loss_curve(losses)), to_tensors(lora), {"loss": losses})
 
@@ -187,27 +190,25 @@ def to_pictures(images_BHWC: Tensor, vq_model: ManagedModel) -> list[Image.Image
     return [ImageOps.fit(Image.fromarray(each), size, Image.Resampling.LANCZOS) for each in bytes_BHW3]
 
 
-def read_captions(texts: list[str], word: str, pictures: list[Image.Image]) -> list[list[str]]:
-    """Of each image: the lines of its text where every image has one, else one of all lines; where there are none, what
-    it is called by the word.
+def read_captions(texts: list[str], images: int) -> list[list[str]]:
+    """Of each image: the lines of its text where every image has one, else one of all lines; nothing where there are
+    none.
     """
-    from ..vqdiffusion_core.training.lora import name_image
-
     of_text = [[line.strip() for line in text.splitlines() if line.strip()] for text in texts]
     lines = [line for each in of_text for line in each]
     if not lines:
-        return [[name_image(word, picture)] for picture in pictures]
-    if len(texts) == len(pictures) > 1:
+        return []
+    if len(texts) == images > 1:
         if missing := [f"{number}" for number, each in enumerate(of_text, 1) if not each]:
             raise ValueError(
-                f"There is no caption for image {', '.join(missing)} of {len(pictures)}; expected a text for each "
-                "image, in their order, or none at all."
+                f"There is no caption for image {', '.join(missing)} of {images}; expected a text for each image, in "
+                "their order, or none at all."
             )
         return of_text
-    if len(lines) != len(pictures):
+    if len(lines) != images:
         raise ValueError(
-            f"There are {len(lines)} captions and {len(pictures)} images; expected a line for each image, in their "
-            "order, or none at all."
+            f"There are {len(lines)} captions and {images} images; expected a line for each image, in their order, or "
+            "none at all."
         )
     return [[line] for line in lines]
 
@@ -215,14 +216,13 @@ def read_captions(texts: list[str], word: str, pictures: list[Image.Image]) -> l
 def teach(
     vq_model: ManagedModel,
     lesson: Lesson,
-    pictures: list[Image.Image],
-    captions: list[list[str]],
+    shown: tuple[list[Image.Image], list[list[str]]],
     steps: int,
     file: Path,
     settings: dict[str, Any],
 ) -> tuple[list[float], Lora]:
-    """Learns from images with captions into a file, alone on the host's device; the losses of the steps, and what was
-    learned.
+    """Learns from images and the captions of each into a file, alone on the host's device; the losses of the steps, and
+    what was learned.
     """
     from ..vqdiffusion_core.training.lora import check_new_word, lora_training_of
     from ..vqdiffusion_core.training.memory import quickest_that_fits
@@ -230,7 +230,7 @@ def teach(
     with runtime.device_alone() as device:
         model = load_anew(vq_model)
         check_new_word(lesson.word, model)
-        training = lora_training_of(model, lesson, pictures, captions, Processes(device=device), **settings)
+        training = lora_training_of(model, lesson, *shown, Processes(device=device), **settings)
         training.take_steps_by(*quickest_that_fits(training))
         return learn(training, steps, file)
 

@@ -19,12 +19,13 @@ from ..networks.vqgan import VQGAN
 from ..training import lora, pocket
 from ..training.autoregressive import AutoregressiveTraining
 from ..training.changes import check_data
+from ..training.character import FolderOfWord
 from ..training.checkpoint import find_run
 from ..training.data import Folder, Source
 from ..training.diffusion import DiffusionTraining, check_shares
 from ..training.growth import grow
 from ..training.loop import run
-from ..training.lora import FolderOfWord, Lesson, lora_name, lora_training
+from ..training.lora import Lesson, lora_name, lora_training, notify_of_one
 from ..training.memory import Estimated, check_memory
 from ..training.recipe import (
     KERNELS,
@@ -37,6 +38,7 @@ from ..training.recipe import (
     new_autoregressive_model,
     new_codec_training,
     new_model,
+    text_networks,
 )
 from ..training.world import recipe as world
 from ..training.world.source import SCENES, World
@@ -124,7 +126,8 @@ def add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     command.add_argument(
         "--word",
         default="",
-        help="the new word that is taught; where the folder has no captions, images are called by it and their ground",
+        help="the new word that is taught; where the folder has no captions, images are called by it and their ground, "
+        "and are shown in other colours too",
     )
     command.add_argument("--model", type=parse_model, default=POCKET_FOLDER, help="folder; without it, pocket")
     command.add_argument(
@@ -301,7 +304,8 @@ def run_lora(options: argparse.Namespace) -> None:
         lesson = Lesson(options.word.strip(), options.rank, options.learn_null, start)
         model = load(options.model, "float32")
         size = model.transformer.spec.grid[0] * model.vqgan.spec.downscale
-        source = open_taught(options, size, processes)
+        source = open_taught(options, model, size, processes)
+        notify_of_one(len(source.paths))
         settings["checkpoint_activations"] = options.checkpoint_activations
         training = lora_training(model, lesson, source, options.folder, processes, options.new_data, **settings)
         say_memory(training)
@@ -311,12 +315,12 @@ def run_lora(options: argparse.Namespace) -> None:
             print(file)
 
 
-def open_taught(options: argparse.Namespace, size: int, processes: Processes) -> Source:
-    """The images with their captions; called by one word where they have none."""
-    found = ImageFolder.of(options.data)
+def open_taught(options: argparse.Namespace, model: VQDiffusion, size: int, processes: Processes) -> Folder:
+    """The images with their captions; a character of one word where they have none."""
+    found, (_, text_encoder) = ImageFolder.of(options.data), text_networks(model)
     if found.texts or found.metadata or not options.word:
         return Folder(options.data, size, background=options.background, processes=processes)
-    return FolderOfWord(options.data, size, options.word, options.background, processes)
+    return FolderOfWord(options.data, size, options.word, text_encoder, options.background, processes)
 
 
 def run_pocket(options: argparse.Namespace) -> None:

@@ -16,7 +16,6 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from ..distributed import Processes
-from ..files.images import Colour
 from ..lora import About, Lora
 from ..lora.lora import shape_of, weights_mark
 from ..model import VQDiffusion
@@ -24,30 +23,16 @@ from ..networks.text_encoder import TextEncoder
 from ..networks.vqgan import VQGAN
 from ..notices import notify
 from .adapters import AdaptedNetworks
-from .data import Folder, Source, to_tensor
+from .data import Source, to_tensor
 from .diffusion import Batch, DiffusionTraining
 from .examples import Examples, fingerprint, notify_of_cut_captions
 from .prior import OtherWords, Prior
 from .recipe import read_examples, text_networks
 from .tokens import frozen_copy
 
-STEPS, BATCH, LEARNING_RATE = 100, 8, 4e-3
+STEPS, BATCH, LEARNING_RATE = 150, 8, 4e-3
 MOST_RANK = 512
 UNKNOWN = -1  # in the place of x_0
-PLAIN = 12.0  # how far, on the average, the colours of a border may lie from their middle and still be one ground
-COLOURS = {  # what grounds are called
-    "black": (20, 20, 20),
-    "white": (250, 250, 250),
-    "gray": (140, 145, 150),
-    "red": (214, 48, 49),
-    "orange": (243, 146, 55),
-    "yellow": (250, 218, 94),
-    "green": (76, 175, 80),
-    "blue": (52, 120, 219),
-    "purple": (142, 68, 173),
-    "pink": (248, 165, 194),
-    "brown": (121, 85, 61),
-}
 
 
 @dataclass(frozen=True)
@@ -153,7 +138,7 @@ def lora_training(
     CheckpointError where the LoRA to go on with is of another model.
     """
     _, text_encoder = text_networks(model)
-    check_lesson(lesson, model, [*source.captions()], len(source))
+    check_lesson(lesson, model, [*source.captions()])
     examples = read_examples(model, text_encoder, source, folder, processes, new_data)
     return LoraTraining(model, lesson, examples, model.vqgan, processes, **settings)
 
@@ -171,7 +156,7 @@ def lora_training_of(
     """
     _, text_encoder = text_networks(model)
     every = [*chain.from_iterable(captions)]
-    check_lesson(lesson, model, every, len(images))
+    check_lesson(lesson, model, every)
     notify_of_cut_captions(every, text_encoder)
     vqgan = model.vqgan.to(processes.device).eval().requires_grad_(False)
     tokens = [vqgan.encode(to_tensor(image)[None].to(processes.device)).flatten(1).int().cpu() for image in images]
@@ -180,12 +165,15 @@ def lora_training_of(
     return LoraTraining(model, lesson, examples, vqgan, processes, **settings)
 
 
-def check_lesson(lesson: Lesson, model: VQDiffusion, captions: Collection[str], images: int) -> None:
+def check_lesson(lesson: Lesson, model: VQDiffusion, captions: Collection[str]) -> None:
     """Raise CheckpointError where the LoRA to go on with is of another model; say what may not be meant."""
     if lesson.start:
         lesson.start.check_fit(model)
     if lesson.word and not any(lesson.word.lower() in caption.lower() for caption in captions):
         notify(f"No caption has the word {lesson.word!r}, so that it is not learned; write it into the captions.")
+
+
+def notify_of_one(images: int) -> None:
     if images == 1:
         notify("There is one image to learn from: the word comes to mean that image. Five or more show what stays.")
 
@@ -214,25 +202,6 @@ def tokens_of(word: str, text_encoder: TextEncoder) -> list[int]:
     return sorted({i for part in text_encoder.words(word.lower()) for i in part.ids})
 
 
-class FolderOfWord(Folder):
-    """Images of a folder without captions, which are all called by one word."""
-
-    def __init__(self, folder: Path, size: int, word: str, background: Colour, processes: Processes):
-        super().__init__(folder, size, captions=False, background=background, processes=processes)
-        self.listed = [[name_image(word, self.open(path))] for path in self.paths]
-
-
-def name_image(word: str, image: Image.Image) -> str:
-    """A caption: the word, and the ground where it is of one colour.
-
-    >>> name_image("owl", Image.new("RGB", (96, 96), "#d63031"))
-    'an owl on a red background'
-    """
-    named = f"{article(word)} {word}"
-    colour = ground_of(image)
-    return f"{named} on {article(colour)} {colour} background" if colour else named
-
-
 def lora_name(word: str) -> str:
     """A file's name for a word.
 
@@ -240,22 +209,6 @@ def lora_name(word: str) -> str:
     ('Pim_Pom', 'lora')
     """
     return "_".join(re.findall(r"\w+", word)) or "lora"
-
-
-def article(word: str) -> str:
-    return "an" if word[:1].lower() in "aeiou" else "a"
-
-
-def ground_of(image: Image.Image) -> str | None:
-    """What the colour of an image's border is called; None where it is not one."""
-    pixels_HW3 = np.asarray(image.convert("RGB"), dtype=np.float32)
-    edge = max(1, min(image.size) // 24)
-    sides = (pixels_HW3[:edge], pixels_HW3[-edge:], pixels_HW3[:, :edge], pixels_HW3[:, -edge:])
-    border_M3 = np.concatenate([side.reshape(-1, 3) for side in sides])
-    middle = np.median(border_M3, axis=0)
-    if np.abs(border_M3 - middle).mean() > PLAIN:
-        return None
-    return min(COLOURS, key=lambda name: float(np.abs(middle - COLOURS[name]).sum()))
 
 
 def loss_curve(losses: Sequence[float], size: tuple[int, int] = (512, 256)) -> Image.Image:

@@ -18,7 +18,7 @@ from pack.vqdiffusion_core.training import optimization
 from pack.vqdiffusion_core.training.adapters import AdaptedNetworks
 from pack.vqdiffusion_core.training.data import Folder
 from pack.vqdiffusion_core.training.diffusion import Batch, Networks
-from pack.vqdiffusion_core.training.lora import UNKNOWN, Lesson, LoraTraining, lora_training, name_image
+from pack.vqdiffusion_core.training.lora import UNKNOWN, Lesson, LoraTraining, lora_training
 from PIL import Image
 
 PACE = ["--batch", "2", "--rank", "2", "--learning-rate", "0.02"]
@@ -141,14 +141,6 @@ def test_captions_of_the_folder_are_what_is_learned_from(folder, tmp_path, capsy
     assert "No caption has the word" not in capsys.readouterr().err
     teach(tmp_path, tmp_path / "other", "--word", "pom", "--save-as", str(tmp_path / "other/pim.safetensors"), steps=1)
     assert "No caption has the word 'pom'" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    ("colour", "said"), [("#d63031", "an owl on a red background"), ("#f39237", "an owl on an orange background")]
-)
-def test_an_image_without_a_caption_is_called_by_the_word_and_its_ground(colour, said):
-    assert name_image("owl", Image.new("RGB", (96, 96), colour)) == said
-    assert name_image("pim", Image.effect_noise((96, 96), 90)) == "a pim"
 
 
 @pytest.mark.parametrize(("asked", "rank"), [(3, 3), (1, 2)])
