@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import json
+import os
 import math
 import re
 from collections.abc import Mapping
@@ -57,8 +58,9 @@ def to_tensors(lora: Lora) -> dict[str, Tensor]:
     return tensors if lora.null_1LD is None else tensors | {NULL: lora.null_1LD[0]}
 
 
-def read_lora(path: Path) -> Lora:
+def read_lora(path: str | os.PathLike[str]) -> Lora:
     """A LoRA from its file, whose names must be those above. Raises CheckpointError."""
+    path = Path(path)
     if not path.is_file():
         raise CheckpointError(f"{path} is {'a folder' if path.is_dir() else 'missing'}; expected a LoRA's file.")
     return from_tensors(path.name, read_safetensors(path), read_metadata(path))

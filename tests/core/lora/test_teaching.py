@@ -48,7 +48,7 @@ def taught(folder):
 
 
 def test_what_was_learned_is_a_lora_of_the_model_that_draws(taught, folder):
-    lora, model = read_lora(folder / "taught" / "pim.safetensors"), load(folder / "model")
+    lora, model = read_lora(str(folder / "taught" / "pim.safetensors")), load(folder / "model")
     lora.check_fit(model)
     assert lora.about.words == ("pim",) and lora.about.rank == 2 and lora.about.recipe["steps"] == 4
     assert all(B.any() for _, B in lora.pairs.values()) and lora.tokens and lora.null_1LD is None
