@@ -122,6 +122,22 @@ def test_a_lora_learns_and_the_same_seed_learns_the_same(model, loras):
     assert any(B_or.any() for _, B_or in read_lora(loras / "zimbo.safetensors").pairs.values())
 
 
+def test_without_captions_it_learns_from_other_colours_too_and_with_them_from_the_images_alone(model, monkeypatch):
+    encoded, encode = [], model.model.vqgan.__class__.encode
+
+    def seen(self, images_B3HW):
+        encoded.extend(images_B3HW)
+        return encode(self, images_B3HW)
+
+    monkeypatch.setattr(model.model.vqgan.__class__, "encode", seen)
+    taught(model, captions="a zimbo\na zimbo\na zimbo")
+    own = {image.numpy().tobytes() for image in encoded}
+    encoded.clear()
+    taught(model)
+    shown = {image.numpy().tobytes() for image in encoded}
+    assert len(own) == 3 and own < shown
+
+
 def test_a_file_that_is_there_stays(model, loras, caplog):
     (loras / "mine.safetensors").write_bytes(b"another's")
     taught(model, name="mine.safetensors")

@@ -68,8 +68,8 @@ def view(image: Image.Image, word: str, number: int, colours: Sequence[str]) -> 
     """An RGB image and what it is called; every third in another colour, one colour after the other, which the caption
     names: "a red zimbo on a blue background".
 
-    So the word comes to mean a shape that can be of any colour. Without that, its tokens are learned in its own colours
-    alone, and a style that changes those either does nothing to it or makes another thing of it: docs/teach.md.
+    So its shape is learned in tokens of many colours. With those of its own alone, a style that changes colours either
+    does nothing to it or makes another thing of it: docs/teach.md.
     """
     others = [colour for colour in colours if colour != ground_of(image)]
     turn, step = divmod(number, EVERY)
