@@ -10,6 +10,7 @@ from typing import Any
 from weakref import WeakValueDictionary
 
 import folder_paths
+import torch
 from comfy_api.latest import io
 
 from ..vqdiffusion_core import checkpoints
@@ -129,8 +130,14 @@ def folder_of(name: str) -> Path:
 
 
 def open_model(folder: Path, dtype_name: str) -> ManagedModel:
+    """The model in a folder, its transformer of the type of that name."""
+    return open_folder(
+        folder, runtime.transformer_dtype() if dtype_name == "auto" else checkpoints.choose_dtype(dtype_name)
+    )
+
+
+def open_folder(folder: Path, dtype: torch.dtype) -> ManagedModel:
     """The model in a folder, the one that is open already if its files are still the same."""
-    dtype = runtime.transformer_dtype() if dtype_name == "auto" else checkpoints.choose_dtype(dtype_name)
     key = (folder, fingerprint(folder), dtype)
     vq_model = LOADED.get(key)
     if vq_model is None:
@@ -177,17 +184,24 @@ def lora_file(name: str) -> Path:
 
 def new_lora_file(name: str) -> Path:
     """Where a new LoRA of this name goes: nothing that is there is written over, and no other folder is reached."""
-    stem = name.removesuffix(".safetensors")
+    return unused(Path(folder_paths.get_folder_paths(LORAS)[0]), name.removesuffix(".safetensors"), ".safetensors")
+
+
+def new_folder(name: str) -> Path:
+    """As `new_lora_file`, of a whole model."""
+    return unused(new_model_folder(), name, "")
+
+
+def unused(place: Path, stem: str, suffix: str) -> Path:
     if not re.fullmatch(r"[\w-][\w .-]{0,59}", stem):
         raise ValueError(
-            f"name is {name!r:.100}; expected a file's name of at most 60 letters, digits, spaces, dots and dashes, "
-            "without the name of a folder."
+            f"name is {stem + suffix!r:.100}; expected a file's name of at most 60 letters, digits, spaces, dots and "
+            "dashes, without the name of a folder."
         )
-    folder = Path(folder_paths.get_folder_paths(LORAS)[0])
-    first = folder / f"{stem}.safetensors"
+    first = place / f"{stem}{suffix}"
     if not first.exists():
         return first
-    numbered = (folder / f"{stem}_{number}.safetensors" for number in count(2))
-    file = next(file for file in numbered if not file.exists())
-    notify(f"There is a LoRA {first.name} already, which stays: this one is {file.name}.")
-    return file
+    numbered = (place / f"{stem}_{number}{suffix}" for number in count(2))
+    free = next(path for path in numbered if not path.exists())
+    notify(f"There is a {first.name} already, which stays: this one is {free.name}.")
+    return free

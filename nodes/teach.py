@@ -1,4 +1,4 @@
-"""The node that teaches: images and a word in, a LoRA out, as a file and on the model.
+"""The node that teaches: images and a word in, a LoRA or a whole model out, as files and ready to draw.
 
 Training is imported where a lesson begins, so that ComfyUI's start does without it.
 """
@@ -7,34 +7,46 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from comfy_api.latest import io
+from comfy_execution.graph_utils import ExecutionBlocker
 from PIL import Image, ImageOps
 from torch import Tensor
 from tqdm import tqdm
 
+from ..vqdiffusion_core.checkpoints import save
 from ..vqdiffusion_core.diffusion.noise import SEEDS
 from ..vqdiffusion_core.distributed import Processes
-from ..vqdiffusion_core.lora import Lora, read_lora, write_lora
+from ..vqdiffusion_core.lora import read_lora, write_lora
 from ..vqdiffusion_core.lora.file import to_tensors
+from ..vqdiffusion_core.model import VQDiffusion
 from ..vqdiffusion_core.notices import notify
 from . import runtime
 from .load_images import to_image
-from .loaders import load_anew, lora_file, lora_names, new_lora_file
+from .loaders import load_anew, lora_file, lora_names, new_folder, new_lora_file, open_folder
 from .lora import taught_outputs, with_lora
 from .model import ManagedModel
 from .sockets import VQ_DIFFUSION, schema
 from .validation import validate_inputs
 
 if TYPE_CHECKING:
-    from ..vqdiffusion_core.training.lora import Lesson, LoraTraining
+    from ..vqdiffusion_core.training.lora import Lesson
+    from ..vqdiffusion_core.training.teaching import Teaching
 
 SHEET_EVERY = 50  # steps: samples that take as long as some five of them
 NO_LORA = "[None]"  # as the host's Train LoRA calls it
+# Where the disk was full at the end
+SAVE_LORA = "make room, then connect lora to ComfyUI's Save LoRA Weights and run again."
+TEACH_AGAIN = "to keep it, make room and teach it once more, with another name or seed."
+
+Shown = tuple[list[Image.Image], list[list[str]]]  # and of each what it may be called
 
 
 class VQDiffusionTeach(io.ComfyNode):
@@ -72,7 +84,11 @@ class VQDiffusionTeach(io.ComfyNode):
                     tooltip="How long it learns. More steps keep to the images more closely.",
                 ),
                 io.Int.Input(
-                    "rank", default=8, min=1, max=512, tooltip="Size of the LoRA: more learns more, in more bytes."
+                    "rank",
+                    default=8,
+                    min=1,
+                    max=512,
+                    tooltip="Size of the LoRA: more learns more, in more bytes. A whole model has none.",
                 ),
                 io.Float.Input(
                     "learning_rate",
@@ -81,7 +97,8 @@ class VQDiffusionTeach(io.ComfyNode):
                     max=1.0,
                     step=1e-4,
                     round=1e-6,
-                    tooltip="How far a step goes, at its largest. Halve it where teaching breaks down.",
+                    tooltip="How far a step goes, at its largest; a whole model goes a sixteenth of it. Halve it where "
+                    "teaching breaks down.",
                 ),
                 io.Int.Input(
                     "batch", default=8, min=1, max=4096, tooltip="Images a step. Fewer take less memory and time."
@@ -97,8 +114,8 @@ class VQDiffusionTeach(io.ComfyNode):
                 io.String.Input(
                     "name",
                     default="",
-                    tooltip="Of the file in models/loras; without it, the word. A file that is there stays, and the "
-                    "new one gets a number.",
+                    tooltip="Of the file in models/loras, or of a whole model's folder in models/vq_diffusion; without "
+                    "it, the word. What is there stays, and the new one gets a number.",
                 ),
                 io.Combo.Input(
                     "existing_lora",
@@ -114,12 +131,20 @@ class VQDiffusionTeach(io.ComfyNode):
                     optional=True,
                     tooltip="Teach also what the model draws of no prompt at all, from which guidance leads away.",
                 ),
+                io.Boolean.Input(
+                    "whole_model",
+                    default=False,
+                    optional=True,
+                    tooltip="Teach all of the model in place of a LoRA, and keep it as a model of its own in "
+                    "models/vq_diffusion. For small models, as those that come with this pack.",
+                ),
             ],
             outputs=[
                 *taught_outputs(),
                 io.Image.Output(display_name="loss", tooltip="The loss over the steps, as a curve that should fall."),
                 io.Custom("LORA_MODEL").Output(
-                    display_name="lora", tooltip="What was learned, for ComfyUI's Save LoRA Weights."
+                    display_name="lora",
+                    tooltip="What was learned, for ComfyUI's Save LoRA Weights; nothing where the whole model learned.",
                 ),
                 io.Custom("LOSS_MAP").Output(
                     display_name="loss_map", tooltip="The loss of every step, for ComfyUI's Plot Loss Graph."
@@ -147,13 +172,20 @@ def teach_from(
     name: str,
     existing_lora: str = NO_LORA,
     learn_null: bool = False,
+    whole_model: bool = False,
 ) -> io.NodeOutput:
     from ..vqdiffusion_core.training.character import views
     from ..vqdiffusion_core.training.data import notify_of_cut
-    from ..vqdiffusion_core.training.lora import Lesson, lora_name, loss_curve, notify_of_one
+    from ..vqdiffusion_core.training.lora import Lesson, lora_name, loss_curve
     from ..vqdiffusion_core.training.recipe import text_networks
+    from ..vqdiffusion_core.training.teaching import notify_of_one
 
     _, text_encoder = text_networks(vq_model.model)  # refuses a model that has none to teach
+    if whole_model and existing_lora != NO_LORA:
+        raise ValueError(
+            f"A whole model does not go on with a LoRA, here {existing_lora}; set existing_lora to {NO_LORA}, or turn "
+            "whole_model off."
+        )
     start = None if existing_lora == NO_LORA else read_lora(lora_file(existing_lora))
     known = start.about.words[-1:] if start else ()
     lesson = Lesson(word.strip() or "".join(known), rank, learn_null, start)
@@ -164,14 +196,22 @@ def teach_from(
     notify_of_one(len(pictures))
     called = read_captions(captions, len(pictures))
     shown = (pictures, called) if called else views(pictures, lesson.word, text_encoder)
-    file = new_lora_file(name.strip() or lora_name(lesson.word))
+    goal = (new_folder if whole_model else new_lora_file)(name.strip() or lora_name(lesson.word))
     if vq_model.patcher.patches:
         notify("The LoRAs that are on the model are not learned with: the model is taught as its files have it.")
     settings = {"learning_rate": learning_rate, "batch": batch, "seed": seed}
     with torch.inference_mode(False), torch.enable_grad():
-        losses, lora = teach(vq_model, lesson, shown, steps, file, settings)
-    patched = with_lora(vq_model, lora, 1.0)
-    return io.NodeOutput(patched, patched.clip, to_image(loss_curve(losses)), to_tensors(lora), {"loss": losses})
+        taught = (teach_model if whole_model else teach_lora)(vq_model, lesson, shown, steps, goal, settings)
+    curve = to_image(loss_curve(taught.losses))
+    return io.NodeOutput(taught.vq_model, taught.vq_model.clip, curve, taught.lora, {"loss": taught.losses})
+
+
+class Taught(NamedTuple):
+    """What came of a lesson."""
+
+    losses: list[float]  # of its steps
+    vq_model: ManagedModel  # that has learned
+    lora: dict[str, Tensor] | ExecutionBlocker
 
 
 def to_pictures(images_BHWC: Tensor, vq_model: ManagedModel) -> list[Image.Image]:
@@ -213,30 +253,66 @@ def read_captions(texts: list[str], images: int) -> list[list[str]]:
     return [[line] for line in lines]
 
 
-def teach(
-    vq_model: ManagedModel,
-    lesson: Lesson,
-    shown: tuple[list[Image.Image], list[list[str]]],
-    steps: int,
-    file: Path,
-    settings: dict[str, Any],
-) -> tuple[list[float], Lora]:
-    """Learns from images and the captions of each into a file, alone on the host's device; the losses of the steps, and
-    what was learned.
-    """
-    from ..vqdiffusion_core.training.lora import check_new_word, lora_training_of
-    from ..vqdiffusion_core.training.memory import quickest_that_fits
+def teach_lora(
+    vq_model: ManagedModel, lesson: Lesson, shown: Shown, steps: int, file: Path, settings: dict[str, Any]
+) -> Taught:
+    """Learns a LoRA into a file."""
+    from ..vqdiffusion_core.training.lora import lora_training_of
+
+    with to_teach(vq_model, lesson.word) as (model, processes):
+        training = lora_training_of(model, lesson, *shown, processes, **settings)
+        losses = learn(training, steps, file, lambda done: write_lora(training.lora(file.name, done), file), SAVE_LORA)
+        lora = training.lora(file.name, len(losses))
+    return Taught(losses, with_lora(vq_model, lora, 1.0), to_tensors(lora))
+
+
+def teach_model(
+    vq_model: ManagedModel, lesson: Lesson, shown: Shown, steps: int, folder: Path, settings: dict[str, Any]
+) -> Taught:
+    """Learns all weights of a model but its codec's into a folder of its own."""
+    from ..vqdiffusion_core.checkpoints.convert import check_space, size_of
+    from ..vqdiffusion_core.training.teaching import WHOLE_RATE, model_teaching_of
+
+    settings |= {"learning_rate": settings["learning_rate"] * WHOLE_RATE, "learn_null": lesson.learn_null}
+    with to_teach(vq_model, lesson.word) as (model, processes):
+        check_space(folder, size_of(model, torch.float16))
+        training = model_teaching_of(model, lesson.word, *shown, processes, **settings)
+        learned = partial(training.model, folder.name)
+        losses = learn(training, steps, folder, lambda done: save(learned(), folder, torch.float16), TEACH_AGAIN)
+        unwritten = None if folder.exists() else in_main_memory(learned(), vq_model.model.dtype)
+    drawing = ManagedModel.of(unwritten, folder) if unwritten else open_folder(folder, vq_model.model.dtype)
+    return Taught(
+        losses, drawing, ExecutionBlocker("VQ-Diffusion Teach has taught a whole model, so there is no LoRA.")
+    )
+
+
+@contextmanager
+def to_teach(vq_model: ManagedModel, word: str) -> Iterator[tuple[VQDiffusion, Processes]]:
+    """The model as its files have it, and the host's device, which the lesson has for itself."""
+    from ..vqdiffusion_core.training.teaching import check_new_word
 
     with runtime.device_alone() as device:
         model = load_anew(vq_model)
-        check_new_word(lesson.word, model)
-        training = lora_training_of(model, lesson, *shown, Processes(device=device), **settings)
-        training.take_steps_by(*quickest_that_fits(training))
-        return learn(training, steps, file)
+        check_new_word(word, model)
+        yield model, Processes(device=device)
 
 
-def learn(training: LoraTraining, steps: int, file: Path) -> tuple[list[float], Lora]:
-    """The losses of the steps, and the LoRA. However it ends, what was learned until then is in the file."""
+def in_main_memory(model: VQDiffusion, dtype: torch.dtype) -> VQDiffusion:
+    """A model that has just learned, ready to be managed as one that was opened with this type is."""
+    for network in (model.text_encoder, model.vqgan):
+        if network:
+            network.cpu()
+    null_1LD = None if model.learned_null_1LD is None else model.learned_null_1LD.cpu()
+    return replace(model, transformer=model.transformer.to("cpu", dtype), learned_null_1LD=null_1LD)
+
+
+def learn(training: Teaching, steps: int, goal: Path, write: Callable[[int], None], remedy: str) -> list[float]:
+    """The losses of the steps. However it ends, what was learned until then is written to its goal, by `write(steps)`;
+    the remedy is said where that fails.
+    """
+    from ..vqdiffusion_core.training.memory import quickest_that_fits
+
+    training.take_steps_by(*quickest_that_fits(training))
     show, losses = progress_with_sheets(training, steps), list[float]()
     try:
         for step, batch in enumerate(training.batches(range(steps))):
@@ -247,26 +323,25 @@ def learn(training: LoraTraining, steps: int, file: Path) -> tuple[list[float], 
             f"Teaching broke down in step {len(losses) + 1} of {steps}: {error}. Give a lower learning_rate."
         ) from error
     finally:
-        lora = training.lora(file.name, len(losses))
         if losses:
-            keep(lora, file)
+            keep(partial(write, len(losses)), goal, remedy)
         if 0 < len(losses) < steps:
-            notify(f"Teaching stopped after step {len(losses)} of {steps}; what was learned is kept in {file.name}.")
-    return losses, lora
+            notify(f"Teaching stopped after step {len(losses)} of {steps}; what was learned is kept in {goal.name}.")
+    return losses
 
 
-def keep(lora: Lora, file: Path) -> None:
+def keep(write: Callable[[], None], goal: Path, remedy: str) -> None:
     """Writes it; where that fails, the node's outputs still have it."""
     try:
-        write_lora(lora, file)
+        write()
     except OSError as error:
         notify(
-            f"{file.name} could not be written: {error}. Until ComfyUI ends, the node's outputs have what was learned: "
-            "make room, then connect lora to ComfyUI's Save LoRA Weights and run again."
+            f"{goal.name} could not be written: {error}. Until ComfyUI ends, the node's outputs have what was learned: "
+            f"{remedy}"
         )
 
 
-def progress_with_sheets(training: LoraTraining, steps: int) -> Callable[[int], None]:
+def progress_with_sheets(training: Teaching, steps: int) -> Callable[[int], None]:
     """Shows how far it is and how long it will take; now and then, where previews are wanted, images and what is drawn
     of their captions.
     """

@@ -1,5 +1,5 @@
 """A character and a style that the pocket model never had, taught and judged, alone and together:
-.venv/bin/python -m tests.bench.teach [--count 100] [--keep FOLDER] [options of `train lora`]
+.venv/bin/python -m tests.bench.teach [--count 100] [--whole | --keep FOLDER] [options of `train lora`]
 
 The zimbo is drawn by this file, on eight of the ten grounds that the model knows; twenty subjects are drawn moonlit, in
 blue and pale. The judge is not the model: it looks for the nearest rendering among all subjects and the zimbo, each in
@@ -22,10 +22,13 @@ from PIL import Image, ImageDraw
 
 from vqdiffusion_core import POCKET_FOLDER, apply_loras, load, read_lora
 from vqdiffusion_core.cli import main as vqdiffusion
+from vqdiffusion_core.distributed import ALONE
 from vqdiffusion_core.lora import Lora
 from vqdiffusion_core.model import VQDiffusion
-from vqdiffusion_core.training import evaluate, metrics, scenes
+from vqdiffusion_core.training import evaluate, lora, metrics, scenes
+from vqdiffusion_core.training.character import views
 from vqdiffusion_core.training.subjects import SUBJECTS, Subject
+from vqdiffusion_core.training.teaching import WHOLE_RATE, model_teaching_of
 
 CHARACTER, STYLE = "zimbo", "moonlit"
 BODY, DARK, BELLY, HORN, FOOT = (36, 168, 150), (16, 92, 84), (196, 240, 214), (250, 196, 64), (238, 108, 60)
@@ -135,6 +138,20 @@ def teach(word: str, folder: Path, options: list[str]) -> Path:
     return folder / f"{word}.safetensors"
 
 
+def teach_whole() -> VQDiffusion:
+    """The character, to the whole model, as the node does it."""
+    begun, model = time.process_time(), load(POCKET_FOLDER, "float32")
+    images = [on_ground(zimbo(), colour) for colour in sorted(set(COLOURS) - set(UNSEEN))]
+    assert model.text_encoder is not None
+    shown, settings = views(images, CHARACTER, model.text_encoder), {"batch": lora.BATCH, "seed": 0}
+    rate = lora.LEARNING_RATE * WHOLE_RATE
+    teaching = model_teaching_of(model, CHARACTER, *shown, ALONE, learning_rate=rate, **settings)
+    for step, batch in enumerate(teaching.batches(range(lora.STEPS))):
+        teaching.step(step, step / lora.STEPS, batch)
+    print(f"whole model: {time.process_time() - begun:.0f} seconds of a core")
+    return teaching.model(CHARACTER).prepare_for_inference()
+
+
 def grounds(count: int) -> list[str]:
     return [COLOURS[i % len(COLOURS)] for i in range(count)]
 
@@ -180,8 +197,14 @@ def with_loras(*loras: tuple[Lora, float]) -> VQDiffusion:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--count", type=int, default=100, help="prompts of each kind")
+    parser.add_argument("--whole", action="store_true", help="teach the whole model, not LoRAs")
     parser.add_argument("--keep", type=Path, help="folder of the two runs, which are gone on with or judged")
     own, options = parser.parse_known_args()  # the rest goes to `train lora`
+    if own.whole:
+        model = teach_whole()
+        print("character:", of_character(model, own.count))
+        print("other subjects:", of_subjects(model, own.count))
+        return
     with tempfile.TemporaryDirectory() as place:
         folder, loras = own.keep or Path(place), list[Lora]()
         for word, write, more in ((CHARACTER, write_character, []), (STYLE, write_style, STYLE_PACE)):

@@ -17,7 +17,8 @@ CONTRACT = {
     "VQDiffusionLoadImages": ("folder: COMBO", "IMAGE, STRING"),
     "VQDiffusionTeach": (
         "vq_model: VQ_DIFFUSION, images: IMAGE, word: STRING, captions: STRING, steps: INT, rank: INT, "
-        "learning_rate: FLOAT, batch: INT, seed: INT, name: STRING, existing_lora?: COMBO, learn_null?: BOOLEAN",
+        "learning_rate: FLOAT, batch: INT, seed: INT, name: STRING, existing_lora?: COMBO, "
+        "learn_null?: BOOLEAN, whole_model?: BOOLEAN",
         "VQ_DIFFUSION, CLIP, IMAGE, LORA_MODEL, LOSS_MAP",
     ),
     "VQDiffusionTextEncode": ("clip: CLIP, text: STRING", "CONDITIONING"),

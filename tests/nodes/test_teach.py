@@ -9,7 +9,8 @@ import comfy.utils
 import folder_paths
 import pytest
 import torch
-from pack.nodes import teach
+from comfy_execution.graph_utils import ExecutionBlocker
+from pack.nodes import loaders, teach
 from pack.nodes.lora import VQDiffusionLora, with_lora
 from pack.nodes.model import ManagedModel
 from pack.nodes.teach import VQDiffusionTeach
@@ -164,7 +165,7 @@ def test_a_name_that_is_no_file_s_or_of_another_folder_is_refused(name, model):
     ],
 )
 def test_what_cannot_be_taught_is_one_error_before_any_work(changes, message, model, loras, monkeypatch):
-    monkeypatch.setattr(teach, "teach", lambda *given: pytest.fail("work has begun"))
+    monkeypatch.setattr(teach, "teach_lora", lambda *given: pytest.fail("work has begun"))
     with pytest.raises(ValueError, match=message):
         taught(model, **changes)
     assert [*loras.iterdir()] == []
@@ -274,7 +275,7 @@ def test_steps_are_taken_in_parts_where_the_memory_is_small(model, loras, monkey
         taught(model)
     monkeypatch.setattr(memory, "CLEARLY", 1e9)
     taught(model)
-    assert (steps[0].accumulate, steps[0].networks.checkpoint_activations) == (4, True)
+    assert (steps[-1].accumulate, steps[-1].networks.checkpoint_activations) == (4, True)
 
 
 def test_numbers_that_break_down_keep_what_was_learned(model, loras, monkeypatch):
@@ -291,3 +292,89 @@ def test_numbers_that_break_down_keep_what_was_learned(model, loras, monkeypatch
     with pytest.raises(ValueError, match="broke down in step 2 of 3: the gradient is nan"):
         taught(model, steps=3)
     assert read_lora(loras / "zimbo.safetensors").about.recipe["steps"] == 1
+
+
+@pytest.fixture
+def models(tmp_path, monkeypatch):
+    """The place for models, empty."""
+    monkeypatch.setattr(loaders, "new_model_folder", lambda: tmp_path / "models")
+    return tmp_path / "models"
+
+
+def weights(vq_model):
+    """Of transformer and text encoder, by name."""
+    return {**vq_model.model.transformer.state_dict(), **vq_model.clip.cond_stage_model.state_dict()}
+
+
+def test_a_whole_model_that_learned_draws_as_its_folder_and_the_old_one_as_before(model, loras, models):
+    plain = drawn(model, model.clip)
+    vq_model, clip, _, lora, loss_map = taught(model, whole_model=True)
+    opened = loaders.open_model(models / "zimbo", "float32")
+    assert torch.equal(drawn(vq_model, clip), drawn(opened, opened.clip))
+    assert torch.equal(drawn(model, model.clip), plain), "the model itself has changed"
+    before, after = weights(model), weights(opened)
+    assert {name.split(".")[0] for name in after if not torch.equal(before[name], after[name])} >= {"blocks", "model"}
+    codec = [vae.first_stage_model.state_dict() for vae in (model.vae, opened.vae)]
+    for name, tensor in codec[0].items():
+        torch.testing.assert_close(codec[1][name], tensor.half().float(), msg="images have other tokens")
+    assert isinstance(lora, ExecutionBlocker) and len(loss_map["loss"]) == 2 and [*loras.iterdir()] == []
+
+
+def test_a_whole_model_is_taught_on_and_one_that_is_there_stays(model, models, caplog):
+    vq_model, *_ = taught(model, whole_model=True)
+    kept = {path: path.read_bytes() for path in models.rglob("*") if path.is_file()}
+    taught(vq_model, whole_model=True)
+    assert sorted(path.name for path in models.iterdir()) == ["zimbo", "zimbo_2"] and "which stays" in caplog.text
+    assert {path: path.read_bytes() for path in kept} == kept
+
+
+def test_a_whole_model_learns_the_null_where_that_is_asked_for_and_its_captions_words(model, models, monkeypatch):
+    load_anew = teach.load_anew
+
+    def load_with_words(vq_model):
+        loaded = load_anew(vq_model)
+        loaded.text_encoder.known_words = frozenset({"fox"})
+        return loaded
+
+    monkeypatch.setattr(teach, "load_anew", load_with_words)
+    plain, _, *_ = taught(model, whole_model=True, captions="a zimbo\na red zimbo\na zimbo")
+    asked, _, *_ = taught(model, whole_model=True, learn_null=True)
+    assert not torch.equal(plain.model.learned_null_1LD, asked.model.learned_null_1LD)
+    assert plain.model.text_encoder.known_words == {"fox", "a", "red", "zimbo"}
+
+
+def test_an_interrupt_keeps_the_whole_model_as_it_is_by_then(model, models, monkeypatch, caplog):
+    hear_progress(monkeypatch, lambda *told, **named: comfy.model_management.interrupt_current_processing())
+    with pytest.raises(comfy.model_management.InterruptProcessingException):
+        taught(model, steps=9, whole_model=True)
+    monkeypatch.undo()
+    kept = loaders.open_model(models / "zimbo", "float32")
+    assert len(drawn(kept, kept.clip)) == 16 and "what was learned is kept in zimbo" in caplog.text
+
+
+def test_a_whole_model_that_cannot_be_written_is_on_the_outputs(model, models, monkeypatch, caplog):
+    def full(*given):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(teach, "save", full)
+        vq_model, clip, *_ = taught(model, whole_model=True)
+    assert "zimbo could not be written" in caplog.text and not models.exists()
+    taught(model, whole_model=True)
+    written = loaders.open_model(models / "zimbo", "float32")
+    for name, tensor in weights(written).items():
+        torch.testing.assert_close(weights(vq_model)[name], tensor, atol=2e-3, rtol=2e-3)  # the files are of 16 bits
+    assert len(drawn(vq_model, clip)) == 16
+
+
+def test_a_whole_model_is_not_begun_where_there_is_no_room_or_a_lora_to_go_on_with(model, loras, models, monkeypatch):
+    monkeypatch.setattr(teach, "learn", lambda *given: pytest.fail("work has begun"))
+    monkeypatch.setattr("pack.vqdiffusion_core.checkpoints.convert.free_space", lambda folder: 1)
+    with pytest.raises(CheckpointError, match=r"zimbo would take .* the disk has 0\.00 GB left"):
+        taught(model, whole_model=True)
+    write_lora(tiny_lora.lora(model.model), loras / "pim.safetensors")
+    with pytest.raises(ValueError, match=r"does not go on with a LoRA, here pim\.safetensors"):
+        taught(model, whole_model=True, existing_lora="pim.safetensors")
+    with pytest.raises(ValueError, match="without the name of a folder"):
+        taught(model, whole_model=True, name="../mine")
+    assert not models.exists()

@@ -25,7 +25,7 @@ from ..training.data import Folder, Source
 from ..training.diffusion import DiffusionTraining, check_shares
 from ..training.growth import grow
 from ..training.loop import run
-from ..training.lora import Lesson, lora_name, lora_training, notify_of_one
+from ..training.lora import Lesson, lora_name, lora_training
 from ..training.memory import Estimated, check_memory
 from ..training.recipe import (
     KERNELS,
@@ -40,6 +40,7 @@ from ..training.recipe import (
     new_model,
     text_networks,
 )
+from ..training.teaching import notify_of_one
 from ..training.world import recipe as world
 from ..training.world.source import SCENES, World
 from .options import add_background, add_device, parse_model

@@ -18,7 +18,8 @@ from pack.vqdiffusion_core.training import optimization
 from pack.vqdiffusion_core.training.adapters import AdaptedNetworks
 from pack.vqdiffusion_core.training.data import Folder
 from pack.vqdiffusion_core.training.diffusion import Batch, Networks
-from pack.vqdiffusion_core.training.lora import UNKNOWN, Lesson, LoraTraining, lora_training
+from pack.vqdiffusion_core.training.lora import Lesson, LoraTraining, lora_training
+from pack.vqdiffusion_core.training.teaching import UNKNOWN
 from PIL import Image
 
 PACE = ["--batch", "2", "--rank", "2", "--learning-rate", "0.02"]
