@@ -251,6 +251,29 @@ def test_a_file_of_taming_transformers_draws_row_by_row(comfy):
         comfy.run(workflow)
 
 
+def test_a_whole_model_that_was_taught_is_in_the_menu_and_draws_the_same(comfy):
+    workflow = shipped.load("teach_a_character")
+    teach, sampler, loader = (shipped.the(workflow, f"VQDiffusion{name}") for name in ("Teach", "Sampler", "Loader"))
+    workflow[teach]["inputs"] |= {"steps": 2, "batch": 2, "whole_model": True, "name": "mine"}
+    workflow[sampler]["inputs"]["steps"] = 2
+    workflow["save"] = save_latent([sampler, 0])
+    told = shipped.tokens(comfy, comfy.run(workflow), "save")
+    assert "mine" in comfy.object_info()["VQDiffusionLoader"]["input"]["required"]["model"][1]["options"]
+    text = shipped.load("teach_a_character") | {"save": workflow["save"], sampler: workflow[sampler]}
+    text[loader]["inputs"]["model"] = "mine"
+    opened = {
+        name: content | {"inputs": {key: relinked(value, teach, loader) for key, value in content["inputs"].items()}}
+        for name, content in text.items()
+        if name != teach and content["class_type"] != "PreviewImage"
+    }
+    assert torch.equal(shipped.tokens(comfy, comfy.run(opened), "save"), told)
+
+
+def relinked(value, old, new):
+    """A node's input, from the same output of another node."""
+    return [new, value[1]] if isinstance(value, list) and value[0] == old else value
+
+
 # The queue and the editor
 
 
