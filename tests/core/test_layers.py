@@ -37,7 +37,7 @@ RULES = {
         "nodes call the core: not its training, not its command",
     ),
     "nodes.teach": (
-        "training distributed lora model diffusion notices",
+        "training checkpoints distributed lora model diffusion notices",
         "the node that teaches calls training too, and not the command",
     ),
 }
