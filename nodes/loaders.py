@@ -193,15 +193,16 @@ def new_folder(name: str) -> Path:
 
 
 def unused(place: Path, stem: str, suffix: str) -> Path:
+    """The first of NAME, NAME_2, NAME_3, ... that is not there. Raises ValueError for what is no plain name."""
     if not re.fullmatch(r"[\w-][\w .-]{0,59}", stem):
         raise ValueError(
-            f"name is {stem + suffix!r:.100}; expected a file's name of at most 60 letters, digits, spaces, dots and "
-            "dashes, without the name of a folder."
+            f"name is {stem!r:.100}; expected a file's name of at most 60 letters, digits, spaces, dots and dashes, "
+            "without the name of a folder."
         )
     first = place / f"{stem}{suffix}"
     if not first.exists():
         return first
     numbered = (place / f"{stem}_{number}{suffix}" for number in count(2))
     free = next(path for path in numbered if not path.exists())
-    notify(f"There is a {first.name} already, which stays: this one is {free.name}.")
+    notify(f"There is something called {first.name} already, which stays: this one is {free.name}.")
     return free

@@ -177,15 +177,20 @@ def test_a_model_that_reads_no_text_is_refused(model):
         taught(ManagedModel.of(mute, model.folder))
 
 
-def test_a_word_that_the_model_knows_is_refused(model, monkeypatch):
+def know(monkeypatch, word):
+    """Let a model that is taught have had captions with this word alone."""
     load_anew = teach.load_anew
 
-    def load_with_words(vq_model):
+    def load_with_word(vq_model):
         loaded = load_anew(vq_model)
-        loaded.text_encoder.known_words = frozenset({"fox"})
+        loaded.text_encoder.known_words = frozenset({word})
         return loaded
 
-    monkeypatch.setattr(teach, "load_anew", load_with_words)
+    monkeypatch.setattr(teach, "load_anew", load_with_word)
+
+
+def test_a_word_that_the_model_knows_is_refused(model, monkeypatch):
+    know(monkeypatch, "fox")
     with pytest.raises(ValueError, match="knows the word 'Fox' already"):
         taught(model, word="Fox")
     taught(model, word="zimbo")
@@ -323,24 +328,20 @@ def test_a_whole_model_that_learned_draws_as_its_folder_and_the_old_one_as_befor
 def test_a_whole_model_is_taught_on_and_one_that_is_there_stays(model, models, caplog):
     vq_model, *_ = taught(model, whole_model=True)
     kept = {path: path.read_bytes() for path in models.rglob("*") if path.is_file()}
-    taught(vq_model, whole_model=True)
+    taught(vq_model, word="pim", name="zimbo", whole_model=True)
     assert sorted(path.name for path in models.iterdir()) == ["zimbo", "zimbo_2"] and "which stays" in caplog.text
     assert {path: path.read_bytes() for path in kept} == kept
 
 
 def test_a_whole_model_learns_the_null_where_that_is_asked_for_and_its_captions_words(model, models, monkeypatch):
-    load_anew = teach.load_anew
-
-    def load_with_words(vq_model):
-        loaded = load_anew(vq_model)
-        loaded.text_encoder.known_words = frozenset({"fox"})
-        return loaded
-
-    monkeypatch.setattr(teach, "load_anew", load_with_words)
+    know(monkeypatch, "fox")
     plain, _, *_ = taught(model, whole_model=True, captions="a zimbo\na red zimbo\na zimbo")
     asked, _, *_ = taught(model, whole_model=True, learn_null=True)
     assert not torch.equal(plain.model.learned_null_1LD, asked.model.learned_null_1LD)
     assert plain.model.text_encoder.known_words == {"fox", "a", "red", "zimbo"}
+    monkeypatch.undo()
+    with pytest.raises(ValueError, match="zimbo knows the word 'zimbo' already"):
+        taught(plain, whole_model=True, name="another")
 
 
 def test_an_interrupt_keeps_the_whole_model_as_it_is_by_then(model, models, monkeypatch, caplog):

@@ -25,7 +25,7 @@ from .recipe import text_networks
 from .tokens import frozen_copy
 
 UNKNOWN = -1  # in the place of x_0
-WHOLE_RATE = 1 / 16  # of the rate at which a LoRA learns: at a tenth 93 of 100 other subjects stay what they were
+WHOLE_RATE = 1 / 16  # of the rate at which a LoRA learns: at a tenth 93 % of the other subjects are kept, here 99
 
 
 class Teaching(DiffusionTraining):
