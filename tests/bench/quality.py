@@ -13,6 +13,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 from itertools import product
 from pathlib import Path
 
@@ -35,18 +36,20 @@ from vqdiffusion_core.pipeline import decode
 from .juries import PocketJury, WorldJury, head
 
 OTHER_SEEDS = "ancestral, other seeds"  # how far apart two lines are by chance alone
+PAPERS = partial(Settings, truncation=0.86)  # where a line names none
 OURS = {
-    "confidence": Settings(sampler="confidence"),
+    "the defaults": Settings(),
+    "confidence": PAPERS(sampler="confidence"),
     "confidence, truncation 0.5": Settings(sampler="confidence", truncation=0.5),
     "confidence, truncation 1": Settings(sampler="confidence", truncation=1.0),
-    "confidence, luck 1": Settings(sampler="confidence", luck=1.0),
-    "ancestral": Settings(sampler="ancestral"),
-    OTHER_SEEDS: Settings(sampler="ancestral"),
-    "exact count": Settings(sampler="exact count"),
-    "purity": Settings(sampler="purity"),
-    "remask, rescale 0.1": Settings(sampler="remask"),
-    "remask, confidence 0.3": Settings(sampler="remask", remask="confidence", remask_strength=0.3),
-    "remask, loop": Settings(sampler="remask", spacing="loop"),
+    "confidence, luck 1": PAPERS(sampler="confidence", luck=1.0),
+    "ancestral": PAPERS(sampler="ancestral"),
+    OTHER_SEEDS: PAPERS(sampler="ancestral"),
+    "exact count": PAPERS(sampler="exact count"),
+    "purity": PAPERS(sampler="purity"),
+    "remask, rescale 0.1": PAPERS(sampler="remask", remask="rescale", remask_strength=0.1),
+    "remask, confidence 0.3": PAPERS(sampler="remask", remask="confidence", remask_strength=0.3),
+    "remask, loop": PAPERS(sampler="remask", remask="rescale", remask_strength=0.1, spacing="loop"),
 }
 
 
@@ -75,7 +78,8 @@ def unshifted(predict, masked_BN: Tensor, schedule, steps: int, noise: Noise) ->
 
 RULES = {"the authors' rule": shifted, "diffusers' rule": unshifted}
 
-EVERY, CHIEF = (*OURS, *RULES), ("confidence", "ancestral", "confidence, truncation 0.5")
+EVERY = (*OURS, *RULES)
+CHIEF = ("the defaults", "confidence", "ancestral", "confidence, truncation 0.5")
 MEASURED = (  # guidance and steps, by which rules, in this order; what comes again is there already
     *product(((1.5, 16), (1.5, 1), (1.5, 4)), EVERY),
     *product(((1.5, 25), (1.5, 8), (1.5, 2), (1.0, 16), (3.0, 16), (1.5, 100), (1.5, 50)), CHIEF),
@@ -107,7 +111,7 @@ def tokens_of(model: VQDiffusion, rule: str, steps: int, guidance: float, prompt
         return last.x_BN, steps
     region = Region.from_mask(masked_BN, None, model.schedule, denoise=1.0)  # so that both are told times in one way
     denoiser = Denoiser(model.transformer, model.schedule, guided, region, device=model.device)
-    likely = Settings()
+    likely = PAPERS()
     predict = Predictor(denoiser, likely.logits_processors(), likely.sharpness)
     states = list(RULES[rule](predict, masked_BN, model.schedule, steps, Noise(list(range(count)))))
     return states[-1], len(states)

@@ -11,6 +11,7 @@ import argparse
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -91,12 +92,13 @@ Ways = dict[str, Way]
 
 
 def ways() -> Ways:
+    papers = partial(Settings, truncation=0.86)
     by_steps, by_rows = (load(folder, "float32").prepare_for_inference() for folder in (POCKET_FOLDER, RIVAL_FOLDER))
     return {
-        "token by token": Way(by_rows, Settings(sampler=AUTOREGRESSIVE, guidance=1.0)),  # more makes it worse
-        "confidence, 16 steps": Way(by_steps, Settings()),
-        "remask, 16 steps": Way(by_steps, Settings(sampler="remask")),
-        "remask, 50 steps": Way(by_steps, Settings(sampler="remask", steps=50)),
+        "token by token": Way(by_rows, papers(sampler=AUTOREGRESSIVE, guidance=1.0)),  # more makes it worse
+        "confidence, 16 steps": Way(by_steps, papers(sampler="confidence")),
+        "remask, 16 steps": Way(by_steps, papers(sampler="remask", remask="rescale", remask_strength=0.1)),
+        "remask, 50 steps": Way(by_steps, papers(50, sampler="remask", remask="rescale", remask_strength=0.1)),
     }
 
 

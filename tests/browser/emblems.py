@@ -4,6 +4,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from ...vqdiffusion_core.diffusion.settings import Settings
 from ...vqdiffusion_core.model import VQDiffusion
 from ...vqdiffusion_core.pipeline import decode, generate
 from ...vqdiffusion_core.preview import fill_masked, hide_masked
@@ -35,6 +36,7 @@ BANNER = (  # three rows of seven: 21:9
 COLUMNS = 7
 ICON_CELL, BANNER_CELL = 32, 15  # pixels a token
 ICON_PROGRESS = 0.85
+UNVEILING = Settings(sampler="confidence", truncation=0.86)  # what is drawn stays, so that a run can be read
 
 
 def icon(model: VQDiffusion) -> Image.Image:
@@ -53,7 +55,7 @@ def banner(model: VQDiffusion) -> Image.Image:
 def unveiled(model: VQDiffusion, prompt: str, progress: float, cell: int) -> Image.Image:
     """What this part of a run, 0 to 1, has drawn, with `cell` pixels a token and a checker on masked ones."""
     states = []
-    generate(model, prompt, on_step=lambda step, tokens_BN: states.append(tokens_BN))
+    generate(model, prompt, settings=UNVEILING, on_step=lambda step, tokens_BN: states.append(tokens_BN))
     spec = model.transformer.spec
     tokens_Bhw = states[round(progress * (len(states) - 1))].unflatten(1, spec.grid)
     rows, columns = spec.grid

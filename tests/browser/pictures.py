@@ -44,7 +44,7 @@ SHEET = (  # prompts of the README's images
     "four 3D donuts on a white background",
     "a sailboat on the sea at sunset",
 )
-SHEET_COLUMNS, SHEET_TRUNCATION = 4, 0.5  # as in the example workflows
+SHEET_COLUMNS = 4
 WORLD_SEED = 9
 QUALITY_PROMPT = "three penguins in the snow at sunset"  # which leaves the look open
 WORD, ZIMBO = "zimbo", "zimbo (built in)"
@@ -83,8 +83,7 @@ def main() -> None:
 
 def draw_sheet() -> None:
     model = checkpoints.load(checkpoints.STICKERS_FOLDER)
-    settings = Settings(truncation=SHEET_TRUNCATION)
-    drawn = ((generate(model, prompt, seed=0, settings=settings)[0], prompt) for prompt in SHEET)
+    drawn = ((generate(model, prompt, seed=0)[0], prompt) for prompt in SHEET)
     save(worlds.sheet(drawn, SHEET_COLUMNS), DOCS / "stickers.png")
 
 
@@ -105,7 +104,7 @@ def draw_quality() -> None:
     model = checkpoints.load(checkpoints.STICKERS_FOLDER)
     by_steps = {
         f"{sampler}, {steps} step{'s' * (steps > 1)}": Settings(sampler=sampler, steps=steps)
-        for sampler in ("confidence", "ancestral", "purity")
+        for sampler in ("remask", "confidence", "ancestral")
         for steps in (1, 2, 4, 8, 16, 50)
     }
     by_guidance = {

@@ -69,5 +69,5 @@ def walk(step, denoise, state, schedule, times, noise, editable_BN):
     run = Run(predictor(denoise), schedule, noise)
     for t, s in pairwise(times):
         gamma_t_BN, gamma_s_BN = (editable_BN.double() * schedule.bar(time).gamma for time in (t, s))
-        state = step(run, state, Jump(t, s, editable_BN, gamma_t_BN, gamma_s_BN))
+        state = step(run, state, Jump(t, s, editable_BN, gamma_t_BN, gamma_s_BN, torch.ones_like(gamma_t_BN)))
         yield state

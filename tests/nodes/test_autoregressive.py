@@ -65,7 +65,7 @@ def test_a_wider_canvas_is_drawn_through_a_window(faces):
 def test_another_sampler_names_the_one_that_fits(faces, model):
     with pytest.raises(ValueError, match="Use the sampler 'autoregressive'"):
         draw(faces, sampler="confidence")
-    with pytest.raises(ValueError, match="Use the sampler 'confidence'"):
+    with pytest.raises(ValueError, match="Use the sampler 'remask'"):
         draw(model, positive=[[torch.zeros(1, 7, 24), {}]])
 
 

@@ -76,7 +76,7 @@ def draw(model, latent=None, options=None, extra=None, **changes):
         ({"guidance": 0.0}, "the prompt is not heard"),
         ({"denoise": 0.0}, "nothing but masked tokens is drawn"),
         ({"options": {"luck": 1.0}}, "luck is 1.0, which has no effect on the sampler ancestral, but on confidence"),
-        ({"options": {"remask_strength": 0.5}, "sampler": "purity"}, "no effect on the sampler purity, but on remask"),
+        ({"options": {"remask_strength": 0.7}, "sampler": "purity"}, "no effect on the sampler purity, but on remask"),
         ({"extra": {"reference_latents": [torch.zeros(1, 4, 8, 8)]}}, "positive carries reference images"),
         ({"extra": {"hooks": object()}}, "positive carries hooks"),
         ({"extra": {"mask": torch.ones(3, 8, 8)}}, "positive has 3 masks for 1 images"),

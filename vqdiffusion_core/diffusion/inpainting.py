@@ -78,6 +78,11 @@ class Region:
         of_blank = gamma / max(at_start, 1e-12) if t < self.start else 1.0
         return (self.editable_BN(t).double() * gamma).masked_fill(self.blank_BN, of_blank)
 
+    def mask_probability_at_join_BN(self, t: float) -> Tensor:
+        """How likely a token is masked that becomes editable at time t: at T surely, since all that shows is noise."""
+        gamma_BN = self.mask_probability_BN(t)
+        return gamma_BN if t < self.schedule.num_timesteps else torch.ones_like(gamma_BN)
+
     def add_noise(self, x_BN: Tensor, where_BN: Tensor, t: float, noise: Noise) -> Tensor:
         """Clean tokens taken to time t where `where_BN` is true: x_t ~ q(x_t | x_0), from T on the prior."""
         coin_BN = noise.uniform(x_BN.shape[1])

@@ -16,19 +16,22 @@ from .posterior import change_probability, divide, draw_posterior
 from .predictor import Predict, Prediction
 from .schedule import Schedule
 
+MOST = 1 - 2**-24  # what is sure and drawn is told from what is known, in float32
+
 
 class State(NamedTuple):
     """Tokens in the middle of a run, on the CPU."""
 
     x_BN: Tensor  # ids, int64; K is the mask
-    confidence_BN: Tensor  # how likely the network found each token when it was drawn, 0..1: 0 masked, 1 known
+    confidence_BN: Tensor  # how likely the network found each token when it was drawn, 0..MOST: 0 masked, 1 known
 
     @classmethod
     def from_tokens(cls, x_BN: Tensor, mask_id: int) -> State:
         return cls(x_BN, (x_BN != mask_id).float())
 
     def scatter(self, where_BN: Tensor, x_M: Tensor, confidence_M: Tensor) -> State:
-        """With other tokens at the M places where `where_BN` is true."""
+        """With other tokens, drawn by the run, at the M places where `where_BN` is true."""
+        confidence_M = confidence_M.clamp(max=MOST)
         return State(self.x_BN.masked_scatter(where_BN, x_M), self.confidence_BN.masked_scatter(where_BN, confidence_M))
 
     def mask(self, where_BN: Tensor, mask_id: int) -> State:
@@ -47,6 +50,7 @@ class Jump(NamedTuple):
     editable_BN: Tensor  # bool: where tokens may change
     gamma_t_BN: Tensor  # float64: how likely an editable token is masked at t, and at s; 0 where none may change
     gamma_s_BN: Tensor
+    gamma_join_BN: Tensor  # float64: how likely it was masked when it became editable, at the start of most runs
 
 
 @dataclass(frozen=True)
@@ -146,31 +150,32 @@ def remask(
     by_confidence: bool,
 ) -> State:
     """Takes drawn tokens back now and then, so that the model can correct them, and draws the more anew: as many are
-    masked as without (ReMDM, Wang et al. 2025).
+    masked as without (ReMDM, Wang et al. 2025). What the run found there, and so did not draw, stays.
 
     `sigma` makes the chance of being taken back out of the highest that the law allows. With `by_confidence`, tokens
     that were drawn with little of it have more of that chance and sure ones less, with the same mean.
     """
     x_BN, K = state.x_BN, run.schedule.codebook_size
     gamma_t_BN, gamma_s_BN = jump.gamma_t_BN, jump.gamma_s_BN
-    sigma_BN = sigma((gamma_s_BN / (1 - gamma_t_BN).clamp(min=1e-300)).clamp(max=1))
+    drawn_t_BN = (jump.gamma_join_BN - gamma_t_BN).clamp(min=0)  # how likely each was masked at first and is not at t
+    sigma_BN = sigma((gamma_s_BN / drawn_t_BN.clamp(min=1e-300)).clamp(max=1))
     coin_BN, pick_BN = run.uniform(x_BN), run.uniform(x_BN)
     masked_BN = jump.editable_BN & (x_BN == K)
-    visible_BN = jump.editable_BN & (x_BN != K)
-    # gamma_s = gamma_t * (1 - uncover) + (1 - gamma_t) * sigma, solved for the chance of a masked token
-    uncover_BN = 1 - divide(gamma_s_BN - sigma_BN * (1 - gamma_t_BN), gamma_t_BN)
+    drawn_BN = jump.editable_BN & (x_BN != K) & (state.confidence_BN < 1)
+    # gamma_s = gamma_t * (1 - uncover) + drawn_t * sigma, solved for the chance of a masked token
+    uncover_BN = 1 - divide(gamma_s_BN - sigma_BN * drawn_t_BN, gamma_t_BN)
     if by_confidence:
-        sigma_BN = sigma_by_confidence(sigma_BN, state.confidence_BN, visible_BN)
+        sigma_BN = sigma_by_confidence(sigma_BN, state.confidence_BN, drawn_BN)
     where_BN = masked_BN & (coin_BN < uncover_BN)
     if where_BN.any():
         x0_M, log_p_M, _ = run.predict(x_BN, jump.t, where_BN, pick_BN)
         state = state.scatter(where_BN, x0_M, log_p_M.exp())
-    return state.mask(visible_BN & (coin_BN < sigma_BN), K)
+    return state.mask(drawn_BN & (coin_BN < sigma_BN), K)
 
 
-def sigma_by_confidence(sigma_BN: Tensor, confidence_BN: Tensor, visible_BN: Tensor) -> Tensor:
-    """sigma shared out among the visible tokens by softmax(-confidence), with mean sigma (ReMDM, remasking by
+def sigma_by_confidence(sigma_BN: Tensor, confidence_BN: Tensor, drawn_BN: Tensor) -> Tensor:
+    """sigma shared out among the drawn tokens by softmax(-confidence), with mean sigma (ReMDM, remasking by
     confidence; there the shares add up to sigma instead, which hardly remasks anything on a large grid).
     """
-    share_BN = (-confidence_BN.double()).masked_fill(~visible_BN, float("-inf")).softmax(1).nan_to_num()
-    return (sigma_BN * visible_BN.sum(1, keepdim=True) * share_BN).clamp(max=1)
+    share_BN = (-confidence_BN.double()).masked_fill(~drawn_BN, float("-inf")).softmax(1).nan_to_num()
+    return (sigma_BN * drawn_BN.sum(1, keepdim=True) * share_BN).clamp(max=1)

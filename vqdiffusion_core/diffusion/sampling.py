@@ -47,7 +47,7 @@ def sample(
     if isinstance(transformer, GPT):
         check_settings(settings, region.editable_BN(0))
     x_BN = region.add_noise(tokens_BN, region.editable_BN(region.start), region.start, noise)
-    state = State.from_tokens(x_BN, transformer.spec.mask_id)
+    state = State.from_tokens(tokens_BN, transformer.spec.mask_id).corrupt(x_BN)
     yield state
     if isinstance(transformer, GPT):
         editable_BN, processors = region.editable_BN(0), settings.logits_processors()
@@ -71,12 +71,13 @@ def steps(
     Tokens of a soft region join when their time has come. Jump i is taken back and done again until it was done
     repeats[i] times (the corrector of Campbell et al. 2022; RePaint's resampling, Lugmayr et al. 2022).
     """
-    before = times[0]
+    before, gamma_join_BN = times[0], region.mask_probability_at_join_BN(times[0])
     for (t, s), count in zip(pairwise(times), repeats, strict=True):
         if region.is_soft or max(repeats) > 1:  # else none joins, and no noise is spent on it
             joins_BN = region.editable_BN(t) & ~region.editable_BN(before)
             state = state.corrupt(region.add_noise(state.x_BN, joins_BN, t, run.noise))
-        jump = make_jump(region, t, s)
+            gamma_join_BN = torch.where(joins_BN, region.mask_probability_at_join_BN(t), gamma_join_BN)
+        jump = make_jump(region, t, s, gamma_join_BN)
         for left in reversed(range(count)):
             state = step(run, state, jump)
             yield state
@@ -85,11 +86,11 @@ def steps(
         before = t
 
 
-def make_jump(region: Region, t: float, s: float) -> Jump:
+def make_jump(region: Region, t: float, s: float, gamma_join_BN: Tensor) -> Jump:
     """The jump from t to s. Tokens that become editable only after t have no part in it."""
     editable_BN = region.editable_BN(t)
     gamma_t_BN, gamma_s_BN = (region.mask_probability_BN(time) * editable_BN for time in (t, s))
-    return Jump(t, s, editable_BN, gamma_t_BN, gamma_s_BN)
+    return Jump(t, s, editable_BN, gamma_t_BN, gamma_s_BN, gamma_join_BN)
 
 
 def count_steps(transformer: FastTransformer | GPT, settings: Settings, canvas: Grid) -> int:

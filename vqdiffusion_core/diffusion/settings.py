@@ -56,7 +56,7 @@ def setting(
 class Settings:
     """How an image is drawn. Raises ValueError where a value has no meaning.
 
-    The defaults are what measured best on the pocket model: docs/quality_pocket.md.
+    The defaults are what measured best on the model *stickers*: docs/quality.md, docs/samplers.md.
     """
 
     steps: int = setting(
@@ -73,14 +73,14 @@ class Settings:
         100.0,
     )
     truncation: float = setting(
-        0.86,
+        0.5,
         "Each token is drawn among the likeliest ones that together have this probability: 1 allows all, lower "
         "is safer and plainer.",
         0.0,
         1.0,
     )
     sampler: str = setting(
-        "confidence",
+        "remask",
         "ancestral: the model's own law. exact count: the same number of tokens every time. purity and confidence: the "
         "surest tokens first. remask: takes tokens back and corrects them. autoregressive: token by token, row by row, "
         "for models that can draw in no other way.",
@@ -109,12 +109,12 @@ class Settings:
     purity: float = setting(1.0, "Sampler purity: how much sure tokens come first. 0: in any order.", 0.0, 10.0)
     luck: float = setting(4.5, "Sampler confidence: how much chance there is in the order of the tokens.", 0.0, 100.0)
     remask: str = setting(
-        "rescale",
+        "confidence",
         "Sampler remask, which tokens are taken back. cap: each with the same small chance. rescale: more of them "
         "early, fewer late. confidence: as rescale, and rather the unsure ones.",
         choices=REMASK,
     )
-    remask_strength: float = setting(0.1, "Sampler remask: how often tokens are taken back. 0: never.", 0.0, 1.0)
+    remask_strength: float = setting(0.5, "Sampler remask: how often tokens are taken back. 0: never.", 0.0, 1.0)
     rounds: int = setting(1, "How often each step is taken back and done again. More fits edits in better.", 1, 100)
     overlap: float = setting(
         0.5, "How much neighbouring windows share on a canvas larger than the model's own.", 0.0, 0.9

@@ -150,7 +150,7 @@ def test_what_cannot_be_drawn_in_this_order_is_refused_with_the_reason(case):
 
 def test_a_diffusion_model_is_not_drawn_token_by_token():
     null = tiny.text(2)
-    with pytest.raises(ValueError, match="Use the sampler 'confidence'"):
+    with pytest.raises(ValueError, match="Use the sampler 'remask'"):
         next(sample(tiny.transformer(), tiny.SCHEDULE, cfg(null, null, 1.0), tiny.tokens(), None, PLAIN, [0]))
 
 

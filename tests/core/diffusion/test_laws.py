@@ -138,6 +138,31 @@ def test_remasking_of_strength_zero_is_ancestral():
     assert same(first, second)
 
 
+@every_sampler
+def test_what_a_run_begins_with_stays_and_guides_the_rest(sampler):
+    """So that denoise and a soft mask say how much is drawn anew, whatever the sampler."""
+    known = tiny.tokens(batch=50)
+    for changes in ({"denoise": 0.5}, {"level": torch.full((50, N), 0.5), "soft": True}):
+        settings = {"sampler": sampler, "remask_strength": 1.0, "schedule": NEVER_REPLACES, "steps": 8} | changes
+        *_, last = draw(range(50), tokens=known, **settings)
+        drawn = last.confidence_BN < 1
+        assert 0.35 < drawn.double().mean() < 0.55, "the schedule masks 44 % half-way"
+        assert (last.x_BN == known)[~drawn].all() and (last.x_BN != known)[drawn].any()
+
+
+def test_remasking_from_the_middle_keeps_the_share_of_masked_tokens():
+    seeds, steps = range(300), 8
+    changes = {"sampler": "remask", "remask_strength": 1.0, "denoise": 0.5, "schedule": NEVER_REPLACES, "steps": steps}
+    first, *others = draw(seeds, tokens=tiny.tokens(batch=len(seeds)), **changes)
+    times, taken_back, before = NEVER_REPLACES.timesteps(steps, NEVER_REPLACES.num_timesteps / 2), 0, first
+    for s, state in zip(times[1:], others, strict=True):
+        gamma, masked = NEVER_REPLACES.bar(s).gamma, state.x_BN == MASK
+        assert abs(masked.double().mean() - gamma) <= 3.5 * (gamma * (1 - gamma) / masked.numel()) ** 0.5
+        taken_back += int((masked & (before.x_BN != MASK)).sum())
+        before = state
+    assert taken_back > masked.numel() / 10
+
+
 @pytest.mark.parametrize("sampler", ["ancestral", "exact count"])
 def test_guidance_never_changes_which_tokens_are_uncovered(sampler):
     masks = [[state.x_BN == MASK for state in draw(sampler=sampler, guidance=g)] for g in (0.0, 1.0, 5.0)]

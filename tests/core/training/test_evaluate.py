@@ -28,7 +28,7 @@ def test_the_built_in_model_is_measured(tmp_path, capsys, monkeypatch):
     table = capsys.readouterr().out
     assert (
         "| one object, plain words: seen: subject first | 1 |" in table
-        and "| guidance 3, truncation 0.86: diversity |" in table
+        and "| guidance 3, truncation 0.5: diversity |" in table
     )
 
 

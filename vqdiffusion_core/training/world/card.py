@@ -25,10 +25,10 @@ a gradient.
 
 ## Measured
 
-By `vqdiffusion evaluate --world`: {prompts} prompts of each kind, a quarter as many for outpainting, default settings,
-seeds from 0 on. The judge is not the model: it takes an object for the nearest rendering of every subject in every
-look, and the ground for the nearest of all grounds. One in ten combinations of a subject with a land or a colour is
-in no training image: *unseen* are prompts that name such.
+By `vqdiffusion evaluate --world`: {prompts} prompts of each kind, a sixteenth as many for outpainting, default
+settings, seeds from 0 on. The judge is not the model: it takes an object for the nearest rendering of every subject
+in every look, and the ground for the nearest of all grounds. One in ten combinations of a subject with a land or a
+colour is in no training image: *unseen* are prompts that name such.
 
 {table}
 

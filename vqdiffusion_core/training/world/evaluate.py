@@ -37,7 +37,7 @@ IMAGES = (
     "reconstructed",
     "true",
 )  # by the model; of true scenes by its codec; by the program that draws these
-WIDE = 4  # of so many prompts for the other parts there is one for outpainting
+WIDE = 16  # of so many prompts of other kinds there is one for outpainting, as each has dozens of pairs on its seam
 TIMED_PROMPT = "a 3D fox in a meadow at sunset"
 
 
