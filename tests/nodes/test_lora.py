@@ -38,7 +38,8 @@ def drawn(vq_model, clip):
 def expected(folder, *weighed):
     seen = []
     model = apply_loras(load(folder, "float32"), weighed).prepare_for_inference()
-    generate(model, "green", seed=3, settings=Settings(4, 1.5, 1.0), on_step=lambda step, x_BN: seen.append(x_BN[0]))
+    settings = Settings(4, 1.5, 1.0, "confidence")
+    generate(model, "green", seed=3, settings=settings, on_step=lambda step, x_BN: seen.append(x_BN[0]))
     return seen[-1].int()
 
 

@@ -50,7 +50,7 @@ class Jump(NamedTuple):
     editable_BN: Tensor  # bool: where tokens may change
     gamma_t_BN: Tensor  # float64: how likely an editable token is masked at t, and at s; 0 where none may change
     gamma_s_BN: Tensor
-    gamma_join_BN: Tensor  # float64: how likely it was masked when it became editable, at the start of most runs
+    gamma_join_BN: Tensor  # float64: how likely it has been masked since it became editable, at the start of most runs
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from .denoiser import Denoiser, WiderDenoiser
 from .guidance import Guidance
 from .inpainting import Region
 from .noise import Noise
+from .posterior import divide
 from .predictor import Predictor
 from .samplers import Jump, Run, State, Step
 from .schedule import Schedule
@@ -83,6 +84,10 @@ def steps(
             yield state
             if left:
                 state = state.corrupt(region.renoise(state.x_BN, s, t, run.noise))
+                # of what the run began with, some is masked now too, and no longer stays
+                stays_BN = divide(1 - jump.gamma_t_BN, 1 - jump.gamma_s_BN)
+                jump = jump._replace(gamma_join_BN=1 - stays_BN * (1 - jump.gamma_join_BN))
+        gamma_join_BN = jump.gamma_join_BN
         before = t
 
 
