@@ -96,6 +96,7 @@ def test_what_has_no_effect_on_a_run_is_said_in_one_line(model, said, run, words
         {"guidance": 1.0},
         {"denoise": 0.5},
         {"options": {"luck": 1.0}, "sampler": "confidence"},
+        {"options": {"remask": "rescale", "remask_strength": 0.1}},
         {"options": {"remask": "cap", "remask_strength": 0.5}, "sampler": "remask"},
         {"extra": {"mask": torch.ones(8, 8), "strength": 0.5, "pooled_output": None, "width": 64}},
     ],

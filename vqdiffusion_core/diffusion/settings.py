@@ -154,9 +154,10 @@ def notify_of_unheard(settings: Settings, has_negative: bool) -> None:
         notify("denoise is 0, so nothing but masked tokens is drawn.")
     for name, sampler in SAMPLER_OF.items():
         value = getattr(settings, name)
-        if settings.sampler != sampler and value != getattr(DEFAULTS, name):
+        if settings.sampler != sampler and value not in (getattr(DEFAULTS, name), EARLIER.get(name)):
             notify(f"{name} is {value}, which has no effect on the sampler {settings.sampler}, but on {sampler}.")
 
 
 ABOUT: dict[str, About] = {each.name: each.metadata["about"] for each in fields(Settings)}
 DEFAULTS = Settings()
+EARLIER = {"remask": "rescale", "remask_strength": 0.1}  # defaults of 0.1.0, in workflows where nobody chose them
