@@ -276,6 +276,7 @@ class Editor:
                 return [...document.images].some(image => image.alt === name && image.naturalWidth === width);
             }""",
             arg=[name, width],
+            polling=100,  # ms; in every frame, as without, it would scroll anew while the image loads
         )
 
     def open_help(self, node_type: str) -> Locator:

@@ -91,12 +91,17 @@ def test_a_subgraph_is_found_by_its_name_and_draws_as_its_nodes_do(editor, path)
     assert editor.silent_nodes() == [] and editor.complaints == []
 
 
-def test_the_templates_show_each_example_with_its_image(some_editor):
-    some_editor.visit()
-    some_editor.open_templates()
+@pytest.fixture
+def changed_editor(some_editor):
+    yield some_editor
+    some_editor.visit()  # in English and dark again, with nothing open
+
+
+def test_the_templates_show_each_example_with_its_image(changed_editor):
+    changed_editor.visit()
+    changed_editor.open_templates()
     for path in EXAMPLES:
-        some_editor.show_template(path.stem, Image.open(path.with_suffix(".jpg")).width)
-    some_editor.visit()
+        changed_editor.show_template(path.stem, Image.open(path.with_suffix(".jpg")).width)
 
 
 def test_every_node_has_its_help_with_an_image(some_editor):
@@ -109,12 +114,6 @@ def test_every_node_has_its_help_with_an_image(some_editor):
             " && image.src.includes(`${name}/`))",
             arg=page.stem,
         )
-
-
-@pytest.fixture
-def changed_editor(some_editor):
-    yield some_editor
-    some_editor.visit()  # in English and dark again
 
 
 @pytest.mark.parametrize("theme", ["dark", "light", "solarized"])
