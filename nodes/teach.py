@@ -259,7 +259,7 @@ def teach_lora(
     """Learns a LoRA into a file."""
     from ..vqdiffusion_core.training.lora import lora_training_of
 
-    with to_teach(vq_model, lesson.word) as (model, processes):
+    with to_teach(vq_model) as (model, processes):
         training = lora_training_of(model, lesson, *shown, processes, **settings)
         losses = learn(training, steps, file, lambda done: write_lora(training.lora(file.name, done), file), SAVE_LORA)
         lora = training.lora(file.name, len(losses))
@@ -274,7 +274,7 @@ def teach_model(
     from ..vqdiffusion_core.training.teaching import WHOLE_RATE, model_teaching_of
 
     settings |= {"learning_rate": settings["learning_rate"] * WHOLE_RATE, "learn_null": lesson.learn_null}
-    with to_teach(vq_model, lesson.word) as (model, processes):
+    with to_teach(vq_model) as (model, processes):
         check_space(folder, size_of(model, torch.float16))
         training = model_teaching_of(model, lesson.word, *shown, processes, **settings)
         learned = partial(training.model, folder.name)
@@ -287,14 +287,10 @@ def teach_model(
 
 
 @contextmanager
-def to_teach(vq_model: ManagedModel, word: str) -> Iterator[tuple[VQDiffusion, Processes]]:
+def to_teach(vq_model: ManagedModel) -> Iterator[tuple[VQDiffusion, Processes]]:
     """The model as its files have it, and the host's device, which the lesson has for itself."""
-    from ..vqdiffusion_core.training.teaching import check_new_word
-
     with runtime.device_alone() as device:
-        model = load_anew(vq_model)
-        check_new_word(word, model)
-        yield model, Processes(device=device)
+        yield load_anew(vq_model), Processes(device=device)
 
 
 def in_main_memory(model: VQDiffusion, dtype: torch.dtype) -> VQDiffusion:

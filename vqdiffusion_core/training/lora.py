@@ -23,7 +23,7 @@ from .adapters import AdaptedNetworks
 from .data import Source
 from .examples import Examples
 from .recipe import read_examples, text_networks
-from .teaching import Teaching, examples_of, notify_of_unsaid
+from .teaching import Teaching, check_new_word, examples_of, notify_of_unsaid
 
 STEPS, BATCH, LEARNING_RATE = 150, 8, 4e-3
 MOST_RANK = 512
@@ -116,9 +116,13 @@ def lora_training_of(
 
 
 def check_lesson(lesson: Lesson, model: VQDiffusion, captions: Collection[str]) -> None:
-    """Raise CheckpointError where the LoRA to go on with is of another model; say what may not be meant."""
+    """Raise CheckpointError where the LoRA to go on with is of another model, and ValueError for a word that is no new
+    one; say what may not be meant.
+    """
     if lesson.start:
         lesson.start.check_fit(model)
+    if lesson.word:
+        check_new_word(lesson.word, model)
     notify_of_unsaid(lesson.word, captions)
 
 

@@ -97,6 +97,7 @@ def model_teaching_of(
 ) -> Teaching:
     """Teaching of all weights of a model but its codec, which this changes; see `examples_of`."""
     transformer, text_encoder = text_networks(model)
+    check_new_word(word, model)
     notify_of_unsaid(word, [*chain.from_iterable(captions)])
     examples = examples_of(model, text_encoder, images, captions, processes)
     null_1LD = model.null()

@@ -218,6 +218,7 @@ def captions_alone(folder):
         (small, ["--word", "pim"], "small.png is 9 x 9 pixels; expected 16 x 16 or more"),
         (captions_alone, ["--word", "pim"], "it holds 3 files of captions. Expected a folder of .png"),
         (lambda folder: None, [], "has no caption"),
+        (lambda folder: None, ["--word", "Image"], "knows the word 'Image' already and would forget what it means"),
         (lambda folder: None, ["--word", "pim", "--rank", "0"], "rank is 0; expected a number from 1 to 512"),
         (lambda folder: None, ["--word", "pim", "--begin-with", "OTHER"], "is a LoRA of another model"),
         (lambda folder: None, ["--word", "pim", "--save-as", "pim.ckpt"], "expected a name that ends in .safetensors"),
