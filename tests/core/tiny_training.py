@@ -16,6 +16,7 @@ from pack.vqdiffusion_core.training.adapters import AdaptedNetworks
 from pack.vqdiffusion_core.training.autoregressive import AutoregressiveTraining, GPTNetworks
 from pack.vqdiffusion_core.training.diffusion import DiffusionTraining, Networks
 from pack.vqdiffusion_core.training.examples import Examples
+from pack.vqdiffusion_core.training.matching import MatchingTraining
 from PIL import Image
 
 CODEC = VQGANSpec((8, 8), 1, (), 8, 4, codebook_size=16, norm_groups=4)
@@ -78,6 +79,14 @@ def diffusion(folder, processes=ALONE, model=None, kernel="absorbing", source=No
         codec = VQGAN(CODEC)
         model = recipe.new_model(codec, source, folder, processes, recipe.Shape(layers, 16, 2), kernel)
     return recipe.diffusion_training(model, source, folder, processes, **{"batch": 4} | settings)
+
+
+def matching(folder, processes=ALONE, **settings):
+    """Training of a text encoder before a new model learns."""
+    begun = diffusion(folder, processes, **settings)
+    networks = begun.networks
+    parts = (networks.text_encoder, networks.transformer.spec.grid, begun.examples, begun.vqgan, processes)
+    return MatchingTraining(*parts, begun.mixed)
 
 
 def autoregressive(folder, processes=ALONE, **settings):

@@ -43,6 +43,16 @@ def shard(folder, processes):
     return {"tokens": training.examples.tokens_SN, "losses": torch.stack(losses), "opened": source.opened}
 
 
+def match(folder, processes):
+    """The text encoder of a run that has matched captions."""
+    from pack.tests.core import tiny_training as tiny
+    from pack.vqdiffusion_core.training.matching import match_captions
+
+    training = tiny.diffusion(folder, processes)
+    match_captions(training, folder, 2)
+    return [weight.detach() for weight in training.networks.text_encoder.parameters()]
+
+
 if __name__ == "__main__":
     runpy.run_path(str(Path(__file__).parents[1] / "conftest.py"))
     from pack.vqdiffusion_core.distributed import init_processes
@@ -51,7 +61,10 @@ if __name__ == "__main__":
         seen = {accumulate: train(Path(sys.argv[1]), processes, accumulate) for accumulate in (1, 2)}
         shared = shard(Path(sys.argv[1]) / "shared", processes)
         shared["opened"] = processes.gather_objects([shared["opened"]])
+        matched = processes.gather_objects([match(Path(sys.argv[1]) / "matched", processes)])
         if processes.is_main:
             patience = processes.patient._get_backend(torch.device("cpu")).options._timeout
-            torch.save(seen | {"shared": shared, "patience": patience}, Path(sys.argv[1]) / "seen.pt")
+            torch.save(
+                seen | {"shared": shared, "matched": matched, "patience": patience}, Path(sys.argv[1]) / "seen.pt"
+            )
         processes.barrier()

@@ -26,6 +26,7 @@ from ..training.diffusion import DiffusionTraining, check_shares
 from ..training.growth import grow
 from ..training.loop import run
 from ..training.lora import Lesson, lora_name, lora_training
+from ..training.matching import match_captions
 from ..training.memory import Estimated, check_memory
 from ..training.recipe import (
     KERNELS,
@@ -93,6 +94,12 @@ def add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     add_shape(command)
     kernels = [*KERNELS, *MATRIX_KERNELS]
     command.add_argument("--kernel", choices=kernels, default="absorbing", help="how tokens get lost")
+    command.add_argument(
+        "--match-captions",
+        type=int,
+        metavar="STEPS",
+        help="with --codec: the text encoder first learns for so many steps which caption is that of which image",
+    )
     command.add_argument(
         "--token-share",
         type=float,
@@ -255,6 +262,7 @@ def run_diffusion(options: argparse.Namespace) -> None:
     with init_processes(options.device) as processes:
         settings = training_settings(options, processes)
         check_shares(options.token_share, options.blank_share)
+        check_matching(options)
         check_folders(options)
         find_run(options.folder, "transformer")
         if options.model:
@@ -275,8 +283,19 @@ def run_diffusion(options: argparse.Namespace) -> None:
         }
         training = diffusion_training(model, source, options.folder, processes, options.new_data, **settings)
         say_memory(training)
+        if options.match_captions is not None:
+            match_captions(training, options.folder, options.match_captions)
         run(training, options.folder, options.steps, save_every=options.save_every)
         save_model(training, options.save_as)
+
+
+def check_matching(options: argparse.Namespace) -> None:
+    if options.match_captions is None:
+        return
+    if options.model:
+        raise ValueError("--match-captions is for a new text encoder, and that of a model has learned; give --codec.")
+    if options.match_captions < 1:
+        raise ValueError(f"match captions is {options.match_captions}; expected 1 step or more.")
 
 
 def run_autoregressive(options: argparse.Namespace) -> None:

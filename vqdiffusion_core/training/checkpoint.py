@@ -18,6 +18,7 @@ KINDS = {  # by what their config has
     "lora": "a LoRA",
     "transformer": "a diffusion model",
     "gpt": "an autoregressive model",
+    "matching": "a text encoder",
 }
 MAY_CHANGE = ("learning_rate", "mixed", "token_shares", "blank_share")  # when a run goes on
 

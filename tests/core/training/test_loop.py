@@ -115,7 +115,7 @@ def test_the_auxiliary_loss_of_the_earliest_time_weighs_twice_and_of_the_last_ha
     assert (auxiliary / np.log(K)).tolist() == pytest.approx([2 - i / T for i in range(T)])  # the original's index i
 
 
-@pytest.mark.parametrize("make", [tiny.diffusion, tiny.autoregressive, tiny.codec, tiny.decoder])
+@pytest.mark.parametrize("make", [tiny.diffusion, tiny.autoregressive, tiny.codec, tiny.decoder, tiny.matching])
 def test_a_resumed_run_ends_at_the_same_weights(make, tmp_path):
     whole, halves = make(tmp_path), make(tmp_path)
     run(whole, tmp_path / "whole", steps=8, log_every=2, report=silent)

@@ -58,6 +58,11 @@ def test_two_processes_share_the_encoding_and_train_with_one_image_each(runs, tm
     torch.testing.assert_close(theirs["losses"], ours["losses"], rtol=2e-2, atol=0)  # bfloat16 inside
 
 
+def test_two_processes_begin_with_one_text_encoder(runs):
+    ours, theirs = runs[1]["matched"]
+    assert all(map(torch.equal, ours, theirs))
+
+
 TRAIN = """
 import os, runpy, sys
 runpy.run_path(sys.argv[1])
