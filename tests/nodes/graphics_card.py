@@ -36,6 +36,7 @@ def graphics_card(flag: str = "", total: int = ROOM, *, float64: bool = True):
         "current_loaded_models": [],
     }
     with contextlib.ExitStack() as stack:
+        stack.callback(management.cleanup_models)  # what goes meanwhile is crossed off the card's list alone
         for where, values in (
             (management, host),
             (args, {"cpu": False, **dict.fromkeys(on, True)}),
