@@ -122,7 +122,7 @@ class DiffusionTraining(TokenTraining[Networks]):
         blocks, text_encoder = networks.transformer.blocks, networks.text_encoder
         super().__init__(networks, blocks, text_encoder, examples, vqgan, processes, **settings)
         self.schedule = schedule
-        self.learn = learn
+        self.learn: Learn = learn
         self.take_steps_by(self.accumulate, checkpoint_activations)
         self.token_shares = token_shares
         self.times = TimeSampler(schedule.num_timesteps, blank_share)
