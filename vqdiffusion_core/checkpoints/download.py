@@ -192,7 +192,7 @@ def network_errors(failure: str) -> Iterator[None]:
     except OfflineModeIsEnabled as error:
         raise CheckpointError(f"{failure}: this machine is set to be offline (HF_HUB_OFFLINE). {OTHER_WAYS}") from error
     except Exception as error:
-        if type(error) in (ImportError, ValueError):  # httpx's, which makes no client
+        if type(error) in (ImportError, ValueError) or type(error).__name__ == "InvalidSchema":  # httpx's; requests'
             raise CheckpointError(f"{failure}: {no_proxy(error)} {OTHER_WAYS}") from error
         if type(error).__module__.partition(".")[0] not in NETWORK_LIBRARIES:
             raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -181,9 +182,11 @@ def test_the_command_says_in_one_line_that_it_is_offline(hub, tmp_path):
     assert offline.stderr.count("\n") == 1
 
 
-@pytest.mark.parametrize(("proxy", "reason"), [("socks5://127.0.0.1:9", "SOCKS"), ("socks://127.0.0.1:9", "scheme")])
+@pytest.mark.parametrize(
+    ("proxy", "reason"), [("socks5://127.0.0.1:9", "SOCKS"), ("socks://127.0.0.1:9", "scheme|SOCKS")]
+)
 def test_the_command_says_in_one_line_that_the_proxy_needs_more(hub, tmp_path, proxy, reason):
     """SOCKS needs a package that nobody has; `socks://` is what some desktops set for all programs."""
     refused = ask(hub, str(tmp_path), "--yes", ALL_PROXY=proxy)
     assert refused.returncode == 1 and refused.stderr.count("\n") == 1
-    assert reason in refused.stderr and "give a proxy of http://" in refused.stderr
+    assert re.search(reason, refused.stderr) and "give a proxy of http://" in refused.stderr

@@ -165,7 +165,7 @@ def test_what_a_run_takes_is_said_before_it_begins_and_what_no_device_has_is_not
     assert "but cpu has 1e-05 GB. No --accumulate makes it fit" in capsys.readouterr().err
     assert not (tmp_path / "run" / "checkpoint.pt").exists()
     assert main(command) == 0
-    assert capsys.readouterr().out.startswith("takes some 0.00")
+    assert capsys.readouterr().out.startswith("takes some 0.0")
 
 
 def test_the_built_in_scenes_have_one_size(tmp_path, capsys):
