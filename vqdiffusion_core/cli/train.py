@@ -290,6 +290,7 @@ def run_diffusion(options: argparse.Namespace) -> None:
 
 
 def check_matching(options: argparse.Namespace) -> None:
+    """Raise ValueError where no captions can be matched: before images are encoded for hours."""
     if options.match_captions is None:
         return
     if options.model:

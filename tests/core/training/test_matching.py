@@ -7,6 +7,7 @@ import pytest
 import torch
 from pack.tests.core import tiny_training as tiny
 from pack.tests.core.tiny_training import write_images
+from pack.vqdiffusion_core.checkpoints import load
 from pack.vqdiffusion_core.cli import main
 from pack.vqdiffusion_core.training.checkpoint import read_tensors
 from pack.vqdiffusion_core.training.matching import BATCH, alike
@@ -44,13 +45,15 @@ def test_each_caption_comes_to_find_its_image(begin, tmp_path):
 
 def test_the_run_goes_on_from_what_was_matched_and_its_average_and_null_too(begin, tmp_path):
     frozen = ["--learn", "transformer", "--steps", "1"]
-    assert begin(tmp_path / "run", "--match-captions", "3", *frozen) == 0
+    assert begin(tmp_path / "run", "--match-captions", "3", *frozen, "--save-as", str(tmp_path / "model")) == 0
     assert begin(tmp_path / "other", *frozen) == 0
     matched = read_tensors(tmp_path / "run" / "text" / "checkpoint.pt")["training"]["towers"]
     for kept in ("networks", "ema"):
         found, other = text_of(tmp_path / "run", kept), text_of(tmp_path / "other", kept)
         assert found and all(weight.equal(matched[name]) for name, weight in found.items())
         assert not all(weight.equal(other[name]) for name, weight in found.items())
+    model = load(tmp_path / "model")
+    torch.testing.assert_close(model.learned_null_1LD, model.text_encoder.encode([""]), rtol=0, atol=2e-3)  # float16
 
 
 def test_a_run_that_was_cut_off_between_the_two_goes_on(begin, tmp_path):
