@@ -270,13 +270,24 @@ class Editor:
     def show_template(self, name: str, width: int) -> None:
         """Brings a template into sight, until its image of this width is there: it is loaded when in sight."""
         self.page.wait_for_function(
-            """([name, width]) => {
+            """async ([name, width]) => {
                 const titles = [...document.querySelectorAll("h1, h2, h3, h4")];
-                titles.find(title => title.textContent.trim() === name)?.scrollIntoView({ block: "center" });
-                return [...document.images].some(image => image.alt === name && image.naturalWidth === width);
+                const title = titles.find(title => title.textContent.trim() === name);
+                title?.scrollIntoView({ block: "center" });
+                const isThere = () => [...document.images].some(image =>
+                    image.alt === name && image.naturalWidth === width);
+                for (let frame = 0; title && frame < 100 && !isThere(); frame++)
+                    await new Promise(requestAnimationFrame);
+                if (isThere()) return true;
+                // Out of sight and back: if a busy page tells frontend 1.32.9 both at once, that an image was out of
+                // sight and that it is in sight, it heeds the first alone and never loads the image.
+                const dialog = title?.closest("[role=dialog]");
+                dialog?.style.setProperty("display", "none");
+                for (let frame = 0; frame < 2; frame++) await new Promise(requestAnimationFrame);
+                dialog?.style.removeProperty("display");
+                return false;
             }""",
             arg=[name, width],
-            polling=100,  # ms; in every frame, as without, it would scroll anew while the image loads
         )
 
     def open_help(self, node_type: str) -> Locator:
