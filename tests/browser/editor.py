@@ -134,8 +134,17 @@ class Editor:
         self.complaints.clear()
 
     def reload(self) -> None:
-        """As F5 does: the workflow comes back from what the browser has kept."""
+        """As F5 does: the workflow comes back from what the browser has kept, which newer editors do with a delay."""
         self._set({})
+        self.page.wait_for_function(
+            """() => {
+                const plain = text => text.replaceAll("\\\\", "");
+                const kept = Object.entries({ ...localStorage, ...sessionStorage })
+                    .filter(([name]) => /workflow/i.test(name)).map(([, value]) => plain(value)).join();
+                const values = app.graph.serialize().nodes.flatMap(node => node.widgets_values ?? []);
+                return values.every(value => kept.includes(plain(JSON.stringify(value))));
+            }"""
+        )
         self.page.reload()
         self._start()
 
