@@ -127,6 +127,12 @@ test("a painting on another grid is shown on the model's, and rewritten only whe
   assert.equal(paintState.serialize(drag(state, [0, 0])), "3x3: 0,0 2,2");
 });
 
+test("a run that ends meanwhile leaves the stroke, but for one on another grid", () => {
+  const pressed = paintState.press(NEW, { column: 1, row: 1 });
+  assert.equal(paintState.serialize(paintState.release(paintState.setGrid(pressed, { ...GRID }))), "6x6: 1,1");
+  assert.equal(paintState.setGrid(pressed, { ...GRID, rows: 7 }).stroke, null);
+});
+
 test("the brush shows what it would touch", () => {
   assert.equal(paintState.touchedCells(paintState.setBrushSize(NEW, 3)).length, 9);
   assert.equal(paintState.touchedCells(paintState.selectTool(paintState.setBrushSize(NEW, 3), "rectangle")).length, 1);

@@ -41,9 +41,13 @@ export function replace(state, painting, isGridKnown) {
   return setGrid({ ...create(painting), tool, size }, isGridKnown ? grid : painting);
 }
 
-/** The model's grid is known, or is another one now. @type {(state: PaintState, grid: Grid) => PaintState} */
+/**
+ * The model's grid is known, or is another one now. A run that ends on the same grid leaves the stroke that one is at.
+ * @type {(state: PaintState, grid: Grid) => PaintState}
+ */
 export function setGrid(state, grid) {
-  return { ...state, grid, cursor: clampToGrid(state.cursor, grid), stroke: null };
+  const isSame = grid.columns === state.grid.columns && grid.rows === state.grid.rows;
+  return { ...state, grid, cursor: clampToGrid(state.cursor, grid), stroke: isSame ? state.stroke : null };
 }
 
 /** What there is to see: the painting on the model's grid, with the stroke that is being drawn.
