@@ -13,13 +13,13 @@ import requests
 
 from . import shipped
 from .comfy import Interrupted
-from .fuzz import options
+from .fuzz import memory, options
 from .shipped import node, text_to_image
 
 READ_EVERY = 20  # images
 LOOKS = 10  # at the process, between one request and the next
 WARM = 0.3  # of all images; ComfyUI and PyTorch fill their caches meanwhile
-GROWTH = 1.02  # of resident memory
+GROWTH = 1.02  # of the memory held
 SLOWER = 1.25  # of the time of an image: the machine is not alone
 PROMPTS = ("an owl on red", "a teddy bear on a blue background", "red", "")
 SIZES = ((0, 0), (0, 0), (96, 128), (128, 104))  # 0: the model's own
@@ -30,7 +30,7 @@ class Reading:
     """What ComfyUI's process holds, after so many images."""
 
     images: int
-    resident: int  # bytes
+    held: int  # bytes of memory, without what the allocator keeps for later
     files: int
     threads: int  # but those of asyncio's pool, which are as many as were ever wanted at once
 
@@ -113,7 +113,7 @@ def reading(comfy, images):
     looks = [(len(process.open_files()), process.num_threads() - pool(comfy)) for _ in range(LOOKS)]
     # Files without the connections of those who ask; the fewest, since ComfyUI opens one now and then.
     files, threads = map(min, zip(*looks, strict=True))
-    return Reading(images, process.memory_info().rss, files, threads)
+    return Reading(images, memory(comfy)[0], files, threads)
 
 
 def pool(comfy):
@@ -141,8 +141,8 @@ def slowdown(record):
 
 def complaints(record):
     found = []
-    if ratio(record, lambda r: r.resident) > GROWTH:
-        found.append("resident memory has grown")
+    if ratio(record, lambda r: r.held) > GROWTH:
+        found.append("the memory held has grown")
     for name in ("files", "threads"):
         begin, end = parts(record)
         if min(getattr(r, name) for r in end) > max(getattr(r, name) for r in begin):
@@ -157,8 +157,8 @@ def complaints(record):
 def summary(record):
     begin, end = parts(record)
     return (
-        f"{record.drawn} images, {record.interrupted} interrupted; resident memory at the end "
-        f"{ratio(record, lambda r: r.resident):.4f} of the warm-up's ({begin[0].resident / 1e6:.0f} MB); open files "
+        f"{record.drawn} images, {record.interrupted} interrupted; memory held at the end "
+        f"{ratio(record, lambda r: r.held):.4f} of the warm-up's ({begin[0].held / 1e6:.0f} MB); open files "
         f"{begin[0].files} and {end[-1].files}, threads {begin[0].threads} and {end[-1].threads}; the time "
         f"of an image {slowdown(record):.2f} of the warm-up's"
     )

@@ -30,4 +30,4 @@ def test_a_changing_load_leaves_files_threads_and_images_as_they_were(hardened):
     ]
     assert kept == [], soak.summary(record)
     assert record.interrupted > 0
-    assert soak.ratio(record, lambda reading: reading.resident) < 1.15, "caches still fill, but not like that"
+    assert soak.ratio(record, lambda reading: reading.held) < 1.15, "caches still fill, but not like that"
