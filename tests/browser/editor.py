@@ -142,7 +142,7 @@ class Editor:
                 const kept = Object.entries({ ...localStorage, ...sessionStorage })
                     .filter(([name]) => /workflow/i.test(name)).map(([, value]) => plain(value)).join();
                 const values = app.graph.serialize().nodes.flatMap(node => node.widgets_values ?? []);
-                return values.every(value => kept.includes(plain(JSON.stringify(value))));
+                return values.every(value => kept.includes(plain(JSON.stringify(value ?? null))));
             }"""
         )
         self.page.reload()

@@ -150,6 +150,17 @@ def test_the_canvas_says_to_a_screen_reader_where_one_is_and_what_is_painted(som
         expect(group.locator("[aria-live]")).to_have_text(said)
 
 
+def test_a_run_that_ends_while_one_paints_leaves_the_stroke(some_canvas):
+    mouse = some_canvas.page.mouse
+    mouse.move(*some_canvas.at(3, 3))
+    mouse.down()
+    mouse.move(*some_canvas.at(4, 3))
+    some_canvas.run_by_keyboard()
+    mouse.move(*some_canvas.at(5, 3))
+    mouse.up()
+    assert some_canvas.painted() == "12x12: 3-5,3"
+
+
 def test_the_painting_survives_copying_undoing_and_reloading(canvas):
     canvas.drag((3, 3), (5, 3))
     canvas.page.evaluate(
